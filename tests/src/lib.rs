@@ -1,1 +1,7 @@
-//! Nothing yet but a place for the harness that starts real servers; the tests are in `it/`.
+//! Starts the real platform for a test and speaks its public API.
+
+mod client;
+mod world;
+
+pub use client::{Answer, Client};
+pub use world::{World, binary, models_dir};

@@ -1,0 +1,31 @@
+//! `btrust schemas`: the generated files that are committed.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+#[derive(Args)]
+pub struct Schemas {
+    /// Write into this folder (`schemas` in the source tree)
+    #[arg(long, value_name = "DIR")]
+    write: PathBuf,
+}
+
+impl Schemas {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let put = |path: &Path, content: &str| {
+            std::fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+        };
+        let json = self.write.join("json");
+        std::fs::create_dir_all(&json)?;
+        for (name, content) in btrust_schemas::step::json_files() {
+            put(&json.join(name), &content)?;
+        }
+        for (name, content) in btrust_api::openapi::files() {
+            put(&self.write.join(name), &content)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
