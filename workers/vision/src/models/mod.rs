@@ -2,6 +2,7 @@
 //! they become what the workers load.
 
 pub mod fetch;
+mod flatbuffer;
 pub mod fold;
 pub mod onnx;
 pub mod tflite;
