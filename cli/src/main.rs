@@ -1,6 +1,8 @@
 //! `btrust`: the one product binary.
 
 mod commands;
+mod development;
+mod services;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -30,7 +30,7 @@ impl World {
     #[must_use]
     pub fn start() -> Self {
         let folder = TempDir::with_prefix("btrust-test-").expect("a temporary folder");
-        let (child, up, healthy_after) = launch(folder.path(), &["--port-base", "0"]);
+        let (child, up, healthy_after) = launch(folder.path(), &["--port-base", "0", "--other-tenant", "00000000-0000-4000-8000-000000000002"]);
         Self { folder, child, up, healthy_after }
     }
 
