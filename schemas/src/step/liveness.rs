@@ -91,6 +91,8 @@ pub struct Output {
     pub certified: bool,
     /// Whether the tenant has acknowledged that its liveness models are uncertified.
     pub acknowledged: bool,
+    /// Whether an automatic decision may rest on this result: certified, or acknowledged.
+    pub may_decide: bool,
     pub reasons: Vec<String>,
     /// The frontal frame, for the comparison with the document.
     pub best_frame: Option<ObjectRef>,
