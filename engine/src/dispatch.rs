@@ -52,10 +52,17 @@ pub struct Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionNumber(u64);
 
+/// One exchange of a session; it is current until the next one begins.
+pub struct Call {
+    pub session: SessionNumber,
+    generation: u64,
+    /// Rung when there may be something to take, or when the call is no longer current.
+    pub wake: Arc<Notify>,
+}
+
 /// How an exchange may go on.
 pub enum Begin {
-    /// The call is new; `generation` is what [`Dispatch::is_current`] asks for.
-    Fresh { session: SessionNumber, generation: u64, wake: Arc<Notify> },
+    Fresh(Call),
     /// The call was answered before, with these bytes.
     Answered(Bytes),
     /// A later call of the session has come before this one.
@@ -84,6 +91,7 @@ struct Inner {
     session_numbers: HashMap<(String, String), SessionNumber>,
     n_sessions: u64,
     parked: VecDeque<Parked>,
+    n_parks: u64,
 }
 
 struct Slot {
@@ -116,7 +124,7 @@ struct Session {
 }
 
 struct Parked {
-    session: SessionNumber,
+    number: u64,
     queues: Vec<String>,
     wake: Arc<Notify>,
 }
@@ -189,11 +197,8 @@ impl Dispatch {
         // The parked call of an earlier number wakes up, sees that it is not current, and ends.
         session.wake.notify_one();
         session.wake = Arc::new(Notify::new());
-        Begin::Fresh {
-            session: number,
-            generation: session.generation,
-            wake: Arc::clone(&session.wake),
-        }
+        let wake = Arc::clone(&session.wake);
+        Begin::Fresh(Call { session: number, generation: session.generation, wake })
     }
 
     /// Makes the leases of a session what the worker says it holds.
@@ -247,14 +252,18 @@ impl Dispatch {
     }
 
     /// Whether no later call of the session has begun.
-    pub fn is_current(&self, number: SessionNumber, generation: u64) -> bool {
-        self.lock().sessions.get(&number).is_some_and(|it| it.generation == generation)
+    pub fn is_current(&self, call: &Call) -> bool {
+        self.lock().sessions.get(&call.session).is_some_and(|it| it.generation == call.generation)
     }
 
-    /// Takes what there is for a session: acknowledgements, and up to `want` turns.
-    pub fn take(&self, number: SessionNumber, queues: &[String], want: usize) -> (Vec<Ack>, Vec<Taken>) {
+    /// Takes what there is for the current call of a session: acknowledgements, and up to `want` turns.
+    pub fn take(&self, call: &Call, queues: &[String], want: usize) -> (Vec<Ack>, Vec<Taken>) {
         let mut inner = self.lock();
+        let number = call.session;
         let Some(session) = inner.sessions.get_mut(&number) else { return (Vec::new(), Vec::new()) };
+        if session.generation != call.generation {
+            return (Vec::new(), Vec::new());
+        }
         let acks = std::mem::take(&mut session.acks);
         let mut taken = Vec::new();
         for queue in queues {
@@ -273,19 +282,21 @@ impl Dispatch {
     }
 
     /// Parks a call until a turn is ready in one of `queues`, unless one is already.
-    pub fn park<'a>(&'a self, number: SessionNumber, queues: &[String], wake: &Arc<Notify>) -> Option<ParkedCall<'a>> {
+    pub fn park<'a>(&'a self, call: &Call, queues: &[String]) -> Option<ParkedCall<'a>> {
         let mut inner = self.lock();
         if queues.iter().any(|it| inner.has_ready(it)) {
             return None;
         }
-        inner.parked.push_back(Parked { session: number, queues: queues.to_vec(), wake: Arc::clone(wake) });
-        Some(ParkedCall { dispatch: self, session: number, queues: queues.to_vec() })
+        inner.n_parks += 1;
+        let number = inner.n_parks;
+        inner.parked.push_back(Parked { number, queues: queues.to_vec(), wake: Arc::clone(&call.wake) });
+        Some(ParkedCall { dispatch: self, number, queues: queues.to_vec() })
     }
 
     /// Keeps the answer of a call for the case that the worker did not get it.
-    pub fn answered(&self, number: SessionNumber, generation: u64, answer: &Bytes, now_ms: i64) {
-        if let Some(session) = self.lock().sessions.get_mut(&number)
-            && session.generation == generation
+    pub fn answered(&self, call: &Call, answer: &Bytes, now_ms: i64) {
+        if let Some(session) = self.lock().sessions.get_mut(&call.session)
+            && session.generation == call.generation
         {
             session.answer = Some(answer.clone());
             session.silent_until_ms = now_ms + SESSION_LEASE_MS;
@@ -464,7 +475,7 @@ impl Slot {
 /// A call that waits for turns; it leaves the waiting line when dropped.
 pub struct ParkedCall<'a> {
     dispatch: &'a Dispatch,
-    session: SessionNumber,
+    number: u64,
     queues: Vec<String>,
 }
 
@@ -472,7 +483,7 @@ impl Drop for ParkedCall<'_> {
     fn drop(&mut self) {
         let mut inner = self.dispatch.lock();
         let n_parked = inner.parked.len();
-        inner.parked.retain(|it| it.session != self.session);
+        inner.parked.retain(|it| it.number != self.number);
         if inner.parked.len() == n_parked {
             // It was woken for a turn. If the call ends without taking it, somebody else must hear of it.
             for queue in &self.queues {

@@ -1,6 +1,6 @@
 //! What the engine seals, and what each sealed text is bound to.
 
-use btrust_platform::sealing::Sealer;
+use btrust_platform::sealing::{Sealer, aad};
 use btrust_schemas::ids::WorkflowId;
 use btrust_machine::{Event, State};
 
@@ -29,13 +29,13 @@ pub struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    /// Tenant, workflow and sequence, each ended by a byte that none of them contains.
     fn aad(self, kind: Kind) -> Vec<u8> {
         let kind = match kind {
-            Kind::Snapshot => "snapshot",
-            Kind::Events => "events",
+            Kind::Snapshot => "btrust snapshot 1",
+            Kind::Events => "btrust events 1",
         };
-        format!("{kind}\0{}\0{}\0{}", self.tenant, self.workflow, self.sequence).into_bytes()
+        let (workflow, sequence) = (self.workflow.to_string(), self.sequence.to_string());
+        aad(&[kind, self.tenant, &workflow, &sequence])
     }
 }
 

@@ -4,7 +4,9 @@
 
 pub mod conformance;
 pub mod sqlite;
+mod sqlite_tenants;
 mod sqlite_write;
+pub mod tenants;
 
 use async_trait::async_trait;
 

@@ -425,5 +425,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("state.sqlite")).await.unwrap();
         conformance::check(&store).await;
+        crate::store::tenants::check(&store).await;
     }
 }
