@@ -34,7 +34,7 @@ impl Acknowledgements {
         kind: &str,
         statement: &str,
         by: &str,
-    ) -> Result<Vec<Acknowledgement>, EngineError> {
+    ) -> Result<Acknowledgement, EngineError> {
         if !ACKNOWLEDGEMENT_KINDS.contains(&kind) {
             let detail = format!("the kinds are {}", ACKNOWLEDGEMENT_KINDS.join(", "));
             return Err(EngineError::Invalid { code: "acknowledgement_unknown", detail });
@@ -49,7 +49,8 @@ impl Acknowledgements {
         self.store.acknowledge(&record).await?;
         self.reload().await?;
         tracing::info!(tenant, kind, by, "a tenant has acknowledged a limit");
-        Ok(self.of(tenant))
+        let kept = self.of(tenant).into_iter().find(|it| it.kind == kind);
+        kept.ok_or(EngineError::Unavailable)
     }
 
     /// Everything that a tenant has acknowledged.

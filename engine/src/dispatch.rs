@@ -343,11 +343,6 @@ impl Dispatch {
         by_queue.into_values().collect()
     }
 
-    /// Whether the workflow has a turn that waits for a worker or is held by one.
-    pub fn has_turns(&self, workflow: WorkflowId) -> bool {
-        self.lock().tasks.contains_key(&workflow)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -86,31 +86,25 @@ impl Engine {
 
     /// Hands results to the state machine; each is acknowledged by its own commit.
     async fn report(self: Arc<Self>, session: SessionNumber, reports: Vec<Report>) {
-        let dispatch = &self.shared.dispatch;
-        let answers = reports.into_iter().map(|report| {
-            let key = report.key;
-            dispatch.report_begins(key);
-            let is_checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
-            let request = Request::Command {
-                workflow: key.task.workflow,
-                tenant: None,
-                command: Box::new(command(report)),
-            };
-            let mailbox = &self.mailbox;
-            async move {
-                let code = match mailbox.ask(request).await {
-                    Ok(_) => Some(Ack::ACCEPTED.to_owned()),
-                    // No acknowledgement: the worker brings it again.
-                    Err(error) if error.is_transient() => None,
-                    Err(error) => Some(error.code().to_owned()),
-                };
-                let ack = code.map(|code| Ack { key, checkpoint: is_checkpoint, code });
-                dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
-            }
-        });
         // All are in the mailbox before the first is waited for, so they share a commit.
-        let answers: Vec<_> = answers.collect();
-        join_all(answers).await;
+        join_all(reports.into_iter().map(|it| self.report_one(session, it))).await;
+    }
+
+    async fn report_one(&self, session: SessionNumber, report: Report) {
+        let key = report.key;
+        let dispatch = &self.shared.dispatch;
+        dispatch.report_begins(key);
+        let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
+        let workflow = key.task.workflow;
+        let command = Box::new(command(report));
+        let code = match self.mailbox.ask(Request::Command { workflow, tenant: None, command }).await {
+            Ok(_) => Some(Ack::ACCEPTED.to_owned()),
+            // No acknowledgement: the worker brings it again.
+            Err(error) if error.is_transient() => None,
+            Err(error) => Some(error.code().to_owned()),
+        };
+        let ack = code.map(|code| Ack { key, checkpoint, code });
+        dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
     }
 
     fn turn_input(&self, taken: Taken) -> TurnInput {

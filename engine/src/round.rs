@@ -63,10 +63,6 @@ pub struct Round {
 }
 
 impl Round {
-    pub fn has_draft(&self, id: WorkflowId) -> bool {
-        self.drafts.contains_key(&id)
-    }
-
     /// Makes a draft of a workflow as it was last committed.
     pub fn open(&mut self, workflow: Workflow) {
         let draft = Draft {
@@ -239,11 +235,6 @@ impl Round {
         });
         let deliveries = deliveries.collect();
         (settled, deliveries)
-    }
-
-    /// Workflows that the round has drafted.
-    pub fn workflows(&self) -> &[WorkflowId] {
-        &self.order
     }
 
     /// Commands that the round carries.
