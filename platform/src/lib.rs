@@ -14,3 +14,7 @@ pub mod problem;
 pub mod sqlite;
 pub mod telemetry;
 pub mod token;
+pub mod keys;
+pub mod objects;
+pub mod messages;
+pub mod contacts;

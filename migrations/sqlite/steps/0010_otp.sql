@@ -3,7 +3,7 @@
 
 CREATE TABLE otp_key (
     tenant  VARCHAR(64) NOT NULL PRIMARY KEY,
-    wrapped TEXT        NOT NULL
+    wrapped BLOB        NOT NULL
 );
 
 -- The lock-out counter. It outlives tasks, attempts, workflows and restarts.

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use btrust_platform::clock::{Clock, SharedClock};
+use btrust_platform::clock::SharedClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::objects::EvidenceStore;
 use btrust_platform::token::TokenSource;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use btrust_platform::clock::{Clock, SharedClock};
+use btrust_platform::clock::SharedClock;
 use btrust_platform::objects::EvidenceStore;
 use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::WorkflowId;
@@ -85,9 +85,9 @@ pub struct Context {
     pub tenant: String,
     pub workflow: WorkflowId,
     pub clock: SharedClock,
-    pub(super) evidence: Arc<EvidenceStore>,
-    pub(super) cpu: CpuPool,
-    pub(super) checkpoints: mpsc::Sender<FromTurn>,
+    pub(crate) evidence: Arc<EvidenceStore>,
+    pub(crate) cpu: CpuPool,
+    pub(crate) checkpoints: mpsc::Sender<FromTurn>,
 }
 
 /// What a running turn tells the exchange loop.

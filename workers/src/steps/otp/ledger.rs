@@ -119,7 +119,8 @@ impl Ledger {
         Self { pool }
     }
 
-    pub fn pool(&self) -> &SqlitePool {
+    #[cfg(test)]
+    pub(super) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 
