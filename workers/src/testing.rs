@@ -8,8 +8,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use btrust_platform::clock::{Clock, ManualClock};
-use btrust_platform::contacts::VerifiedContacts;
-use btrust_platform::objects::EvidenceStore;
+use btrust_platform::contacts::{SqliteVerifiedContacts, VerifiedContacts};
+use btrust_platform::data_dir::DataDir;
+use btrust_platform::keys::LocalKeyring;
+use btrust_platform::objects::{EvidenceStore, FileObjects};
+use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
 use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::{PromptId, TaskId, WorkflowId};
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnReason, TurnResult};
@@ -41,12 +44,18 @@ pub struct Bench {
     to_loop: mpsc::Sender<FromTurn>,
     /// The folder of the stores; removed when the bench is dropped.
     pub dir: tempfile::TempDir,
+    pub data_dir: DataDir,
+    pub workflow_keys: Arc<dyn WorkflowKeys>,
 }
 
 impl Bench {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let evidence = Arc::new(open_evidence(&dir).await);
+        let data_dir = DataDir::new(dir.path());
+        let workflow = WorkflowId::new(1, [2; 15]);
+        let workflow_keys = open_workflow_keys(&data_dir, workflow).await;
+        let objects = Arc::new(FileObjects::new(data_dir.objects()));
+        let evidence = Arc::new(EvidenceStore::new(objects, Arc::clone(&workflow_keys)));
         let checkpoints = Arc::new(Checkpoints::default());
         let (to_loop, mut from_turns) = mpsc::channel(16);
         let engine = Arc::clone(&checkpoints);
@@ -63,7 +72,9 @@ impl Bench {
             clock: Arc::new(ManualClock::new(NOW_MS)),
             evidence,
             checkpoints,
-            workflow: WorkflowId::new(1, [2; 15]),
+            workflow,
+            workflow_keys,
+            data_dir,
             task: AtomicU32::new(1),
             turn: AtomicU32::new(0),
             arguments: Mutex::default(),
@@ -74,7 +85,8 @@ impl Bench {
 
     /// The contacts of the bench's workflow, as the step and the test see them.
     pub async fn contacts(&self) -> Arc<dyn VerifiedContacts> {
-        open_contacts(&self.dir).await
+        let keys = Arc::clone(&self.workflow_keys);
+        Arc::new(SqliteVerifiedContacts::open(&self.data_dir.steps_db(), keys).await.unwrap())
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -170,8 +182,12 @@ impl Bench {
     }
 }
 
-async fn open_evidence(_dir: &tempfile::TempDir) -> EvidenceStore {
-    EvidenceStore::default()
+/// The workflow's key is minted as core does it at the start.
+async fn open_workflow_keys(data_dir: &DataDir, workflow: WorkflowId) -> Arc<dyn WorkflowKeys> {
+    let keyring = Arc::new(LocalKeyring::open(&data_dir.keyring()).unwrap());
+    let keys = SqliteWorkflowKeys::open(&data_dir.keys_db(), keyring).await.unwrap();
+    keys.create_many(&[(TENANT.to_owned(), workflow)]).await.unwrap();
+    Arc::new(keys)
 }
 
 pub fn applicant() -> Submitter {
@@ -199,12 +215,3 @@ pub fn completed(result: Result<TurnResult, Fault>) -> (String, Value) {
         other => panic!("the turn did not complete: {other:?}"),
     }
 }
-
-#[derive(Default)]
-struct C(Mutex<Option<btrust_platform::contacts::Contact>>);
-#[async_trait::async_trait]
-impl VerifiedContacts for C {
-    async fn put(&self, _: &str, _: WorkflowId, c: btrust_platform::contacts::Contact) -> Result<(), btrust_platform::contacts::ContactError> { *self.0.lock().unwrap() = Some(c); Ok(()) }
-    async fn get(&self, _: &str, _: WorkflowId) -> Result<Option<btrust_platform::contacts::Contact>, btrust_platform::contacts::ContactError> { Ok(self.0.lock().unwrap().clone()) }
-}
-async fn open_contacts(_dir: &tempfile::TempDir) -> Arc<dyn VerifiedContacts> { Arc::new(C::default()) }

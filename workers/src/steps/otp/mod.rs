@@ -25,7 +25,7 @@ use sqlx::SqlitePool;
 use btrust_platform::clock::rfc3339;
 use btrust_platform::contacts::{Contact, VerifiedContacts};
 use btrust_platform::keys::Keys;
-use btrust_platform::messages::{Message, Messenger};
+use btrust_platform::messages::{Message, Messenger, SendError};
 use btrust_schemas::step::otp::{
     Arguments, Channel, EXPIRED, LOCKED, Output, Prompt, Submission, UNDELIVERABLE, VERIFIED,
 };
@@ -204,7 +204,7 @@ impl Conversation<'_> {
     async fn deliver(&mut self, route: &Route, send: &NewSend, code: &Code) -> Result<(), Fault> {
         let (subject, text) = text::message(&self.input.locale, code, send.ttl_ms);
         let message = Message {
-            channel: message_channel(route.channel),
+            channel: route.channel,
             to: route.address.clone(),
             subject,
             text,
@@ -212,15 +212,20 @@ impl Conversation<'_> {
         };
         let delivery = match self.step.messenger.send(message).await {
             Ok(delivery) => {
-                self.parked.provider = Some(delivery.provider);
+                self.parked.provider = Some(delivery.provider.to_owned());
                 if delivery.acknowledged { Delivery::Acknowledged } else { Delivery::Accepted }
             }
             Err(error) => {
+                let delivery = match error {
+                    SendError::Undeliverable { .. } => Delivery::Failed,
+                    // It may have left: as if nobody had acknowledged it.
+                    SendError::Unavailable(_) => Delivery::Accepted,
+                };
                 tracing::warn!(
                     error = &error as &dyn std::error::Error, channel = send.channel,
                     task.id = %self.context.key.task, "a code could not be sent"
                 );
-                Delivery::Failed
+                delivery
             }
         };
         let noted = self.step.ledger.note_delivery(&self.session.tenant, &send.id, delivery).await;
@@ -248,7 +253,7 @@ impl Conversation<'_> {
 
     async fn verified(&self, channel: &str, view: &View) -> Result<TurnResult, Fault> {
         let route = self.route_of(channel).ok_or_else(|| Fault::worker("the verified channel is no route of the task"))?;
-        let contact = Contact { channel: message_channel(route.channel), address: route.address.clone() };
+        let contact = Contact { channel: route.channel, address: route.address.clone() };
         let put = self.step.contacts.put(&self.context.tenant, self.context.workflow, contact).await;
         put.map_err(|error| Fault::store("the contact store", &error))?;
         let output = Output {
@@ -359,13 +364,5 @@ impl Conversation<'_> {
     async fn view(&self) -> Result<View, Fault> {
         let view = self.step.ledger.view(&self.session, self.context.now_ms()).await;
         view.map_err(|error| Fault::store("the code store", &error))
-    }
-}
-
-/// The channel as the message port spells it.
-fn message_channel(channel: Channel) -> btrust_platform::messages::Channel {
-    match channel {
-        Channel::Sms => btrust_platform::messages::Channel::Sms,
-        Channel::Email => btrust_platform::messages::Channel::Email,
     }
 }

@@ -67,7 +67,7 @@ impl MacKey {
     ///
     /// Every part is preceded by its length, so that no two lists of parts look alike.
     pub fn digest(&self, domain: &str, parts: &[&str]) -> String {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose()).expect("HMAC takes keys of any length");
         for part in [&[domain], parts].concat() {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
