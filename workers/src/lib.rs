@@ -3,7 +3,12 @@
 //! A new step is one folder under [`steps`] and one line in [`catalogue`]. A
 //! worker knows the engine only by HTTP (`btrust_schemas::exchange`).
 
+pub mod catalogue;
 pub mod runtime;
+mod service;
 pub mod steps;
 #[cfg(test)]
 mod testing;
+
+pub use catalogue::Service;
+pub use service::{Config, OpenError, Ports, serve};

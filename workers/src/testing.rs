@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use btrust_platform::clock::{Clock, ManualClock};
+use btrust_platform::config::Settings;
 use btrust_platform::contacts::{SqliteVerifiedContacts, VerifiedContacts};
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::keys::LocalKeyring;
@@ -20,6 +21,7 @@ use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnRea
 use crate::runtime::cpu::CpuPool;
 use crate::runtime::step::FromTurn;
 use crate::runtime::{Context, Fault, Step};
+use crate::service::Ports;
 
 /// When every test begins, in milliseconds since the epoch.
 pub const NOW_MS: i64 = 1_800_000_000_000;
@@ -214,4 +216,11 @@ pub fn completed(result: Result<TurnResult, Fault>) -> (String, Value) {
         Ok(TurnResult::Complete { outcome, output }) => (outcome, output),
         other => panic!("the turn did not complete: {other:?}"),
     }
+}
+
+/// The outside world of every step, in a folder of its own.
+pub async fn ports(dir: &tempfile::TempDir) -> Ports {
+    let settings = Settings::from_table::<&str, &str>([]);
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    Ports::embedded(&settings, &DataDir::new(dir.path()), clock).await.unwrap()
 }

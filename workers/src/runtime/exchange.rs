@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{self, BoxFuture};
 use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+use reqwest::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -79,25 +79,13 @@ impl Core for HttpCore {
             .json(request)
             .send()
             .await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.tokens.forget().await;
+        }
         if !response.status().is_success() {
             return Err(ExchangeError::Refused(response.status().as_u16()));
         }
         Ok(response.json().await?)
-    }
-}
-
-/// When core last answered, for the health page.
-#[derive(Debug, Default)]
-pub struct LastAnswer(AtomicI64);
-
-impl LastAnswer {
-    /// Milliseconds since the epoch; 0 before the first answer.
-    pub fn at_ms(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn note(&self, now_ms: i64) {
-        self.0.store(now_ms, Ordering::Relaxed);
     }
 }
 
@@ -108,7 +96,6 @@ pub struct Worker {
     pub evidence: Arc<EvidenceStore>,
     pub clock: SharedClock,
     pub cpu: CpuPool,
-    pub last_answer: Arc<LastAnswer>,
 }
 
 /// A call under way; a parked one carries no reports and may be dropped for one that does.
@@ -163,7 +150,6 @@ impl Worker {
                     match answer {
                         Ok(response) => {
                             backoff = BACKOFF_FIRST;
-                            self.last_answer.note(self.clock.now_ms());
                             for input in desk.accept(response) {
                                 self.begin_turn(&steps, input, to_loop.clone());
                             }
@@ -258,5 +244,223 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde_json::{Value, json};
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+
+    use btrust_schemas::exchange::{Ack, Report, ReportKind};
+    use btrust_schemas::turn::{ERROR_WORKER_FAULT, TurnKey, TurnReason};
+
+    use super::*;
+    use crate::runtime::complete;
+    use crate::testing::Bench;
+
+    /// A core that hands out what it is given, acknowledges at once, and parks polls for ever.
+    #[derive(Default)]
+    struct ScriptedCore {
+        tasks: Mutex<Vec<TurnInput>>,
+        reports: Mutex<Vec<Report>>,
+        requests: Mutex<Vec<ExchangeRequest>>,
+        /// Calls that fail after their reports were lost.
+        n_failing: AtomicU32,
+        news: Notify,
+        reported: Notify,
+    }
+
+    #[async_trait]
+    impl Core for ScriptedCore {
+        async fn exchange(&self, request: &ExchangeRequest) -> Result<ExchangeResponse, ExchangeError> {
+            self.requests.lock().unwrap().push(request.clone());
+            let brings = !request.results.is_empty();
+            if brings && self.n_failing.load(Ordering::SeqCst) != 0 {
+                self.n_failing.fetch_sub(1, Ordering::SeqCst);
+                return Err(ExchangeError::Refused(503));
+            }
+            let mut acks = Vec::new();
+            for report in &request.results {
+                let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
+                acks.push(Ack { key: report.key, checkpoint, code: Ack::ACCEPTED.to_owned() });
+                self.reports.lock().unwrap().push(report.clone());
+                self.reported.notify_one();
+            }
+            loop {
+                let heard = self.news.notified();
+                let n_taken = self.tasks.lock().unwrap().len().min(request.want as usize);
+                let tasks: Vec<TurnInput> = self.tasks.lock().unwrap().drain(..n_taken).collect();
+                if brings || !tasks.is_empty() || request.want == 0 {
+                    return Ok(ExchangeResponse { acks, tasks, nodes: Vec::new() });
+                }
+                heard.await;
+            }
+        }
+    }
+
+    impl ScriptedCore {
+        fn give(&self, task: TurnInput) {
+            self.tasks.lock().unwrap().push(task);
+            self.news.notify_one();
+        }
+
+        /// The reports so far, once there are `n` of them.
+        async fn reports(&self, n: usize) -> Vec<ReportKind> {
+            while self.reports.lock().unwrap().len() < n {
+                self.reported.notified().await;
+            }
+            self.reports.lock().unwrap().iter().map(|it| it.what.clone()).collect()
+        }
+    }
+
+    /// Does what its arguments say.
+    #[derive(Default)]
+    struct Puppet {
+        release: Arc<Notify>,
+        n_running: AtomicU32,
+        n_running_most: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Step for Puppet {
+        fn name(&self) -> &'static str {
+            "puppet"
+        }
+
+        fn in_flight_max(&self) -> u32 {
+            2
+        }
+
+        async fn turn(&self, context: &Context, input: TurnInput) -> Result<TurnResult, Fault> {
+            let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.n_running_most.fetch_max(n_running, Ordering::SeqCst);
+            match input.arguments.as_str() {
+                Some("panic") => panic!("the strings are cut"),
+                Some("checkpoint") => context.checkpoint(&json!({ "v": 1 })).await?,
+                Some("wait") => self.release.notified().await,
+                Some("compute-panic") => context.compute(|| panic!("too deep")).await?,
+                _ => {}
+            }
+            self.n_running.fetch_sub(1, Ordering::SeqCst);
+            complete("danced", &Value::Null)
+        }
+    }
+
+    struct Stage {
+        bench: Bench,
+        core: Arc<ScriptedCore>,
+        puppet: Arc<Puppet>,
+        shutdown: Shutdown,
+        worker: JoinHandle<()>,
+    }
+
+    async fn stage() -> Stage {
+        let bench = Bench::new().await;
+        let core = Arc::new(ScriptedCore::default());
+        let puppet = Arc::new(Puppet::default());
+        let shutdown = Shutdown::new();
+        let worker = Worker {
+            core: core.clone(),
+            steps: vec![puppet.clone()],
+            evidence: Arc::clone(&bench.evidence),
+            clock: bench.clock.clone(),
+            cpu: CpuPool::new(1),
+        };
+        let worker = tokio::spawn(worker.run("session".to_owned(), shutdown.clone()));
+        Stage { bench, core, puppet, shutdown, worker }
+    }
+
+    impl Stage {
+        fn give(&self, what: &str) -> TurnKey {
+            let mut input = self.bench.input(self.puppet.as_ref(), TurnReason::First, None);
+            input.arguments = json!(what);
+            let key = input.key;
+            self.core.give(input);
+            key
+        }
+    }
+
+    fn danced() -> ReportKind {
+        ReportKind::Result { result: TurnResult::Complete { outcome: "danced".to_owned(), output: Value::Null } }
+    }
+
+    #[tokio::test]
+    async fn a_task_is_taken_and_its_result_brought_while_another_poll_is_parked() {
+        let stage = stage().await;
+        stage.give("dance");
+        assert_eq!(stage.core.reports(1).await, [danced()]);
+        stage.give("dance");
+        assert_eq!(stage.core.reports(2).await, [danced(), danced()]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_the_turn_and_the_worker_goes_on() {
+        for how in ["panic", "compute-panic"] {
+            let stage = stage().await;
+            stage.give(how);
+            let reports = stage.core.reports(1).await;
+            let ReportKind::Result { result: TurnResult::Fail { error, .. } } = &reports[0] else {
+                panic!("{reports:?}");
+            };
+            assert_eq!(error, ERROR_WORKER_FAULT);
+            stage.give("dance");
+            assert_eq!(stage.core.reports(2).await[1], danced());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_is_durable_before_the_turn_goes_on() {
+        let stage = stage().await;
+        stage.give("checkpoint");
+        let reports = stage.core.reports(2).await;
+        assert_eq!(reports, [ReportKind::Checkpoint { state: json!({ "v": 1 }) }, danced()]);
+    }
+
+    #[tokio::test]
+    async fn a_result_is_brought_again_until_core_takes_it() {
+        let stage = stage().await;
+        stage.core.n_failing.store(2, Ordering::SeqCst);
+        let key = stage.give("dance");
+        assert_eq!(stage.core.reports(1).await, [danced()]);
+        let requests = stage.core.requests.lock().unwrap();
+        let bringing: Vec<_> = requests.iter().filter(|it| !it.results.is_empty()).collect();
+        assert_eq!(bringing.len(), 3);
+        assert!(bringing.iter().all(|it| it.held == [key] && it.results.len() == 1));
+    }
+
+    #[tokio::test]
+    async fn no_more_turns_run_at_once_than_the_step_permits() {
+        let stage = stage().await;
+        for _ in 0..6 {
+            stage.give("wait");
+        }
+        for n in 1..=6 {
+            stage.puppet.release.notify_one();
+            stage.core.reports(n).await;
+        }
+        assert_eq!(stage.puppet.n_running_most.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_ends_what_runs_brings_it_and_gives_the_leases_back() {
+        let stage = stage().await;
+        stage.give("dance");
+        stage.core.reports(1).await;
+        stage.give("wait");
+        while stage.puppet.n_running.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        stage.shutdown.trigger();
+        stage.puppet.release.notify_one();
+        stage.worker.await.unwrap();
+        assert_eq!(stage.core.reports(2).await.len(), 2);
+        let requests = stage.core.requests.lock().unwrap();
+        let last = requests.last().unwrap();
+        assert_eq!((last.want, last.held.len(), last.results.len()), (0, 0, 0));
     }
 }
