@@ -15,6 +15,7 @@ use poem_openapi::{
 };
 
 use btrust_platform::token::{Claims, Kind, Verifier};
+use btrust_schemas::ids::WorkflowId;
 
 use crate::refusal;
 
@@ -103,19 +104,20 @@ pub struct Caller<A> {
     pub claims: Claims,
     /// Network address of the caller, for limits only.
     pub address: Option<String>,
+    own_workflow: Option<WorkflowId>,
     access: PhantomData<A>,
 }
 
 impl<A: Access> Caller<A> {
     /// The workflow that an applicant's token opens; `None` for everybody else.
-    pub fn own_workflow(&self) -> Option<&str> {
-        self.claims.workflow.as_deref()
+    pub fn own_workflow(&self) -> Option<WorkflowId> {
+        self.own_workflow
     }
 
     /// Whether the caller may see `workflow` as far as the token alone says: an
     /// applicant's token opens exactly one.
-    pub fn opens(&self, workflow: &str) -> bool {
-        self.own_workflow().is_none_or(|own| own == workflow)
+    pub fn opens(&self, workflow: WorkflowId) -> bool {
+        self.own_workflow.is_none_or(|own| own == workflow)
     }
 
     pub fn tenant(&self) -> &str {
@@ -167,10 +169,15 @@ impl<'a, A: Access> ApiExtractor<'a> for Caller<A> {
             let needed = scopes().collect::<Vec<_>>().join("` or `");
             return Err(refusal::SCOPE_MISSING.detail(format!("the token needs the scope `{needed}`")).into_error());
         }
-        // An applicant's token without a workflow would open all of them.
-        if claims.kind == Kind::Applicant && claims.workflow.is_none() {
+        // An applicant's token that names no workflow would open all of them.
+        let own_workflow = match (claims.kind, claims.workflow.as_deref()) {
+            (Kind::Applicant, Some(workflow)) => workflow.parse().ok(),
+            _ => None,
+        };
+        if claims.kind == Kind::Applicant && own_workflow.is_none() {
             return Err(refusal::SCOPE_MISSING.detail("the token names no workflow").into_error());
         }
-        Ok(Self { address: crate::address::of(request), claims, access: PhantomData })
+        let address = crate::address::of(request);
+        Ok(Self { address, claims, own_workflow, access: PhantomData })
     }
 }

@@ -73,10 +73,7 @@ impl CreateApplicantToken {
     }
 }
 
-/// The id as it is spelled everywhere, or a refusal.
-pub fn workflow_id<R>(text: &str) -> Result<String, Refused<R>> {
-    let id: WorkflowId = text
-        .parse()
-        .map_err(|_| WORKFLOW_ID_INVALID.detail("expected `wf_` and 32 hex digits"))?;
-    Ok(id.to_string())
+/// The id, or a refusal.
+pub fn workflow_id<R>(text: &str) -> Result<WorkflowId, Refused<R>> {
+    text.parse().map_err(|_| WORKFLOW_ID_INVALID.detail("expected `wf_` and 32 hex digits"))
 }

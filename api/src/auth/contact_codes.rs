@@ -15,7 +15,7 @@ use btrust_platform::{
 
 use super::{
     AuthError,
-    signing::{Signing, digest},
+    signing::{Signing, digest, random_hex},
     store::{
         Store,
         counters::Allowance,
@@ -76,7 +76,7 @@ impl ContactCodes {
             return Ok(false);
         };
         let Destination { tenant, workflow } = &row.destination;
-        let Some(contact) = self.contacts.get(tenant, workflow).await? else { return Ok(false) };
+        let Some(contact) = self.contacts.get(tenant, *workflow).await? else { return Ok(false) };
         let subject = self.subject(tenant, &contact);
         if !self.may_send(&row, &subject, now_ms).await? {
             return Ok(false);
@@ -92,7 +92,7 @@ impl ContactCodes {
         if !self.store.put_code(&link_digest, &row, n_sends, &open_code, now_ms).await? {
             return Ok(false);
         }
-        self.deliver(workflow, contact, &code).await?;
+        self.deliver(contact, &code).await?;
         Ok(true)
     }
 
@@ -143,22 +143,17 @@ impl ContactCodes {
         Ok(self.store.count(subject, SENDS_OF_CONTACT, now_ms).await?)
     }
 
-    async fn deliver(
-        &self,
-        workflow: &str,
-        contact: Contact,
-        code: &str,
-    ) -> Result<(), AuthError> {
+    async fn deliver(&self, contact: Contact, code: &str) -> Result<(), AuthError> {
         let minutes = ttl_ms(&contact) / 60_000;
         let message = Message {
             channel: contact.channel,
             to: contact.address,
-            subject: Some("Your code".to_owned()),
+            subject: "Your code".to_owned(),
             text: format!(
                 "{code} is your code to continue. It is good for {minutes} minutes. \
                  Nobody of us will ever ask you for it."
             ),
-            reference: workflow.to_owned(),
+            reference: format!("resume:{}", random_hex()),
         };
         self.messenger.send(message).await?;
         Ok(())

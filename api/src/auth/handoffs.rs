@@ -59,10 +59,7 @@ impl CreateHandoff {
             return Err(refusal::SCOPE_MISSING.detail("only an applicant's token can do this"));
         };
         let now_ms = auth.clock.now_ms();
-        let to = Destination {
-            tenant: caller.tenant().to_owned(),
-            workflow: workflow.to_owned(),
-        };
+        let to = Destination { tenant: caller.tenant().to_owned(), workflow };
         if OPEN_HANDOFFS_MAX <= auth.store.n_handoffs(&to, now_ms).await? {
             return Err(TOO_MANY_HANDOFFS.detail("use an open code or wait for it to run out"));
         }

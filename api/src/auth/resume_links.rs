@@ -62,11 +62,11 @@ impl CreateResumeLink {
     ) -> Result<CreateResumeLinkResponse, Refused<CreateResumeLinkRefusals>> {
         let auth = &self.0;
         let workflow = match (caller.own_workflow(), wanted.workflow.as_deref()) {
-            (Some(own), None) => own.to_owned(),
+            (Some(own), None) => own,
             (None, None) => return Err(WORKFLOW_MISSING.detail("send `workflow`")),
             (_, Some(wanted)) => workflow_id(wanted)?,
         };
-        if !caller.opens(&workflow) {
+        if !caller.opens(workflow) {
             return Err(WORKFLOW_UNKNOWN.detail("there is no such workflow"));
         }
         let link = random_hex();

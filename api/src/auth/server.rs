@@ -10,8 +10,9 @@ use tokio::{net::TcpListener, sync::mpsc};
 use btrust_platform::{
     clock::SharedClock,
     config::{ConfigError, Secret, Settings},
-    contacts::{ContactError, VerifiedContacts},
+    contacts::VerifiedContacts,
     data_dir::DataDir,
+    documents::DocumentError,
     health::{CheckFn, Health},
     http::Shutdown,
     keys::{KeyError, Keys},
@@ -101,7 +102,7 @@ pub enum AuthError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("the verified contacts cannot be read")]
-    Contacts(#[from] ContactError),
+    Contacts(#[from] DocumentError),
     #[error("a code could not be sent")]
     Send(#[from] SendError),
     #[error("the listener is not usable")]

@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use btrust_platform::{
     clock::SharedClock,
-    keys::{DataKey, Keys},
-    sealing::Sealer,
+    keys::{DataKey, Keys, WrappedKey},
+    sealing::{Sealer, aad},
     token::{AUDIENCE, Claims, Kind},
 };
 
@@ -30,7 +30,7 @@ use crate::access::scope;
 const KEYRING_OWNER: &str = "btrust:auth";
 
 /// Key id in the header of what is sealed here: each data key seals one thing.
-const SEALING_KEY_ID: u64 = 1;
+const SEALING_KEY_ID: [u8; 8] = *b"auth-key";
 
 /// Signs tokens, and authenticates codes.
 pub struct Signing {
@@ -131,12 +131,13 @@ impl Signing {
     /// Signs an applicant's token for one workflow and a device of its own: a
     /// capture challenge is bound to the device that it was issued to.
     pub fn mint_for_applicant(&self, to: &Destination) -> Result<Minted, AuthError> {
+        let workflow = to.workflow.to_string();
         self.mint(Grant {
-            subject: &format!("applicant:{}", to.workflow),
+            subject: &format!("applicant:{workflow}"),
             tenant: &to.tenant,
             kind: Kind::Applicant,
             scope: &scope::OF_APPLICANTS.join(" "),
-            workflow: Some(&to.workflow),
+            workflow: Some(&workflow),
             device: Some(format!("dev_{}", random_hex())),
         })
     }
@@ -194,11 +195,11 @@ async fn put_key(
     let kid = random_hex();
     let data_key = DataKey::generate();
     let wrapped_key = keys.wrap(KEYRING_OWNER, &data_key).await?;
-    let sealed_key = Sealer::new(data_key, SEALING_KEY_ID).seal(kid.as_bytes(), secret);
+    let sealed_key = Sealer::new(data_key, SEALING_KEY_ID).seal(&aad(&[KEYRING_OWNER, &kid]), secret);
     let row = KeyRow {
         kid,
         public_key: public_key.to_vec(),
-        wrapped_key: wrapped_key.to_vec(),
+        wrapped_key: wrapped_key.0,
         sealed_key,
         created_at: now_ms,
         retired_at: None,
@@ -220,9 +221,9 @@ fn current(rows: Vec<KeyRow>) -> Result<KeyRow, AuthError> {
 }
 
 async fn unseal(keys: &Arc<dyn Keys>, row: &KeyRow) -> Result<Vec<u8>, AuthError> {
-    let data_key = keys.unwrap(KEYRING_OWNER, &row.wrapped_key.clone().into()).await?;
+    let data_key = keys.unwrap(KEYRING_OWNER, &WrappedKey(row.wrapped_key.clone())).await?;
     Sealer::new(data_key, SEALING_KEY_ID)
-        .open(row.kid.as_bytes(), &row.sealed_key)
+        .open(&aad(&[KEYRING_OWNER, &row.kid]), &row.sealed_key)
         .map_err(|_| AuthError::KeyUnusable)
 }
 

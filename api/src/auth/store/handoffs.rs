@@ -1,6 +1,8 @@
 //! Hand-off codes: single use, kept as digests.
 
-use sqlx::Row as _;
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use btrust_schemas::ids::WorkflowId;
 
 use super::{Store, StoreError};
 
@@ -8,7 +10,16 @@ use super::{Store, StoreError};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination {
     pub tenant: String,
-    pub workflow: String,
+    pub workflow: WorkflowId,
+}
+
+impl Destination {
+    /// Reads the columns `tenant` and `workflow`.
+    pub(super) fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let workflow: String = row.try_get("workflow")?;
+        let workflow = workflow.parse().map_err(|it| sqlx::Error::Decode(Box::new(it)))?;
+        Ok(Self { tenant: row.try_get("tenant")?, workflow })
+    }
 }
 
 impl Store {
@@ -24,7 +35,7 @@ impl Store {
         )
         .bind(code_digest)
         .bind(&destination.tenant)
-        .bind(&destination.workflow)
+        .bind(destination.workflow.to_string())
         .bind(expires_at)
         .execute(&self.pool)
         .await?;
@@ -53,7 +64,7 @@ impl Store {
         if deleted.rows_affected() == 0 {
             return Ok(None);
         }
-        Ok(Some(Destination { tenant: row.try_get("tenant")?, workflow: row.try_get("workflow")? }))
+        Ok(Some(Destination::from_row(&row)?))
     }
 
     /// How many open hand-off codes a workflow has.
@@ -62,7 +73,7 @@ impl Store {
             "SELECT COUNT(*) AS n FROM handoff WHERE tenant = ? AND workflow = ? AND ? < expires_at",
         )
         .bind(&to.tenant)
-        .bind(&to.workflow)
+        .bind(to.workflow.to_string())
         .bind(now_ms)
         .fetch_one(&self.pool)
         .await?;

@@ -39,7 +39,7 @@ impl Store {
         )
         .bind(link_digest)
         .bind(&destination.tenant)
-        .bind(&destination.workflow)
+        .bind(destination.workflow.to_string())
         .bind(expires_at)
         .execute(&self.pool)
         .await?;
@@ -71,10 +71,7 @@ impl Store {
             _ => None,
         };
         Ok(Some(ResumeLinkRow {
-            destination: Destination {
-                tenant: row.try_get("tenant")?,
-                workflow: row.try_get("workflow")?,
-            },
+            destination: Destination::from_row(&row)?,
             n_sends: row.try_get("n_sends")?,
             sent_at: row.try_get("sent_at")?,
             open_code,
