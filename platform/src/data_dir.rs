@@ -1,14 +1,9 @@
 //! The folder that holds everything an embedded installation keeps.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Only the account that runs the platform may look into its folders.
-pub(crate) const PRIVATE_DIR_MODE: u32 = 0o700;
-/// Only the account that runs the platform may read its files.
-pub(crate) const PRIVATE_FILE_MODE: u32 = 0o600;
+use crate::files;
 
 /// The paths of an embedded installation, all under one root (default `var/`).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +25,7 @@ impl DataDir {
     /// What the file system says when the folder cannot be created.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let data_dir = Self::new(root);
-        create_private_dir(&data_dir.root)?;
+        files::create_private_dir(&data_dir.root)?;
         Ok(data_dir)
     }
 
@@ -89,16 +84,12 @@ impl DataDir {
     }
 }
 
-/// Creates a folder and its parents, those that are new with mode 0700.
-pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(PRIVATE_DIR_MODE).create(path)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::files::PRIVATE_DIR_MODE;
 
     #[test]
     fn the_folder_is_private_and_may_exist_already() {

@@ -7,10 +7,20 @@
 
 pub mod clock;
 pub mod config;
+pub mod conformance;
+pub mod contacts;
 pub mod data_dir;
+pub mod documents;
+mod files;
 pub mod health;
 pub mod http;
+pub mod keys;
+pub mod messages;
+pub mod objects;
 pub mod problem;
+pub mod sealing;
 pub mod sqlite;
+pub mod streams;
 pub mod telemetry;
 pub mod token;
+pub mod workflow_keys;

@@ -1,8 +1,7 @@
 //! SQLite files as every service opens them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 pub use sqlx::SqlitePool;
 
-use crate::data_dir::PRIVATE_FILE_MODE;
+use crate::files;
 
 /// How long a connection waits for another writer before it gives up.
 ///
@@ -61,19 +60,16 @@ pub enum DbError {
 pub async fn open(path: &Path, migrations: &'static Migrator) -> Result<SqlitePool, DbError> {
     let file_error = |source| DbError::File { path: path.to_owned(), source };
     let _lock = lock_for_migration(path).await.map_err(file_error)?;
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(PRIVATE_FILE_MODE)
-        .open(path)
-        .map_err(file_error)?;
+    files::open_to_append(path).map_err(file_error)?;
 
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true);
+        .foreign_keys(true)
+        // What is deleted is overwritten: a destroyed key must not stay in a free page.
+        .pragma("secure_delete", "ON");
     let pool = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(BUSY_TIMEOUT)
@@ -92,8 +88,7 @@ async fn lock_for_migration(path: &Path) -> io::Result<File> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let locking = tokio::task::spawn_blocking(move || {
-        let file =
-            OpenOptions::new().create(true).append(true).mode(PRIVATE_FILE_MODE).open(lock_path)?;
+        let file = files::open_to_append(lock_path.as_ref())?;
         file.lock()?;
         Ok(file)
     });
@@ -105,6 +100,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::files::PRIVATE_FILE_MODE;
 
     #[tokio::test]
     async fn a_database_is_private_durable_and_in_wal_mode() {

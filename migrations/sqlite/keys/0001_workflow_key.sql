@@ -1,12 +1,10 @@
--- One data key a workflow, wrapped under its tenant's key. Destroying the row
--- makes everything that was sealed with the key unreadable. `destroyed_at` stays
--- as a tombstone, so that a key is never minted twice for one workflow.
+-- One data key a workflow, wrapped under its tenant's key. Without its wrapped
+-- key nothing that was sealed for the workflow can be read again; the row stays
+-- as a tombstone (`wrapped` is null), so that no second key is ever minted.
 CREATE TABLE workflow_key (
-    tenant       TEXT    NOT NULL,
-    workflow     TEXT    NOT NULL,
-    key_id       BLOB    NOT NULL,
-    wrapped      BLOB,
-    created_at   BIGINT  NOT NULL,
-    destroyed_at BIGINT,
+    tenant   TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    key_id   BLOB NOT NULL,
+    wrapped  BLOB,
     PRIMARY KEY (tenant, workflow)
 ) WITHOUT ROWID;

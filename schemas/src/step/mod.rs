@@ -114,3 +114,62 @@ pub struct ModelUse {
 /// A step that never asks has no prompt and takes no submission.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Never {}
+
+/// The files under `schemas/json/`: name and content of each contract and of the shared wire types.
+#[must_use]
+pub fn json_files() -> Vec<(String, String)> {
+    let pretty = |value: &Value| format!("{value:#}\n");
+    let mut files: Vec<_> =
+        catalogue().iter().map(|it| (format!("step-{}.json", it.step), pretty(&it.to_json()))).collect();
+    for (name, schema) in [
+        ("problem", schema::<crate::problem::Problem>()),
+        ("prompts", schema::<crate::prompt::PromptsView>()),
+        ("workflow", schema::<crate::core::WorkflowView>()),
+        ("cloud-event", schema::<crate::events::CloudEvent>()),
+    ] {
+        files.push((format!("{name}.json"), pretty(&schema)));
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_committed_schemas_are_those_of_the_code() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("json");
+        let files = json_files();
+        for (name, content) in &files {
+            let committed = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+            assert!(committed == *content, "schemas/json/{name} is stale: run `make schemas`");
+        }
+        let expected: BTreeSet<_> = files.into_iter().map(|(name, _)| name).collect();
+        let found: BTreeSet<_> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(found, expected, "schemas/json has files of no contract: delete them");
+    }
+
+    #[test]
+    fn outcomes_are_distinct_words_and_asking_steps_can_expire() {
+        for contract in catalogue() {
+            let distinct: BTreeSet<_> = contract.outcomes.iter().collect();
+            assert_eq!(distinct.len(), contract.outcomes.len(), "{}", contract.step);
+            assert_eq!(contract.prompt.is_some(), contract.outcomes.contains(&"expired"), "{}", contract.step);
+            assert_eq!(contract.prompt.is_some(), contract.submission.is_some(), "{}", contract.step);
+        }
+    }
+
+    #[test]
+    fn a_changed_contract_has_another_hash() {
+        let mut contract = find("otp").unwrap();
+        let before = contract.hash();
+        contract.outcomes = &["verified"];
+        assert_ne!(contract.hash(), before);
+    }
+}
