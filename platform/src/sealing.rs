@@ -67,6 +67,7 @@ pub fn aad(parts: &[&str]) -> Vec<u8> {
 ///
 /// Nonces are random: a key is good for 2^32 payloads (NIST SP 800-38D, 8.3),
 /// far more than one workflow makes.
+#[derive(Clone)]
 pub struct Sealer {
     cipher: Aes256Gcm,
     data_key: DataKey,

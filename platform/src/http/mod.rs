@@ -116,3 +116,6 @@ impl Default for Shutdown {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,20 @@ where
     E: IntoEndpoint,
     E::Endpoint: 'static,
 {
+    serve_and_drain(name, listener, routes, shutdown, DRAIN_MAX).await
+}
+
+pub(super) async fn serve_and_drain<E>(
+    name: &'static str,
+    listener: TcpListener,
+    routes: E,
+    shutdown: Shutdown,
+    drain_max: Duration,
+) -> io::Result<()>
+where
+    E: IntoEndpoint,
+    E::Endpoint: 'static,
+{
     let local_addr = LocalAddr(listener.local_addr()?.into());
     Server::new_with_acceptor(PromptAcceptor { listener, local_addr })
         .name(name)
@@ -48,7 +62,7 @@ where
         .run_with_graceful_shutdown(
             wrap(name, routes),
             async move { shutdown.wait().await },
-            Some(DRAIN_MAX),
+            Some(drain_max),
         )
         .await
 }

@@ -71,15 +71,18 @@ impl Objects for FileObjects {
     }
 
     async fn get(&self, key: &ObjectKey, sealer: &Sealer) -> Result<Bytes, ObjectError> {
-        let sealed = match tokio::fs::read(self.path(key)).await {
-            Ok(sealed) => sealed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ObjectError::Missing);
-            }
-            Err(error) => return Err(unavailable(error)),
-        };
-        let plain = sealer.open_stream(&key.aad(), &sealed).map_err(ObjectError::Tampered)?;
-        Ok(Bytes::from(plain))
+        let (path, aad, sealer) = (self.path(key), key.aad(), sealer.clone());
+        // Tens of milliseconds for a large picture: not on a thread that serves others.
+        let opened = files::blocking(move || {
+            let sealed = std::fs::read(path)?;
+            Ok(sealer.open_stream(&aad, &sealed))
+        });
+        match opened.await {
+            Ok(Ok(plain)) => Ok(Bytes::from(plain)),
+            Ok(Err(error)) => Err(ObjectError::Tampered(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ObjectError::Missing),
+            Err(error) => Err(unavailable(error)),
+        }
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
