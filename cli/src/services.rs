@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use btrust_api::{auth, gateway};
 use btrust_engine::CoreConfig;
-use btrust_platform::clock::SharedClock;
+use btrust_platform::clock::{SharedClock, SystemClock};
 use btrust_platform::config::Settings;
 use btrust_platform::contacts::SqliteVerifiedContacts;
 use btrust_platform::data_dir::DataDir;
@@ -15,9 +15,10 @@ use btrust_platform::keys::{Keys, LocalKeyring};
 use btrust_platform::messages::messenger_from;
 use btrust_platform::objects::FileObjects;
 use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
-use btrust_workers::Fleet;
+use btrust_workers::{Ports, Service as Worker};
 use clap::ValueEnum;
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 
 /// Every service that exists; names and ports are those of the deployment guide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -50,49 +51,41 @@ impl Service {
             Self::Auth => "auth",
             Self::Core => "core",
             Self::Gateway => "gateway",
-            Self::Steps => "steps",
-            Self::Otp => "otp",
-            Self::Ocr => "ocr",
-            Self::Liveness => "liveness",
-            Self::FaceMatch => "face-match",
+            Self::Steps => Worker::Steps.as_str(),
+            Self::Otp => Worker::Otp.as_str(),
+            Self::Ocr => Worker::Ocr.as_str(),
+            Self::Liveness => Worker::Liveness.as_str(),
+            Self::FaceMatch => Worker::FaceMatch.as_str(),
         }
     }
 
-    /// Source: the deployment guide; `steps` is ours.
-    pub const fn port(self) -> u16 {
+    /// Source: the deployment guide.
+    pub fn port(self) -> u16 {
         match self {
             Self::Auth => 5800,
             Self::Core => 5002,
             Self::Gateway => 5008,
-            Self::Steps => 5010,
-            Self::Otp => 5000,
-            Self::Ocr => 5040,
-            Self::Liveness => 5050,
-            Self::FaceMatch => 3000,
+            _ => self.worker().map_or(0, Worker::port),
         }
     }
 
     /// What the service's own client may do at core; empty for those that call nobody.
-    pub const fn scopes(self) -> &'static [&'static str] {
+    pub fn scopes(self) -> Vec<String> {
         match self {
-            Self::Auth | Self::Core => &[],
-            Self::Gateway => &["core:call"],
-            Self::Steps => &["queue:consent", "queue:form", "queue:review"],
-            Self::Otp => &["queue:otp"],
-            Self::Ocr => &["queue:ocr"],
-            Self::Liveness => &["queue:liveness"],
-            Self::FaceMatch => &["queue:face-match"],
+            Self::Auth | Self::Core => Vec::new(),
+            Self::Gateway => vec!["core:call".to_owned()],
+            _ => self.worker().map_or(&[][..], Worker::queues).iter().map(|it| format!("queue:{it}")).collect(),
         }
     }
 
-    const fn fleet(self) -> Option<Fleet> {
+    const fn worker(self) -> Option<Worker> {
         match self {
             Self::Auth | Self::Core | Self::Gateway => None,
-            Self::Steps => Some(Fleet::Steps),
-            Self::Otp => Some(Fleet::Otp),
-            Self::Ocr => Some(Fleet::Ocr),
-            Self::Liveness => Some(Fleet::Liveness),
-            Self::FaceMatch => Some(Fleet::FaceMatch),
+            Self::Steps => Some(Worker::Steps),
+            Self::Otp => Some(Worker::Otp),
+            Self::Ocr => Some(Worker::Ocr),
+            Self::Liveness => Some(Worker::Liveness),
+            Self::FaceMatch => Some(Worker::FaceMatch),
         }
     }
 }
@@ -105,9 +98,16 @@ pub struct Site {
     pub models: PathBuf,
     pub clock: SharedClock,
     pub shutdown: Shutdown,
+    /// The outside world of the steps, opened once a process.
+    ports: Arc<OnceCell<Ports>>,
 }
 
 impl Site {
+    pub fn new(settings: Settings, data: DataDir, models: PathBuf, shutdown: Shutdown) -> Self {
+        let clock: SharedClock = Arc::new(SystemClock);
+        Self { settings, data, models, clock, shutdown, ports: Arc::default() }
+    }
+
     /// Runs `service` on `listener` until the shutdown, and drains.
     pub async fn run(&self, service: Service, listener: TcpListener) -> anyhow::Result<()> {
         let shutdown = self.shutdown.clone();
@@ -120,15 +120,12 @@ impl Site {
             Service::Gateway => {
                 gateway::serve(self.gateway().await?, listener, shutdown).await.map_err(Into::into)
             }
-            worker => {
-                let fleet = worker.fleet().expect("every other service is a fleet");
-                let config = btrust_workers::Config::from_settings(
-                    &self.settings,
-                    self.data.clone(),
-                    self.models.clone(),
-                    self.clock.clone(),
-                )?;
-                btrust_workers::serve(fleet, config, listener, shutdown).await.map_err(Into::into)
+            _ => {
+                let worker = service.worker().expect("every other service is a fleet");
+                let config = btrust_workers::Config::from_settings(&self.settings)?;
+                btrust_workers::serve(worker, listener, config, self.ports().await?, shutdown)
+                    .await
+                    .map_err(Into::into)
             }
         };
         served.with_context(|| format!("the service {} stopped", service.name()))
@@ -155,6 +152,11 @@ impl Site {
             clock: self.clock.clone(),
         };
         Ok(gateway::Gateway::open(gateway::Config::from_settings(&self.settings)?, &self.data, outside).await?)
+    }
+
+    async fn ports(&self) -> anyhow::Result<Ports> {
+        let open = || Ports::embedded(&self.settings, &self.data, self.clock.clone());
+        Ok(self.ports.get_or_try_init(open).await?.clone())
     }
 
     async fn keys(&self) -> anyhow::Result<(Arc<dyn Keys>, Arc<dyn WorkflowKeys>)> {

@@ -2,10 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
-use btrust_platform::clock::SystemClock;
 use btrust_platform::config::Settings;
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::http::Shutdown;
@@ -42,13 +40,7 @@ impl Serve {
             .with_context(|| format!("cannot listen on {}:{port}; choose another --port", self.address))?;
         let data = DataDir::open(&folders.data)
             .with_context(|| format!("cannot use the data folder {}", folders.data.display()))?;
-        let site = Site {
-            settings: Settings::from_env(),
-            data,
-            models: folders.models(),
-            clock: Arc::new(SystemClock),
-            shutdown: Shutdown::on_signals()?,
-        };
+        let site = Site::new(Settings::from_env(), data, folders.models(), Shutdown::on_signals()?);
         site.run(self.service, listener).await
     }
 }

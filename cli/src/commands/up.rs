@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use btrust_api::auth::{self, ClientKind};
-use btrust_platform::clock::SystemClock;
 use btrust_platform::config::{Secret, Settings};
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::http::{Shutdown, client};
@@ -65,13 +64,7 @@ impl Up {
         let url = |service: Service| format!("http://127.0.0.1:{}", ports[service.name()]);
         let settings = Settings::from_env()
             .overlaid([("AUTH_URL", url(Service::Auth)), ("CORE_URL", url(Service::Core))]);
-        let site = Site {
-            settings,
-            data,
-            models: folders.models(),
-            clock: Arc::new(SystemClock),
-            shutdown: Shutdown::on_signals()?,
-        };
+        let site = Site::new(settings, data, folders.models(), Shutdown::on_signals()?);
 
         let auth = site.auth().await?;
         let credentials =
@@ -136,7 +129,9 @@ async fn start(
         if !service.scopes().is_empty() {
             let id = format!("service-{}", service.name());
             let secret: Secret = auth::generate_secret();
-            auth.ensure_client(&id, ClientKind::Service, development::TENANT, service.scopes(), &secret).await?;
+            let scopes = service.scopes();
+            let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            auth.ensure_client(&id, ClientKind::Service, development::TENANT, &scopes, &secret).await?;
             site.settings = site
                 .settings
                 .overlaid([("CLIENT_ID", id), ("CLIENT_SECRET", secret.expose().to_owned())]);
