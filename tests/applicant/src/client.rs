@@ -323,3 +323,129 @@ async fn problem_of(response: Response) -> Problem {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex as StdMutex};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const WORKFLOW: &str = r#"{"id":"wf_07070707070707070707070707070707","definition":"d","version":1,"status":"running",
+        "waitingFor":null,"decision":null,"outcomes":{},"error":null,"cause":null,
+        "startedAt":"2026-03-01T00:00:00Z","closedAt":null,"sequence":1}"#;
+
+    /// A platform that gives the `answers` (status, body) one after another, and
+    /// drops the connection where the status is 0. Returns its URL and what it was asked.
+    async fn platform(answers: Vec<(u16, &'static str)>) -> (String, Arc<StdMutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(StdMutex::new(Vec::new()));
+        let kept = Arc::clone(&requests);
+        tokio::spawn(async move {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut stream).await;
+                kept.lock().unwrap().push(request);
+                if status != 0 {
+                    let head = format!(
+                        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        body.len()
+                    );
+                    stream
+                        .write_all(format!("{head}{body}").as_bytes())
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+        (url, requests)
+    }
+
+    async fn read_request(stream: &mut TcpStream) -> String {
+        let mut request = String::new();
+        loop {
+            let mut buffer = [0; 4096];
+            let n_bytes = stream.read(&mut buffer).await.unwrap();
+            request.push_str(std::str::from_utf8(&buffer[..n_bytes]).unwrap());
+            let Some((head, body)) = request.split_once("\r\n\r\n") else {
+                continue;
+            };
+            let announced = head
+                .lines()
+                .find_map(|it| {
+                    it.to_lowercase()
+                        .strip_prefix("content-length: ")
+                        .map(str::to_owned)
+                })
+                .map_or(0, |it| it.parse().unwrap());
+            if announced <= body.len() {
+                return request;
+            }
+        }
+    }
+
+    fn client(url: String) -> Client {
+        let bank = Credentials {
+            client_id: "bank".to_owned(),
+            client_secret: "secret".to_owned(),
+        };
+        Client::new(
+            Urls {
+                gateway: url.clone(),
+                auth: url,
+            },
+            bank,
+        )
+        .unwrap()
+    }
+
+    const TOKEN: (u16, &str) = (
+        200,
+        r#"{"access_token":"first","token_type":"Bearer","expires_in":600}"#,
+    );
+    const NEXT_TOKEN: (u16, &str) = (
+        200,
+        r#"{"access_token":"second","token_type":"Bearer","expires_in":600}"#,
+    );
+
+    #[tokio::test]
+    async fn a_platform_that_went_away_is_asked_again_with_the_same_key() {
+        let (url, requests) = platform(vec![TOKEN, (503, ""), (0, ""), (201, WORKFLOW)]).await;
+        let view = client(url).start("d", &json!({}), "key-1").await.unwrap();
+        assert_eq!(view.status.as_str(), "running");
+        let requests = requests.lock().unwrap();
+        assert_eq!(requests.len(), 4);
+        for request in &requests[1..] {
+            assert!(
+                request.to_lowercase().contains("idempotency-key: key-1"),
+                "{request}"
+            );
+        }
+        assert_eq!(requests[1], requests[3]);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_no_longer_known_is_renewed_once() {
+        let (url, requests) = platform(vec![TOKEN, (401, ""), NEXT_TOKEN, (201, WORKFLOW)]).await;
+        client(url).start("d", &json!({}), "key-1").await.unwrap();
+        let requests = requests.lock().unwrap();
+        assert!(requests[1].contains("Bearer first"), "{}", requests[1]);
+        assert!(requests[3].contains("Bearer second"), "{}", requests[3]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_its_code_and_is_not_repeated() {
+        let problem = r#"{"type":"urn:btrust:problem:definition_unknown","title":"x","status":404,
+            "code":"definition_unknown","detail":"there is no such definition"}"#;
+        let (url, requests) = platform(vec![TOKEN, (404, problem)]).await;
+        let error = client(url)
+            .start("d", &json!({}), "key-1")
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Some("definition_unknown"));
+        assert_eq!(requests.lock().unwrap().len(), 2);
+    }
+}
