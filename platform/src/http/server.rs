@@ -56,15 +56,18 @@ where
     E::Endpoint: 'static,
 {
     let local_addr = LocalAddr(listener.local_addr()?.into());
-    Server::new_with_acceptor(PromptAcceptor { listener, local_addr })
-        .name(name)
-        .idle_timeout(IDLE_TIMEOUT)
-        .run_with_graceful_shutdown(
-            wrap(name, routes),
-            async move { shutdown.wait().await },
-            Some(drain_max),
-        )
-        .await
+    Server::new_with_acceptor(PromptAcceptor {
+        listener,
+        local_addr,
+    })
+    .name(name)
+    .idle_timeout(IDLE_TIMEOUT)
+    .run_with_graceful_shutdown(
+        wrap(name, routes),
+        async move { shutdown.wait().await },
+        Some(drain_max),
+    )
+    .await
 }
 
 /// Accepts TCP connections that send small answers at once (`TCP_NODELAY`).
@@ -84,7 +87,12 @@ impl Acceptor for PromptAcceptor {
         match self.listener.accept().await {
             Ok((stream, remote)) => {
                 stream.set_nodelay(true)?;
-                Ok((stream, self.local_addr.clone(), RemoteAddr(remote.into()), Scheme::HTTP))
+                Ok((
+                    stream,
+                    self.local_addr.clone(),
+                    RemoteAddr(remote.into()),
+                    Scheme::HTTP,
+                ))
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -26,7 +26,9 @@ fn echo(Json(body): Json<Value>) -> Json<Value> {
 
 #[handler]
 async fn swallow(body: Body) -> String {
-    body.into_vec().await.map_or_else(|_| "broken".to_owned(), |it| it.len().to_string())
+    body.into_vec()
+        .await
+        .map_or_else(|_| "broken".to_owned(), |it| it.len().to_string())
 }
 
 #[handler]
@@ -36,7 +38,11 @@ fn panics() -> String {
 
 #[handler]
 fn refuses() -> poem::Result<String> {
-    Err(problem(StatusCode::CONFLICT, "prompt_closed", "somebody was faster"))
+    Err(problem(
+        StatusCode::CONFLICT,
+        "prompt_closed",
+        "somebody was faster",
+    ))
 }
 
 #[handler]
@@ -61,6 +67,7 @@ fn case(Path(_case): Path<String>) {}
 struct Api;
 
 #[OpenApi]
+#[expect(clippy::unused_async, reason = "poem-openapi asks for async")]
 impl Api {
     #[oai(path = "/things", method = "post")]
     async fn add(&self, body: ApiJson<Vec<u32>>) -> ApiJson<usize> {
@@ -103,12 +110,31 @@ async fn every_error_of_the_framework_is_a_problem() {
     check_problem(client.get("/lacks").send().await, 404, "not_found").await;
     check_problem(client.get("/api/nowhere").send().await, 404, "not_found").await;
     check_problem(client.get("/api/things/x").send().await, 404, "not_found").await;
-    check_problem(client.delete("/echo").send().await, 405, "method_not_allowed").await;
-    check_problem(client.delete("/api/things").send().await, 405, "method_not_allowed").await;
-    check_problem(client.post("/echo").body("{}").send().await, 415, "media_type_unsupported").await;
+    check_problem(
+        client.delete("/echo").send().await,
+        405,
+        "method_not_allowed",
+    )
+    .await;
+    check_problem(
+        client.delete("/api/things").send().await,
+        405,
+        "method_not_allowed",
+    )
+    .await;
+    check_problem(
+        client.post("/echo").body("{}").send().await,
+        415,
+        "media_type_unsupported",
+    )
+    .await;
     for body in ["{", "", "{\"a\":}", "\u{1}"] {
         for path in ["/echo", "/api/things"] {
-            let response = client.post(path).content_type("application/json").body(body).send();
+            let response = client
+                .post(path)
+                .content_type("application/json")
+                .body(body)
+                .send();
             check_problem(response.await, 400, "malformed_json").await;
         }
     }
@@ -125,7 +151,10 @@ async fn a_failure_or_panic_is_answered_without_its_cause() {
     for path in ["/fails", "/panics"] {
         let body = check_problem(client().get(path).send().await, 500, "internal").await;
         let text = body.to_string();
-        assert!(!text.contains("hunter2") && !text.contains("secret"), "{text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("secret"),
+            "{text}"
+        );
     }
 }
 
@@ -134,26 +163,45 @@ async fn a_body_above_the_limit_is_refused_whether_it_announces_its_size_or_not(
     let client = client();
     let response = client.post("/limited").body("0123456789").send().await;
     response.assert_text("10").await;
-    let announced = client.post("/limited").header("content-length", "11").body("01234567890");
+    let announced = client
+        .post("/limited")
+        .header("content-length", "11")
+        .body("01234567890");
     check_problem(announced.send().await, 413, "body_too_large").await;
 
-    let pieces = |n: usize| futures_util::stream::iter((0..n).map(|_| Ok::<_, std::io::Error>(Bytes::from("12345"))));
-    let response = client.post("/limited").body(Body::from_bytes_stream(pieces(2))).send().await;
+    let pieces = |n: usize| {
+        futures_util::stream::iter((0..n).map(|_| Ok::<_, std::io::Error>(Bytes::from("12345"))))
+    };
+    let response = client
+        .post("/limited")
+        .body(Body::from_bytes_stream(pieces(2)))
+        .send()
+        .await;
     response.assert_text("10").await;
-    let chunked = client.post("/limited").body(Body::from_bytes_stream(pieces(3)));
+    let chunked = client
+        .post("/limited")
+        .body(Body::from_bytes_stream(pieces(3)));
     check_problem(chunked.send().await, 413, "body_too_large").await;
 }
 
 #[tokio::test]
 async fn a_request_keeps_its_id_or_gets_one() {
     let client = client();
-    let response = client.get("/id").header("x-request-id", "abc-1.2_3").send().await;
+    let response = client
+        .get("/id")
+        .header("x-request-id", "abc-1.2_3")
+        .send()
+        .await;
     response.assert_header("x-request-id", "abc-1.2_3");
     response.assert_text("abc-1.2_3").await;
 
     let too_long = "a".repeat(65);
     for unusable in ["", "a b", "a\"b", &too_long] {
-        let response = client.get("/nowhere").header("x-request-id", unusable).send().await;
+        let response = client
+            .get("/nowhere")
+            .header("x-request-id", unusable)
+            .send()
+            .await;
         let id = response.0.header("x-request-id").unwrap().to_owned();
         assert_eq!(id.len(), 32, "{id}");
     }
@@ -177,13 +225,24 @@ impl Write for Lines {
 async fn a_log_line_and_a_metric_name_the_template_and_nothing_that_was_sent() {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber =
-        tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_writer(move || writer.clone())
+        .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let client = client();
-    client.get("/cases/case-of-erika?phone=%2B4917").header("x-request-id", "id-1").send().await;
+    client
+        .get("/cases/case-of-erika?phone=%2B4917")
+        .header("x-request-id", "id-1")
+        .send()
+        .await;
     let body = r#"[1, "mustermann"]"#;
-    client.post("/api/things").content_type("application/json").body(body).send().await;
+    client
+        .post("/api/things")
+        .content_type("application/json")
+        .body(body)
+        .send()
+        .await;
     drop(guard);
 
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -202,11 +261,18 @@ async fn a_log_line_and_a_metric_name_the_template_and_nothing_that_was_sent() {
     assert!(requests[1]["fields"]["duration_ms"].is_u64());
 
     let metrics = crate::telemetry::metrics_text();
-    let line = r#"http_requests_total{method="GET",path="/cases/:case",service="test",status="200"} "#;
+    let line =
+        r#"http_requests_total{method="GET",path="/cases/:case",service="test",status="200"} "#;
     assert!(metrics.contains(line), "{metrics}");
-    assert!(metrics.contains(r#"path="/api/things",service="test",status="400"}"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"path="/api/things",service="test",status="400"}"#),
+        "{metrics}"
+    );
     for text in [text, metrics] {
-        assert!(!text.contains("erika") && !text.contains("4917") && !text.contains("muster"), "{text}");
+        assert!(
+            !text.contains("erika") && !text.contains("4917") && !text.contains("muster"),
+            "{text}"
+        );
     }
 }
 
@@ -225,14 +291,22 @@ async fn parks(Data(parked): Data<&Arc<Parked>>) -> &'static str {
 #[handler]
 async fn hangs(Data(parked): Data<&Arc<Parked>>) {
     parked.has_begun.notify_one();
-    pending().await
+    pending::<()>().await;
 }
 
 /// A running server whose handlers tell when they have begun.
 async fn server(
     drain_max: Duration,
-) -> (String, Arc<Parked>, Shutdown, tokio::task::JoinHandle<std::io::Result<()>>) {
-    let parked = Arc::new(Parked { has_begun: Notify::new(), may_end: Notify::new() });
+) -> (
+    String,
+    Arc<Parked>,
+    Shutdown,
+    tokio::task::JoinHandle<std::io::Result<()>>,
+) {
+    let parked = Arc::new(Parked {
+        has_begun: Notify::new(),
+        may_end: Notify::new(),
+    });
     let routes = Route::new()
         .at("/parks", get(parks))
         .at("/hangs", get(hangs))
@@ -240,8 +314,13 @@ async fn server(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();
-    let serving =
-        tokio::spawn(serve_and_drain("test", listener, routes, shutdown.clone(), drain_max));
+    let serving = tokio::spawn(serve_and_drain(
+        "test",
+        listener,
+        routes,
+        shutdown.clone(),
+        drain_max,
+    ));
     (url, parked, shutdown, serving)
 }
 
@@ -254,7 +333,10 @@ async fn a_shutdown_answers_what_has_begun_and_takes_nothing_new() {
     shutdown.wait().await;
     assert!(shutdown.is_triggered());
     // The listener is closed once connections are refused.
-    while tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.is_ok() {
+    while tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .is_ok()
+    {
         tokio::task::yield_now().await;
     }
     parked.may_end.notify_one();

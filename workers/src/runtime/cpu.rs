@@ -34,10 +34,9 @@ impl CpuPool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let core = Arc::clone(&self.cores)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let Ok(core) = Arc::clone(&self.cores).acquire_owned().await else {
+            return Err(Fault::worker("the cores are gone"));
+        };
         joined(
             tokio::task::spawn_blocking(move || {
                 let result = work();

@@ -65,16 +65,12 @@ fn email(text: &str) -> Option<String> {
 
 /// Enough of the address to recognise one's own, not more.
 pub fn masked(route: &Route) -> String {
-    match (route.channel, route.address.rsplit_once('@')) {
-        (Channel::Email, Some((user, domain))) => {
-            let first: String = user.chars().take(1).collect();
-            format!("{first}•••@{domain}")
-        }
-        _ => {
-            let shown = route.address.len().saturating_sub(PHONE_DIGITS_SHOWN);
-            format!("•••{}", &route.address[shown..])
-        }
+    if let (Channel::Email, Some((user, domain))) = (route.channel, route.address.rsplit_once('@')) {
+        let first: String = user.chars().take(1).collect();
+        return format!("{first}•••@{domain}");
     }
+    let shown = route.address.len().saturating_sub(PHONE_DIGITS_SHOWN);
+    format!("•••{}", &route.address[shown..])
 }
 
 /// The stored and logged word of a channel.

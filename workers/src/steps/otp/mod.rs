@@ -303,7 +303,7 @@ impl Conversation<'_> {
         let prompt = Prompt {
             channel: route.channel,
             destination_masked: masked(route),
-            code_length: CODE_DIGITS as u32,
+            code_length: CODE_DIGITS,
             attempts_left: view.counter.attempts_left(self.attempts_max()),
             reason: reason.map(str::to_owned),
             resend_after: (0 < sends_left).then(|| rfc3339(resend_at_ms)),

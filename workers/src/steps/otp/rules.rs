@@ -7,7 +7,7 @@
 /// Digits of a code.
 ///
 /// Source: NIST SP 800-63B-4, 3.1.3.2 (at least six decimal digits).
-pub const CODE_DIGITS: usize = 6;
+pub const CODE_DIGITS: u32 = 6;
 
 /// Wrong guesses of one subject for one purpose before it is locked; a definition may set fewer.
 ///

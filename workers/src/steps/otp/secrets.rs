@@ -26,14 +26,14 @@ impl Code {
     /// The code of a number below 10^[`CODE_DIGITS`].
     #[must_use]
     pub fn new(number: u32) -> Self {
-        Self(format!("{number:0CODE_DIGITS$}"))
+        Self(format!("{number:0width$}", width = CODE_DIGITS as usize))
     }
 
     /// What a person typed, without the spaces and dashes that keyboards add; `None` if it cannot be a code.
     #[must_use]
     pub fn typed(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(|it| !matches!(it, ' ' | '-')).collect();
-        let fits = digits.len() == CODE_DIGITS && digits.bytes().all(|it| it.is_ascii_digit());
+        let fits = digits.len() == CODE_DIGITS as usize && digits.bytes().all(|it| it.is_ascii_digit());
         fits.then_some(Self(digits))
     }
 
@@ -55,7 +55,7 @@ pub type CodeSource = Arc<dyn Fn() -> Code + Send + Sync>;
 /// Codes from a cryptographic generator, each of the million equally likely.
 #[must_use]
 pub fn random_codes() -> CodeSource {
-    Arc::new(|| Code::new(rand::rng().random_range(0..10_u32.pow(CODE_DIGITS as u32))))
+    Arc::new(|| Code::new(rand::rng().random_range(0..10_u32.pow(CODE_DIGITS))))
 }
 
 /// One tenant's HMAC key.
@@ -134,7 +134,7 @@ impl MacKeys {
             .await;
         match inserted {
             Ok(_) => Ok(wrapped),
-            Err(error) if error.as_database_error().is_some_and(|it| it.is_unique_violation()) => {
+            Err(error) if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) => {
                 self.stored(tenant).await?.ok_or_else(|| Fault::worker("a stored key is gone again"))
             }
             Err(error) => Err(Fault::store("the code store", &error)),

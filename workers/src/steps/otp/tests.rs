@@ -97,7 +97,7 @@ impl Desk {
     fn last_code(&self) -> String {
         let sent = self.post.sent.lock().unwrap();
         let digits = sent.last().unwrap().2.split(|it: char| !it.is_ascii_digit());
-        digits.into_iter().find(|it| it.len() == CODE_DIGITS).unwrap().to_owned()
+        digits.into_iter().find(|it| it.len() == CODE_DIGITS as usize).unwrap().to_owned()
     }
 
     fn n_sent(&self) -> usize {
