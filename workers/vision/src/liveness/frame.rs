@@ -2,8 +2,8 @@
 
 use crate::{
     face::{
-        self, DETECT_SIDE, Embedding, Face, MESH_PRESENCE_MIN, Mesh, embed, eyes_closed, mesh, passive,
-        pose_of_mesh, pose_of_pixels,
+        self, DETECT_SIDE, Embedding, Face, MESH_PRESENCE_MIN, Mesh, embed, eyes_closed, mesh,
+        passive, pose_of_mesh, pose_of_pixels,
     },
     liveness::{Action, Reason},
     picture::Picture,
@@ -92,7 +92,10 @@ fn nose_offset(face: &Face) -> f64 {
 /// The one face that a frame is about.
 fn the_face(faces: &[Face]) -> Result<&Face, Reason> {
     let face = faces.first().ok_or(Reason::NoFace)?;
-    if faces.get(1).is_some_and(|it| SECOND_FACE_SHARE * face.bounds.area() <= it.bounds.area()) {
+    if faces
+        .get(1)
+        .is_some_and(|it| SECOND_FACE_SHARE * face.bounds.area() <= it.bounds.area())
+    {
         return Err(Reason::SeveralFaces);
     }
     if face.bounds.width < FACE_WIDTH_MIN {
@@ -108,7 +111,12 @@ mod tests {
 
     fn face(side: f64) -> Face {
         Face {
-            bounds: Rect { x: 0.0, y: 0.0, width: side, height: side },
+            bounds: Rect {
+                x: 0.0,
+                y: 0.0,
+                width: side,
+                height: side,
+            },
             points: [Point::default(); 5],
             score: 0.9,
         }
@@ -116,11 +124,20 @@ mod tests {
 
     #[test]
     fn leaning_the_head_does_not_move_the_nose_against_the_eyes() {
-        let upright = [(-30.0, 0.0), (30.0, 0.0), (6.0, 35.0), (0.0, 0.0), (0.0, 0.0)];
+        let upright = [
+            (-30.0, 0.0),
+            (30.0, 0.0),
+            (6.0, 35.0),
+            (0.0, 0.0),
+            (0.0, 0.0),
+        ];
         for lean in [0.0, 0.3, -0.5] {
             let map = Transform::similarity(1.4, lean, 200.0, 150.0);
             let points = upright.map(|(x, y)| map.apply(Point::new(x, y)));
-            let offset = nose_offset(&Face { points, ..face(100.0) });
+            let offset = nose_offset(&Face {
+                points,
+                ..face(100.0)
+            });
             assert!((offset - 0.1).abs() < 1e-9, "{offset} at {lean}");
         }
     }
@@ -129,7 +146,10 @@ mod tests {
     fn a_frame_is_about_one_near_face() {
         assert_eq!(the_face(&[]), Err(Reason::NoFace));
         assert_eq!(the_face(&[face(60.0)]), Err(Reason::TooFar));
-        assert_eq!(the_face(&[face(200.0), face(150.0)]), Err(Reason::SeveralFaces));
+        assert_eq!(
+            the_face(&[face(200.0), face(150.0)]),
+            Err(Reason::SeveralFaces)
+        );
         assert_eq!(the_face(&[face(200.0), face(60.0)]), Ok(&face(200.0)));
     }
 }
