@@ -2,6 +2,7 @@
 
 use super::glyph::{FILLER, Glyph, are_congruent, as_digit, as_letter, check_digit, weight};
 use super::layout::{Alphabet, CheckDigit, Format, Rule, Slot, Span};
+use super::states::is_known_state;
 use super::{Field, Mrz, Proof, Refusal, Repair};
 
 /// Fillers that may be missing from one line: a reader drops long runs.
@@ -176,6 +177,9 @@ fn read_aligned(format: Format, mut zone: Zone) -> Result<Mrz, Refusal> {
     for place in format.places() {
         fit_alphabet(format, &mut zone, place.span, place.alphabet, &mut repairs)?;
     }
+    for slot in [Slot::IssuingState, Slot::Nationality] {
+        fit_state(format, &mut zone, slot, &mut repairs);
+    }
     for rule in format.rules() {
         if symbol_at(&zone, rule.at) != FILLER {
             fit_alphabet(format, &mut zone, rule.at, Alphabet::Digits, &mut repairs)?;
@@ -243,6 +247,27 @@ fn fit_alphabet(
         glyph.rivals.retain(|it| it.0 != to);
     }
     Ok(())
+}
+
+/// A zero in a state's code may have been a `D` as well as an `O`: the list of states knows.
+fn fit_state(format: Format, zone: &mut Zone, slot: Slot, repairs: &mut [Repair]) {
+    let Some(span) = format.span_of(slot) else { return };
+    let code: String = symbols(zone, span).map(char::from).collect();
+    if is_known_state(&trimmed(&code)) {
+        return;
+    }
+    for repair in repairs.iter_mut().filter(|it| it.line == span.line && it.from == '0') {
+        let Some(offset) = repair.column.checked_sub(span.start).filter(|it| *it < code.len()) else {
+            continue;
+        };
+        let mut other = code.clone();
+        other.replace_range(offset..=offset, "D");
+        if is_known_state(&trimmed(&other)) {
+            zone[span.line][repair.column].symbol = b'D';
+            repair.to = 'D';
+            return;
+        }
+    }
 }
 
 fn holds(alphabet: Alphabet, symbol: u8) -> bool {

@@ -87,6 +87,12 @@ fn a_letter_in_a_date_and_a_digit_in_a_name_are_repaired() {
 }
 
 #[test]
+fn a_zero_in_a_state_is_the_letter_that_makes_it_a_state() {
+    let lines = ["I<D<<T220001293<<<<<<<<<<<<<<<", "6408125<20103150<<<<<<<<<<<<<4", "MUSTERMANN<<ERIKA<<<<<<<<<<<<<"];
+    assert_eq!(parse(&glyphs(&lines)).unwrap().nationality.value, "D");
+}
+
+#[test]
 fn a_lost_run_of_fillers_is_put_back() {
     let lines = [
         "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<",
