@@ -1,1 +1,26 @@
-//! placeholder
+//! The outside world behind small traits, and what every BTrust service shares.
+//!
+//! Each need (time, configuration, keys, objects, documents, streams, messages)
+//! is one module with one `dyn` trait and its embedded adapter. An adapter for
+//! another environment passes the same conformance function and changes no
+//! caller.
+
+pub mod clock;
+pub mod config;
+pub mod conformance;
+pub mod contacts;
+pub mod data_dir;
+pub mod documents;
+mod files;
+pub mod health;
+pub mod http;
+pub mod keys;
+pub mod messages;
+pub mod objects;
+pub mod problem;
+pub mod sealing;
+pub mod sqlite;
+pub mod streams;
+pub mod telemetry;
+pub mod token;
+pub mod workflow_keys;

@@ -1,1 +1,14 @@
-//! placeholder
+//! The words that cross a process boundary: ids, step contracts, turns, prompts, problems and events.
+//!
+//! **Architecture invariant:** plain serde types only. Nothing here reads a clock, draws randomness or
+//! performs I/O, so that every other crate may depend on it.
+
+pub mod core;
+pub mod events;
+pub mod exchange;
+pub mod ids;
+pub mod object;
+pub mod problem;
+pub mod prompt;
+pub mod step;
+pub mod turn;

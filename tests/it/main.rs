@@ -1,1 +1,3 @@
+//! Every test that needs more than one crate, in one binary so that it links once.
 
+mod architecture;

@@ -1,1 +1,40 @@
-//! placeholder
+//! The pure state machine of `BTrust`: definitions, expressions, transitions, gates and proof.
+//!
+//! **Architecture invariant:** this crate performs no I/O, reads no clock and draws no randomness.
+//! [`apply`] maps (definition, state, command, [`Env`]) to the next state, the events that have
+//! happened and the effects that the engine must carry out; the same inputs always give the same
+//! outputs, which is what makes recovery, simulation and proof one and the same program.
+
+mod catalogue;
+mod check;
+mod command;
+mod definition;
+mod effect;
+mod event;
+mod evidence;
+mod expression;
+mod finding;
+pub mod limits;
+mod payload;
+mod run;
+mod state;
+
+pub use catalogue::{Catalogue, Contract};
+pub use check::{Counterexample, PathStep, Proof, Report, check};
+pub use command::{Command, Refusal, Reply, Submitter, TurnResult};
+pub use definition::{Decision, Definition, EvidenceRule};
+pub use effect::{CloseReason, Effect, OpenPrompt, OpenTurn, TurnReason};
+pub use event::{Event, EventKind, StateType};
+pub use finding::{Finding, Gate, Severity};
+pub use payload::Payload;
+pub use run::{Applied, apply};
+pub use state::{State, Status};
+
+/// The only time and the only randomness that a transition may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Env {
+    /// Milliseconds since the epoch; an earlier value than the state has already seen is raised to that one.
+    pub now_ms: i64,
+    /// Seeds jitter, `$random`, `$uuid` and `$shuffle`; a fresh value for every command.
+    pub seed: u64,
+}

@@ -1,0 +1,133 @@
+//! What may be asked of a workflow, and how it answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::payload::Payload;
+
+/// Something that somebody wants of one workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Command {
+    /// Begins the workflow; the only command for a workflow that has no state.
+    Start {
+        /// The workflow's id, `wf_<32 hex>`.
+        workflow: String,
+        /// Name of the definition.
+        definition: String,
+        /// Published version of the definition.
+        version: u32,
+        input: Payload,
+    },
+    /// A worker has finished a turn.
+    TurnResult {
+        task: u32,
+        attempt: u32,
+        turn: u32,
+        /// SHA-256 of the result as the worker sent it, in hex.
+        digest: String,
+        result: TurnResult,
+    },
+    /// A worker is about to cause an external effect that must not happen twice.
+    Checkpoint { task: u32, attempt: u32, turn: u32, state: Payload },
+    /// A person answers a prompt.
+    Submit {
+        prompt: u32,
+        /// SHA-256 of the submission, in hex.
+        digest: String,
+        body: Payload,
+        submitter: Submitter,
+    },
+    /// Judges every deadline that is due; every other command does so too, before itself.
+    Tick,
+    /// Ends the workflow on request.
+    Cancel { reason: Option<String> },
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum TurnResult {
+    /// The task is done; `outcome` is one of its contract's words.
+    Complete { outcome: String, output: Payload },
+    /// The step needs a person; the task is parked with `state` until the answer, the expiry or the wake-up.
+    Ask {
+        /// `applicant`, `portal` or `reviewer`.
+        audience: String,
+        kind: String,
+        body: Payload,
+        /// The step's own small memory for its next turn.
+        state: Payload,
+        expires_in_ms: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wake_in_ms: Option<i64>,
+    },
+    /// The attempt has failed; only `Retry` starts another one.
+    Fail { error: String, cause: String },
+}
+
+/// Who answered a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Submitter {
+    /// `applicant`, `portal` or `reviewer`; it must be the prompt's audience.
+    pub kind: String,
+    pub id: String,
+}
+
+/// How a command that was not refused has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The command was carried out.
+    Done,
+    /// The same command (same digest) had been carried out before: nothing changed.
+    Duplicate,
+}
+
+/// Why a command was not carried out; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no such workflow")]
+    WorkflowUnknown,
+    #[error("the workflow has already been started")]
+    WorkflowStarted,
+    #[error("the workflow is closed")]
+    WorkflowClosed,
+    #[error("prompt {prompt} is closed")]
+    PromptClosed { prompt: u32 },
+    #[error("there is no prompt {prompt}")]
+    PromptUnknown { prompt: u32 },
+    #[error("prompt {prompt} is for the audience `{audience}`")]
+    AudienceMismatch { prompt: u32, audience: String },
+    #[error("turn {turn} of attempt {attempt} of task {task} is closed")]
+    TurnClosed { task: u32, attempt: u32, turn: u32 },
+    #[error("there is no turn {turn} of attempt {attempt} of task {task}")]
+    TurnUnknown { task: u32, attempt: u32, turn: u32 },
+    #[error("the document has {size_bytes} bytes, more than {}", crate::limits::PAYLOAD_BYTES_MAX)]
+    PayloadTooLarge { size_bytes: usize },
+    /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
+    #[error("an expression of state `{state}` ran longer than {} ms", crate::limits::EXPRESSION_TIMEOUT_MS)]
+    EvaluationLimit { state: String },
+    /// The state was made by a definition or a program that this one does not fit.
+    #[error("the state does not fit the definition: {detail}")]
+    StateMismatch { detail: String },
+}
+
+impl Refusal {
+    /// The stable code, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::WorkflowUnknown => "workflow_unknown",
+            Self::WorkflowStarted => "workflow_started",
+            Self::WorkflowClosed => "workflow_closed",
+            Self::PromptClosed { .. } => "prompt_closed",
+            Self::PromptUnknown { .. } => "prompt_unknown",
+            Self::AudienceMismatch { .. } => "audience_mismatch",
+            Self::TurnClosed { .. } => "turn_closed",
+            Self::TurnUnknown { .. } => "turn_unknown",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::EvaluationLimit { .. } => "evaluation_limit",
+            Self::StateMismatch { .. } => "state_mismatch",
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A definition: the envelope, and the states inside.
+
+mod envelope;
+mod parse;
+mod reader;
+mod states;
+mod template;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::catalogue::Catalogue;
+use crate::finding::{Finding, Gate, at};
+
+pub(crate) use states::{
+    Catcher, Condition, Handlers, Jitter, Kind, Machine, Next, Retrier, Rule, Seconds, StateDef, TaskDef,
+    Timestamp, Until, no_arguments,
+};
+pub(crate) use template::Template;
+
+/// A parsed and compiled definition; immutable, and shared by an `Arc`.
+#[derive(Debug)]
+pub struct Definition {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) input_schema: Option<Value>,
+    pub(crate) input_validator: Option<jsonschema::Validator>,
+    pub(crate) timeout_seconds: Option<i64>,
+    pub(crate) locales: Vec<String>,
+    pub(crate) retention: Option<String>,
+    pub(crate) evidence: Vec<EvidenceRule>,
+    pub(crate) decisions: BTreeMap<String, Decision>,
+    pub(crate) machine: Machine,
+}
+
+/// A named proof: this state's latest run ended with this outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvidenceRule {
+    pub name: String,
+    pub state: String,
+    pub outcome: String,
+    /// Fields that the output must have, with exactly these values.
+    pub with: Map<String, Value>,
+}
+
+/// What a decision needs: one of these sets of evidence, all of it; nothing when there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    pub any_of: Vec<Vec<String>>,
+}
+
+impl Decision {
+    /// Whether the held evidence suffices; the one rule of run time and proof.
+    pub(crate) fn is_met(&self, holds: impl Fn(&str) -> bool) -> bool {
+        self.any_of.is_empty() || self.any_of.iter().any(|set| set.iter().all(|it| holds(it)))
+    }
+}
+
+impl Definition {
+    /// Parses a definition; this is the gate `valid`.
+    ///
+    /// The outcomes of its steps are known when the document carries the `contracts` that
+    /// [`check`](crate::check) resolves, or after [`Definition::with_catalogue`].
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its place.
+    pub fn parse(json: &Value) -> Result<Self, Vec<Finding>> {
+        envelope::parse(json)
+    }
+
+    /// Resolves every `Resource` to its published contract, so that outcomes are known.
+    ///
+    /// # Errors
+    ///
+    /// A finding for every resource that the catalogue does not have.
+    pub fn with_catalogue(mut self, catalogue: &Catalogue) -> Result<Self, Vec<Finding>> {
+        let mut findings = Vec::new();
+        self.machine.tasks_mut(&mut |pointer, task| match catalogue.resolve(&task.resource) {
+            Some(contract) => {
+                task.resource = contract.resource();
+                task.outcomes = Some(contract.outcomes.clone());
+            }
+            None => findings.push(Finding::error(
+                Gate::Valid,
+                "step_unknown",
+                at(pointer, "Resource"),
+                format!("there is no step `{}`", task.resource),
+                "name a step of the catalogue, such as `kyc:otp`",
+            )),
+        });
+        if findings.is_empty() { Ok(self) } else { Err(findings) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    pub fn input_schema(&self) -> Option<&Value> {
+        self.input_schema.as_ref()
+    }
+
+    pub fn timeout_seconds(&self) -> Option<i64> {
+        self.timeout_seconds
+    }
+
+    pub fn locales(&self) -> &[String] {
+        &self.locales
+    }
+
+    pub fn retention(&self) -> Option<&str> {
+        self.retention.as_deref()
+    }
+
+    pub fn evidence(&self) -> &[EvidenceRule] {
+        &self.evidence
+    }
+
+    pub fn decisions(&self) -> &BTreeMap<String, Decision> {
+        &self.decisions
+    }
+
+    /// Every task state with its resource, in the order of the document.
+    pub fn steps(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.machine.all().into_iter().filter_map(|state| match &state.kind {
+            Kind::Task(task) => Some((state.name.as_str(), task.resource.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Checks an input against `inputSchema`.
+    ///
+    /// # Errors
+    ///
+    /// A finding for every violation; its pointer is into the input.
+    pub fn check_input(&self, input: &Value) -> Result<(), Vec<Finding>> {
+        let Some(validator) = &self.input_validator else { return Ok(()) };
+        let findings: Vec<Finding> = validator
+            .iter_errors(input)
+            .map(|error| {
+                Finding::error(
+                    Gate::Valid,
+                    "input_invalid",
+                    error.instance_path().to_string(),
+                    // Masked: the message must not repeat what the person has sent.
+                    error.masked().to_string(),
+                    "send what `inputSchema` asks for",
+                )
+            })
+            .collect();
+        if findings.is_empty() { Ok(()) } else { Err(findings) }
+    }
+
+    /// The states of the branch that `path` leads to.
+    pub(crate) fn machine_at(&self, path: &[(String, usize)]) -> Option<&Machine> {
+        let mut machine = &self.machine;
+        for (state, index) in path {
+            match &machine.state(state)?.kind {
+                Kind::Parallel { branches, .. } => machine = branches.get(*index)?,
+                _ => return None,
+            }
+        }
+        Some(machine)
+    }
+}

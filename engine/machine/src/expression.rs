@@ -1,0 +1,215 @@
+//! JSONata expressions: parsed once, bounded, and deterministic.
+
+mod check;
+mod fast;
+mod functions;
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use jsonata_core::ast::AstNode;
+use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError, EvaluatorOptions};
+use jsonata_core::parser;
+use jsonata_core::value::JValue;
+use serde_json::{Map, Number, Value};
+
+use crate::Env;
+use crate::limits::{
+    EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_SEQUENCE_MAX, EXPRESSION_TIMEOUT_MS,
+};
+use crate::payload::Payload;
+
+pub(crate) use check::walk;
+
+/// A parsed `{% ... %}` expression.
+#[derive(Debug)]
+pub(crate) struct Expression {
+    /// Without the delimiters.
+    source: String,
+    ast: AstNode,
+    /// Variables that it reads, without the `$`.
+    variables: BTreeSet<String>,
+    /// Functions that it calls or passes on.
+    functions: BTreeSet<String>,
+}
+
+/// Why an expression gave no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EvaluationError {
+    /// The expression is wrong for this data; the same every time.
+    Failed(String),
+    /// It gave nothing.
+    Undefined,
+    /// The wall-clock guard ended it; nothing may be concluded.
+    WallClock,
+}
+
+/// What an expression may see.
+pub(crate) trait Scope {
+    /// A field of `$states`: `input`, `result`, `errorOutput` or `context`.
+    fn states(&self, field: &str) -> Option<Payload>;
+    /// An assigned variable.
+    fn variable(&self, name: &str) -> Option<&Payload>;
+}
+
+/// The fields that `$states` may have.
+pub(crate) const STATES_FIELDS: [&str; 4] = ["input", "result", "errorOutput", "context"];
+
+/// A deterministic source of random numbers for one command.
+///
+/// Source: `SplitMix64` (Steele, Lea, Flood 2014); jitter and identifiers need spread, not secrecy.
+#[derive(Debug)]
+pub(crate) struct Random(Cell<u64>);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(Cell::new(seed))
+    }
+
+    pub fn next(&self) -> u64 {
+        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number in `[0, 1)`.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit the mantissa exactly")]
+    pub fn unit(&self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+impl Expression {
+    /// Parses the text between the delimiters.
+    ///
+    /// # Errors
+    ///
+    /// A code and a message for a finding.
+    pub fn parse(source: &str) -> Result<Self, (&'static str, String)> {
+        if EXPRESSION_BYTES_MAX < source.len() {
+            let message = format!("the expression has more than {EXPRESSION_BYTES_MAX} bytes");
+            return Err(("expression_too_long", message));
+        }
+        let ast = parser::parse(source)
+            .map_err(|error| ("expression_invalid", format!("the expression does not parse: {error}")))?;
+        let names = check::names(&ast);
+        check::forbidden(&ast, &names).map_err(|message| ("expression_forbidden", message))?;
+        Ok(Self { source: source.to_owned(), ast, variables: names.variables, functions: names.functions })
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub fn ast(&self) -> &AstNode {
+        &self.ast
+    }
+
+    pub fn variables(&self) -> &BTreeSet<String> {
+        &self.variables
+    }
+
+    /// Evaluates within the limits.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluationError::WallClock`] must abort the command; the others are failures of the state.
+    pub fn evaluate(
+        &self,
+        scope: &dyn Scope,
+        env: &Env,
+        random: &std::rc::Rc<Random>,
+    ) -> Result<Payload, EvaluationError> {
+        match fast::evaluate(&self.ast, scope) {
+            fast::Answer::Value(value) => Ok(value),
+            fast::Answer::Undefined => Err(EvaluationError::Undefined),
+            fast::Answer::Unsupported => self.evaluate_fully(scope, env, random),
+        }
+    }
+
+    fn evaluate_fully(
+        &self,
+        scope: &dyn Scope,
+        env: &Env,
+        random: &std::rc::Rc<Random>,
+    ) -> Result<Payload, EvaluationError> {
+        let mut context = Context::new();
+        for name in &self.variables {
+            if name == "states" {
+                context.bind(name.clone(), self.states(scope));
+            } else if let Some(value) = scope.variable(name) {
+                context.bind(name.clone(), JValue::from((**value).clone()));
+            }
+        }
+        let options = EvaluatorOptions {
+            timeout_ms: Some(EXPRESSION_TIMEOUT_MS),
+            cancel: None,
+            max_stack_depth: Some(EXPRESSION_DEPTH_MAX),
+            max_sequence_length: Some(EXPRESSION_SEQUENCE_MAX),
+        };
+        let mut evaluator = Evaluator::with_options(context, options);
+        functions::register(&mut evaluator, &self.functions, env, random).map_err(failed)?;
+        let value = evaluator.evaluate(&self.ast, &JValue::Undefined).map_err(failed)?;
+        to_json(&value)?.map(Payload::from).ok_or(EvaluationError::Undefined)
+    }
+
+    fn states(&self, scope: &dyn Scope) -> JValue {
+        let fields = STATES_FIELDS
+            .iter()
+            .filter_map(|field| scope.states(field).map(|it| ((*field).to_owned(), it.to_value())))
+            .collect::<Map<_, _>>();
+        JValue::from(Value::Object(fields))
+    }
+}
+
+fn failed(error: EvaluatorError) -> EvaluationError {
+    match error.code() {
+        Some("D1012") => EvaluationError::WallClock,
+        _ => EvaluationError::Failed(error.message().to_owned()),
+    }
+}
+
+/// Converts a result to JSON; `None` is undefined.
+fn to_json(value: &JValue) -> Result<Option<Value>, EvaluationError> {
+    jsonata_core::value::with_stack(|| {
+        let json = match value {
+            JValue::Undefined => return Ok(None),
+            JValue::Null => Value::Null,
+            JValue::Bool(it) => Value::Bool(*it),
+            JValue::Number(it) => number(*it)?,
+            JValue::String(it) => Value::String(it.to_string()),
+            JValue::Array(items) => {
+                let mut array = Vec::with_capacity(items.len());
+                for item in items.iter() {
+                    array.push(to_json(item)?.unwrap_or(Value::Null));
+                }
+                Value::Array(array)
+            }
+            JValue::Object(fields) => {
+                let mut object = Map::with_capacity(fields.len());
+                for (key, it) in fields.iter() {
+                    if let Some(it) = to_json(it)? {
+                        object.insert(key.clone(), it);
+                    }
+                }
+                Value::Object(object)
+            }
+            _ => return Err(EvaluationError::Failed("the result is a function, not JSON".to_owned())),
+        };
+        Ok(Some(json))
+    })
+}
+
+/// A JSON number; whole numbers are written without a fraction, as JavaScript writes them.
+#[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+fn number(value: f64) -> Result<Value, EvaluationError> {
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < WHOLE_MAX {
+        return Ok(Value::from(value as i64));
+    }
+    Number::from_f64(value)
+        .map(Value::Number)
+        .ok_or_else(|| EvaluationError::Failed("the result is not a finite number".to_owned()))
+}

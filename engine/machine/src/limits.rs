@@ -1,0 +1,62 @@
+//! Every limit of the machine, in one place.
+
+/// Largest JSON document that a state, variable, prompt or result may hold, in bytes of UTF-8.
+///
+/// Source: the payload quota of AWS Step Functions.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+
+/// Most events that one workflow may have.
+///
+/// Source: the history quota of AWS Step Functions.
+pub const HISTORY_EVENTS_MAX: u64 = 25_000;
+
+/// Events kept free below [`HISTORY_EVENTS_MAX`] so that closing a workflow always fits.
+pub const HISTORY_EVENTS_RESERVED: u64 = 100;
+
+/// Closed turns whose digests are remembered, so that a repeated result gets the same answer.
+///
+/// A worker repeats a result within seconds; a workflow has a handful of turns in that time.
+pub const CLOSED_TURNS_MAX: usize = 32;
+
+/// Closed prompts whose digests are remembered, so that a repeated submission gets the same answer.
+pub const CLOSED_PROMPTS_MAX: usize = 32;
+
+/// Branches of one `Parallel` state.
+pub const BRANCHES_MAX: usize = 40;
+
+/// States of one definition, branches included.
+pub const STATES_MAX: usize = 1_000;
+
+/// Longest name of a state, in characters. Source: states-language.net.
+pub const STATE_NAME_CHARS_MAX: usize = 80;
+
+/// Longest JSONata expression, in bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+
+/// Deepest evaluation of an expression, in nested levels.
+pub const EXPRESSION_DEPTH_MAX: usize = 500;
+
+/// Longest sequence that an expression may build, in items.
+pub const EXPRESSION_SEQUENCE_MAX: usize = 10_000;
+
+/// Wall-clock guard above the deterministic limits, in milliseconds for one expression.
+///
+/// Reaching it aborts the command uncommitted; it is never an outcome of the workflow.
+pub const EXPRESSION_TIMEOUT_MS: u64 = 1_000;
+
+/// Deepest nesting of a definition's JSON.
+pub const TEMPLATE_DEPTH_MAX: usize = 64;
+
+/// Longest time that a timeout, wait, interval or expiry may last, in seconds.
+///
+/// Source: `TimeoutSeconds` of AWS Step Functions is at most 99,999,999.
+pub const SECONDS_MAX: i64 = 99_999_999;
+
+/// Most abstract states that the proof explores before it refuses a definition as `proof_too_large`.
+pub const PROOF_STATES_MAX: usize = 1_000_000;
+
+/// Counterexamples that a report carries; the shortest come first.
+pub const COUNTEREXAMPLES_MAX: usize = 10;
+
+/// Deepest object that the proof follows exactly; below it a value is unknown.
+pub const PROOF_VALUE_DEPTH_MAX: usize = 6;

@@ -1,0 +1,349 @@
+//! The snapshot of one workflow: everything that the next transition needs to know.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{OpenPrompt, OpenTurn, TurnReason};
+use crate::evidence::Evidence;
+use crate::payload::Payload;
+
+/// Version of the snapshot's format.
+pub(crate) const STATE_VERSION: u32 = 1;
+
+/// Where a workflow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Running,
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+}
+
+impl Status {
+    /// Whether nothing can happen to the workflow any more.
+    #[must_use]
+    pub fn is_closed(self) -> bool {
+        self != Self::Running
+    }
+}
+
+/// The snapshot of one workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub(crate) v: u32,
+    pub(crate) workflow: String,
+    pub(crate) definition: String,
+    pub(crate) version: u32,
+    pub(crate) input: Payload,
+    pub(crate) started_ms: i64,
+    /// The latest time that a command brought; it never goes back.
+    pub(crate) now_ms: i64,
+    pub(crate) deadline_ms: Option<i64>,
+    pub(crate) status: Status,
+    pub(crate) closed: Option<Closing>,
+    pub(crate) n_events: u64,
+    pub(crate) n_tasks: u32,
+    pub(crate) n_prompts: u32,
+    pub(crate) n_threads: u32,
+    /// The tree of branches, flat: each names its parent; the root is 0.
+    pub(crate) threads: BTreeMap<u32, Thread>,
+    pub(crate) outcomes: BTreeMap<String, String>,
+    pub(crate) closed_turns: VecDeque<ClosedTurn>,
+    pub(crate) closed_prompts: VecDeque<ClosedPrompt>,
+}
+
+/// How a workflow ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Closing {
+    pub at_ms: i64,
+    pub output: Option<Payload>,
+    pub decision: Option<String>,
+    pub error: Option<String>,
+    pub cause: Option<String>,
+    pub evidence: Vec<String>,
+}
+
+/// One branch of a running workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Thread {
+    pub parent: Option<u32>,
+    /// The `Parallel` states and branch indexes that lead from the root to this branch.
+    pub path: Vec<(String, usize)>,
+    pub variables: BTreeMap<String, Payload>,
+    pub evidence: Evidence<String>,
+    /// The latest event of this branch.
+    pub previous: u64,
+    pub position: Position,
+}
+
+/// Where a branch stands between two commands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Position {
+    /// About to enter a state; never stored.
+    Moving,
+    Task(Box<OpenTask>),
+    Waiting { visit: Visit, until_ms: i64 },
+    Forked { visit: Visit, branches: Vec<Branch> },
+    /// A `Parallel` that will run again.
+    BackingOff { visit: Visit, until_ms: i64 },
+}
+
+/// One visit to a state: what `$states` needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Visit {
+    pub state: String,
+    pub input: Payload,
+    pub entered_ms: i64,
+    /// The event that entered the state.
+    pub entered: u64,
+    /// How often each entry of `Retry` has been used.
+    pub retries: Vec<u32>,
+}
+
+/// A branch as its `Parallel` sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Branch {
+    Running { thread: u32 },
+    Finished { output: Payload, evidence: Evidence<String> },
+}
+
+/// A task between its scheduling and its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OpenTask {
+    pub task: u32,
+    pub visit: Visit,
+    pub resource: String,
+    pub arguments: Payload,
+    pub attempt: u32,
+    pub turn: u32,
+    /// Whether `TaskStarted` of this attempt has been written.
+    pub started: bool,
+    pub scheduled_ms: i64,
+    pub deadline_ms: Option<i64>,
+    pub heartbeat_seconds: Option<i64>,
+    pub parked: Option<Payload>,
+    pub prompt: Option<OpenPrompt>,
+    pub wake_ms: Option<i64>,
+    pub phase: Phase,
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Phase {
+    /// A worker.
+    Open {
+        reason: TurnReason,
+        scheduled_ms: i64,
+        checkpoint: Option<Payload>,
+        /// An answer that came while a woken turn was open; it becomes the next turn.
+        answer: Option<TurnReason>,
+    },
+    /// A person.
+    Parked,
+    /// The next attempt.
+    BackingOff { until_ms: i64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClosedTurn {
+    pub task: u32,
+    pub attempt: u32,
+    pub turn: u32,
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClosedPrompt {
+    pub prompt: u32,
+    pub digest: String,
+}
+
+impl State {
+    /// Every turn that a restarted engine must dispatch again, by task.
+    #[must_use]
+    pub fn open_turns(&self) -> Vec<OpenTurn> {
+        self.tasks().filter_map(OpenTask::open_turn).collect()
+    }
+
+    /// Every prompt that may be answered, by task.
+    #[must_use]
+    pub fn open_prompts(&self) -> Vec<OpenPrompt> {
+        self.tasks().filter_map(|it| it.prompt.clone()).collect()
+    }
+
+    /// The earliest time at which a deadline, wait, retry, expiry or wake-up is due.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<i64> {
+        if self.status.is_closed() {
+            return None;
+        }
+        let threads = self.threads.values().filter_map(Thread::wake_at).min();
+        threads.into_iter().chain(self.deadline_ms).min()
+    }
+
+    #[must_use]
+    pub fn workflow(&self) -> &str {
+        &self.workflow
+    }
+
+    /// Name and version of the definition that the workflow runs.
+    #[must_use]
+    pub fn definition(&self) -> (&str, u32) {
+        (&self.definition, self.version)
+    }
+
+    #[must_use]
+    pub fn input(&self) -> &Payload {
+        &self.input
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    #[must_use]
+    pub fn started_ms(&self) -> i64 {
+        self.started_ms
+    }
+
+    #[must_use]
+    pub fn closed_ms(&self) -> Option<i64> {
+        self.closed.as_ref().map(|it| it.at_ms)
+    }
+
+    /// The result of the workflow: the literal `decision` of the `Succeed` state that it ended in.
+    #[must_use]
+    pub fn decision(&self) -> Option<&str> {
+        self.closed.as_ref()?.decision.as_deref()
+    }
+
+    #[must_use]
+    pub fn output(&self) -> Option<&Payload> {
+        self.closed.as_ref()?.output.as_ref()
+    }
+
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.closed.as_ref()?.error.as_deref()
+    }
+
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.closed.as_ref()?.cause.as_deref()
+    }
+
+    /// The latest outcome of every task state that has had one.
+    #[must_use]
+    pub fn outcomes(&self) -> &BTreeMap<String, String> {
+        &self.outcomes
+    }
+
+    /// The evidence that the workflow holds (its branches not counted before they join).
+    #[must_use]
+    pub fn evidence(&self) -> &[String] {
+        match (&self.closed, self.threads.get(&ROOT)) {
+            (Some(closing), _) => &closing.evidence,
+            (None, Some(root)) => root.evidence.held(),
+            (None, None) => &[],
+        }
+    }
+
+    /// The number of events so far; the id of the latest one.
+    #[must_use]
+    pub fn n_events(&self) -> u64 {
+        self.n_events
+    }
+
+    /// The names of the states that the branches stand in.
+    #[must_use]
+    pub fn positions(&self) -> Vec<&str> {
+        self.threads.values().filter_map(|it| it.position.visit()).map(|it| it.state.as_str()).collect()
+    }
+
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &OpenTask> {
+        self.threads.values().filter_map(|it| match &it.position {
+            Position::Task(task) => Some(&**task),
+            _ => None,
+        })
+    }
+
+    /// The branch that a task belongs to.
+    pub(crate) fn thread_of_task(&self, task: u32) -> Option<u32> {
+        self.threads.iter().find_map(|(id, it)| match &it.position {
+            Position::Task(open) if open.task == task => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// The branch whose task has this prompt open.
+    pub(crate) fn thread_of_prompt(&self, prompt: u32) -> Option<u32> {
+        self.threads.iter().find_map(|(id, it)| match &it.position {
+            Position::Task(open) if open.prompt.as_ref().is_some_and(|it| it.prompt == prompt) => Some(*id),
+            _ => None,
+        })
+    }
+}
+
+/// The branch that every workflow starts with.
+pub(crate) const ROOT: u32 = 0;
+
+impl Thread {
+    fn wake_at(&self) -> Option<i64> {
+        match &self.position {
+            Position::Task(task) => task.wake_at(),
+            Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => Some(*until_ms),
+            Position::Forked { .. } | Position::Moving => None,
+        }
+    }
+}
+
+impl Position {
+    pub(crate) fn visit(&self) -> Option<&Visit> {
+        match self {
+            Self::Task(task) => Some(&task.visit),
+            Self::Waiting { visit, .. } | Self::Forked { visit, .. } | Self::BackingOff { visit, .. } => Some(visit),
+            Self::Moving => None,
+        }
+    }
+}
+
+impl OpenTask {
+    pub(crate) fn open_turn(&self) -> Option<OpenTurn> {
+        let Phase::Open { reason, scheduled_ms, checkpoint, .. } = &self.phase else { return None };
+        Some(OpenTurn {
+            task: self.task,
+            attempt: self.attempt,
+            turn: self.turn,
+            state_name: self.visit.state.clone(),
+            resource: self.resource.clone(),
+            arguments: self.arguments.clone(),
+            parked: self.parked.clone(),
+            checkpoint: checkpoint.clone(),
+            reason: reason.clone(),
+            scheduled_ms: *scheduled_ms,
+            deadline_ms: self.deadline_ms,
+            heartbeat_seconds: self.heartbeat_seconds,
+        })
+    }
+
+    fn wake_at(&self) -> Option<i64> {
+        let expires_ms = self.prompt.as_ref().map(|it| it.expires_ms);
+        match &self.phase {
+            Phase::BackingOff { until_ms } => Some(*until_ms),
+            Phase::Open { .. } => self.deadline_ms.into_iter().chain(expires_ms).min(),
+            Phase::Parked => self.deadline_ms.into_iter().chain(expires_ms).chain(self.wake_ms).min(),
+        }
+    }
+}

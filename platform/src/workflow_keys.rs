@@ -1,0 +1,274 @@
+//! One data key a workflow, so that erasing a person is destroying a key.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use btrust_schemas::ids::WorkflowId;
+use rand::RngExt;
+use sqlx::SqlitePool;
+
+use crate::keys::{DataKey, KeyError, Keys, WrappedKey};
+use crate::sealing::Sealer;
+use crate::sqlite::{self, DbError, KEYS_MIGRATIONS};
+
+/// The data keys of workflows.
+#[async_trait]
+pub trait WorkflowKeys: Send + Sync {
+    /// Mints keys for those of these (tenant, workflow) that never had one.
+    ///
+    /// All or none of them are stored when this returns; calling it again
+    /// changes nothing, and a destroyed key stays destroyed.
+    async fn create_many(&self, workflows: &[(String, WorkflowId)]) -> Result<(), KeyError>;
+
+    /// What seals and opens for a workflow; `None` if it has no key or its key was destroyed.
+    async fn sealer(
+        &self,
+        tenant: &str,
+        workflow: WorkflowId,
+    ) -> Result<Option<Arc<Sealer>>, KeyError>;
+
+    /// Makes everything sealed for a workflow unreadable for good, a key that comes later included.
+    ///
+    /// Other processes that used the key lately may use it for [`CACHED_FOR`] more.
+    async fn destroy(&self, tenant: &str, workflow: WorkflowId) -> Result<(), KeyError>;
+}
+
+/// How long a key is used without looking whether it still exists.
+pub const CACHED_FOR: Duration = Duration::from_secs(60);
+
+/// Keys held in memory, about 1.5 KiB each.
+const CACHED_MAX: usize = 16_384;
+
+/// Wrapped keys in an SQLite file of their own.
+pub struct SqliteWorkflowKeys {
+    pool: SqlitePool,
+    keys: Arc<dyn Keys>,
+    cache: Mutex<Cache>,
+}
+
+impl SqliteWorkflowKeys {
+    /// Opens the file, and creates it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`] as [`sqlite::open`] says.
+    pub async fn open(keys_db: &Path, keys: Arc<dyn Keys>) -> Result<Self, DbError> {
+        let pool = sqlite::open(keys_db, &KEYS_MIGRATIONS).await?;
+        Ok(Self { pool, keys, cache: Mutex::default() })
+    }
+
+    /// The file's connections, for a health check.
+    #[must_use]
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl WorkflowKeys for SqliteWorkflowKeys {
+    async fn create_many(&self, workflows: &[(String, WorkflowId)]) -> Result<(), KeyError> {
+        let mut minted = Vec::with_capacity(workflows.len());
+        for (tenant, workflow) in workflows {
+            let data_key = DataKey::generate();
+            let wrapped = self.keys.wrap(tenant, &data_key).await?;
+            let key_id: [u8; 8] = rand::rng().random();
+            minted.push((tenant, *workflow, key_id, data_key, wrapped));
+        }
+
+        let mut created = Vec::with_capacity(minted.len());
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for (tenant, workflow, key_id, data_key, wrapped) in minted {
+            let inserted = sqlx::query(
+                "INSERT INTO workflow_key (tenant, workflow, key_id, wrapped) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(tenant)
+            .bind(workflow.to_string())
+            .bind(key_id.as_slice())
+            .bind(wrapped.0)
+            .execute(&mut *transaction)
+            .await?;
+            if inserted.rows_affected() == 1 {
+                created.push(((tenant.clone(), workflow), Sealer::new(data_key, key_id)));
+            }
+        }
+        transaction.commit().await?;
+
+        let now = Instant::now();
+        let mut cache = self.cache();
+        for (owner, sealer) in created {
+            cache.insert(owner, Arc::new(sealer), now);
+        }
+        Ok(())
+    }
+
+    async fn sealer(
+        &self,
+        tenant: &str,
+        workflow: WorkflowId,
+    ) -> Result<Option<Arc<Sealer>>, KeyError> {
+        let owner = (tenant.to_owned(), workflow);
+        let now = Instant::now();
+        if let Some(sealer) = self.cache().get(&owner, now) {
+            return Ok(Some(sealer));
+        }
+        let row: Option<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT key_id, wrapped FROM workflow_key WHERE tenant = ? AND workflow = ?",
+        )
+        .bind(tenant)
+        .bind(workflow.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some((key_id, Some(wrapped))) = row else { return Ok(None) };
+
+        let key_id = key_id.try_into().map_err(|_| KeyError::Refused)?;
+        let data_key = self.keys.unwrap(tenant, &WrappedKey(wrapped)).await?;
+        let sealer = Arc::new(Sealer::new(data_key, key_id));
+        self.cache().insert(owner, Arc::clone(&sealer), now);
+        Ok(Some(sealer))
+    }
+
+    async fn destroy(&self, tenant: &str, workflow: WorkflowId) -> Result<(), KeyError> {
+        let destroyed = sqlx::query(
+            "INSERT INTO workflow_key (tenant, workflow, key_id, wrapped) VALUES (?, ?, x'', NULL)
+             ON CONFLICT DO UPDATE SET key_id = x'', wrapped = NULL",
+        )
+        .bind(tenant)
+        .bind(workflow.to_string())
+        .execute(&self.pool)
+        .await;
+        self.cache().remove(&(tenant.to_owned(), workflow));
+        destroyed?;
+        // The write-ahead log still has the page as it was.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+type Owner = (String, WorkflowId);
+
+/// Two generations of keys: when the younger one is full the older one is
+/// dropped, so that what was used lately stays.
+#[derive(Default)]
+struct Cache {
+    young: HashMap<Owner, Cached>,
+    old: HashMap<Owner, Cached>,
+}
+
+#[derive(Clone)]
+struct Cached {
+    sealer: Arc<Sealer>,
+    loaded_at: Instant,
+}
+
+impl Cache {
+    fn get(&mut self, owner: &Owner, now: Instant) -> Option<Arc<Sealer>> {
+        let cached = match self.young.get(owner) {
+            Some(cached) => cached.clone(),
+            None => {
+                let cached = self.old.remove(owner)?;
+                self.put(owner.clone(), cached.clone());
+                cached
+            }
+        };
+        let is_fresh = now.saturating_duration_since(cached.loaded_at) < CACHED_FOR;
+        is_fresh.then_some(cached.sealer)
+    }
+
+    fn insert(&mut self, owner: Owner, sealer: Arc<Sealer>, loaded_at: Instant) {
+        self.put(owner, Cached { sealer, loaded_at });
+    }
+
+    fn put(&mut self, owner: Owner, cached: Cached) {
+        if CACHED_MAX / 2 <= self.young.len() {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(owner, cached);
+    }
+
+    fn remove(&mut self, owner: &Owner) {
+        self.young.remove(owner);
+        self.old.remove(owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::LocalKeyring;
+
+    const WORKFLOW: [u8; 15] = [3; 15];
+
+    async fn open(dir: &Path) -> SqliteWorkflowKeys {
+        let keyring = LocalKeyring::open(&dir.join("keyring.json")).unwrap();
+        SqliteWorkflowKeys::open(&dir.join("keys.sqlite"), Arc::new(keyring)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_sqlite_keys_conform() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::conformance::workflow_keys(&open(dir.path()).await).await;
+    }
+
+    #[tokio::test]
+    async fn a_key_made_by_one_process_opens_in_another_until_it_is_destroyed() {
+        let dir = tempfile::tempdir().unwrap();
+        let workflow = WorkflowId::new(1, WORKFLOW);
+        let (ours, theirs) = (open(dir.path()).await, open(dir.path()).await);
+        assert!(theirs.sealer("t", workflow).await.unwrap().is_none());
+
+        ours.create_many(&[("t".to_owned(), workflow)]).await.unwrap();
+        let sealed = ours.sealer("t", workflow).await.unwrap().unwrap().seal(b"x", b"plain");
+        let sealer = theirs.sealer("t", workflow).await.unwrap().unwrap();
+        assert_eq!(sealer.open(b"x", &sealed).unwrap(), b"plain");
+
+        ours.destroy("t", workflow).await.unwrap();
+        let later = Instant::now() + CACHED_FOR;
+        assert!(theirs.cache().get(&("t".to_owned(), workflow), later).is_none());
+        assert!(open(dir.path()).await.sealer("t", workflow).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_destroyed_key_leaves_no_byte_in_any_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let workflow = WorkflowId::new(1, WORKFLOW);
+        let keys = open(dir.path()).await;
+        keys.create_many(&[("t".to_owned(), workflow)]).await.unwrap();
+        let (wrapped,): (Vec<u8>,) =
+            sqlx::query_as("SELECT wrapped FROM workflow_key").fetch_one(keys.pool()).await.unwrap();
+        let is_anywhere = || {
+            std::fs::read_dir(dir.path()).unwrap().any(|file| {
+                let bytes = std::fs::read(file.unwrap().path()).unwrap();
+                bytes.windows(wrapped.len()).any(|it| it == wrapped)
+            })
+        };
+        assert!(is_anywhere());
+        keys.destroy("t", workflow).await.unwrap();
+        assert!(!is_anywhere());
+    }
+
+    #[test]
+    fn the_cache_stays_bounded_and_keeps_what_is_used() {
+        let mut cache = Cache::default();
+        let now = Instant::now();
+        let owner = |n: u32| {
+            let mut random = [0; 15];
+            random[..4].copy_from_slice(&n.to_be_bytes());
+            ("t".to_owned(), WorkflowId::new(0, random))
+        };
+        let sealer = Arc::new(Sealer::new(DataKey::from_bytes([1; 32]), [0; 8]));
+        for n in 0..u32::try_from(3 * CACHED_MAX).unwrap() {
+            cache.insert(owner(n), Arc::clone(&sealer), now);
+            assert!(cache.get(&owner(0), now).is_some(), "the key in use was dropped at {n}");
+        }
+        assert!(cache.young.len() + cache.old.len() <= CACHED_MAX + 1);
+        assert!(cache.get(&owner(1), now).is_none());
+    }
+}

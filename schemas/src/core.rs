@@ -1,0 +1,225 @@
+//! The internal API of core (port 5002), spoken by the gateway.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{PromptId, WorkflowId};
+use crate::turn::{Audience, Submitter};
+
+/// How a workflow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Running,
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+}
+
+impl Status {
+    pub const ALL: [Self; 5] = [Self::Running, Self::Succeeded, Self::Failed, Self::TimedOut, Self::Cancelled];
+
+    /// The wire form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status that `text` spells, if any.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
+/// What anybody who may see a workflow sees of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkflowView {
+    pub id: WorkflowId,
+    pub definition: String,
+    pub version: u32,
+    pub status: Status,
+    /// Whom the oldest open prompt asks.
+    pub waiting_for: Option<Audience>,
+    pub decision: Option<String>,
+    /// Latest outcome of each step state that has one.
+    pub outcomes: BTreeMap<String, String>,
+    pub error: Option<String>,
+    pub cause: Option<String>,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub closed_at: Option<String>,
+    /// Number of the last event.
+    pub sequence: u64,
+}
+
+/// Starts a workflow, at most once for a tenant and key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartRequest {
+    pub tenant: String,
+    pub definition: String,
+    /// The version that the alias `live` names when absent.
+    pub version: Option<u32>,
+    pub input: Value,
+    /// The bank's own name for the person; kept only as a keyed digest.
+    pub subject_ref: Option<String>,
+    /// BCP 47 tag.
+    pub locale: Option<String>,
+    pub idempotency_key: String,
+    /// SHA-256 hex of the public request body: the same key with another digest is refused.
+    pub request_digest: String,
+    /// Subject of the caller's token.
+    pub actor: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartResponse {
+    /// False when the key had started this workflow before.
+    pub created: bool,
+    pub workflow: WorkflowView,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultView {
+    pub status: Status,
+    pub decision: Option<String>,
+    pub output: Option<Value>,
+    pub error: Option<String>,
+    pub cause: Option<String>,
+}
+
+/// A page of history in the spelling of Step Functions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPage {
+    pub events: Vec<Value>,
+    /// Send back as `after` for the next page.
+    pub next: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubmissionRequest {
+    pub tenant: String,
+    pub submitter: Submitter,
+    pub body: Value,
+    /// SHA-256 hex of the body and, where given, the idempotency key.
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubmissionResponse {
+    pub prompt: PromptId,
+    /// False when this very submission had been taken before.
+    pub created: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelRequest {
+    pub tenant: String,
+    pub reason: Option<String>,
+    pub actor: String,
+}
+
+/// Filters of a list; all must hold. Times are RFC 3339.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListQuery {
+    pub tenant: String,
+    pub status: Option<Status>,
+    pub definition: Option<String>,
+    pub decision: Option<String>,
+    /// Whom an open prompt asks.
+    pub open_prompt: Option<Audience>,
+    pub started_after: Option<String>,
+    pub started_before: Option<String>,
+    /// 1 to [`LIST_LIMIT_MAX`].
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Most workflows on one page of a list.
+pub const LIST_LIMIT_MAX: u32 = 200;
+/// Workflows on a page when the caller does not say.
+pub const LIST_LIMIT_DEFAULT: u32 = 50;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListPage {
+    pub workflows: Vec<WorkflowView>,
+    pub next: Option<String>,
+}
+
+/// Publishes a definition that has passed the gates.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishRequest {
+    pub tenant: String,
+    pub name: String,
+    /// The envelope with every `Resource` resolved to a major version.
+    pub envelope: Value,
+    /// SHA-256 hex of the envelope's canonical JSON; the same content keeps its version.
+    pub digest: String,
+    pub actor: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefinitionView {
+    pub name: String,
+    pub version: u32,
+    pub title: String,
+    pub digest: String,
+    /// RFC 3339.
+    pub published_at: String,
+    /// Whether the alias `live` names this version.
+    pub live: bool,
+    /// Left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishResponse {
+    pub created: bool,
+    pub definition: DefinitionView,
+}
+
+/// A tenant's statement that it knows of a limit and accepts it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledgement {
+    /// One of [`ACKNOWLEDGEMENT_KINDS`].
+    pub kind: String,
+    pub statement: String,
+    /// Subject of the token that made it.
+    pub by: String,
+    /// RFC 3339.
+    pub at: String,
+}
+
+/// Liveness models are uncertified; decisions may rest on them all the same.
+pub const UNCERTIFIED_LIVENESS: &str = "uncertified_liveness";
+/// Specimen documents (issuing state UTO) count as documents; for test tenants only.
+pub const SPECIMEN_DOCUMENTS: &str = "specimen_documents";
+/// Every kind that a tenant can acknowledge.
+pub const ACKNOWLEDGEMENT_KINDS: &[&str] = &[UNCERTIFIED_LIVENESS, SPECIMEN_DOCUMENTS];
