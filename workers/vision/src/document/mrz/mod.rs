@@ -26,12 +26,14 @@ pub use self::parse::parse;
 pub use self::states::{is_known_state, is_specimen_state};
 
 /// One value of the zone.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Field {
     /// Without fillers; names with single spaces, as transliterated in the zone.
     pub value: String,
     /// Whether a check digit (and, for letters among digits, the reader's certainty) stands behind the value.
     pub protected: bool,
+    /// The reader's certainty of the least certain symbol, in `[0, 1]`; 1 where nothing is written.
+    pub confidence: f32,
 }
 
 /// A symbol that was changed before the zone was accepted.
@@ -55,7 +57,7 @@ pub enum Proof {
 }
 
 /// A zone whose check digits all pass.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mrz {
     pub format: Format,

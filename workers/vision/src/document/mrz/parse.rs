@@ -439,60 +439,47 @@ fn assemble(format: Format, zone: &Zone, repairs: Vec<Repair>) -> Mrz {
             .flat_map(|span| symbols(zone, span));
         symbols.map(char::from).collect::<String>()
     };
-    let unprotected = |value: String| Field {
-        value,
-        protected: false,
-    };
+    let field = |slot, value, protected| Field { value, protected, confidence: confidence(format, zone, slot) };
+    let unprotected = |slot| field(slot, trimmed(&text(slot)), false);
     let names = text(Slot::Names);
     let (primary, secondary) = names.split_once("<<").unwrap_or((&names, ""));
-    let optional_digits = |slot| is_covered(format, slot) && is_unrivalled(format, zone, slot);
-    let (document_number, optional_first) = match long_number(format, zone) {
+    let is_proven = |slot| is_covered(format, slot) && is_unrivalled(format, zone, slot);
+    let (number, optional_first) = match long_number(format, zone) {
         Some((number, _)) => (
             number.iter().copied().map(char::from).collect(),
-            text(Slot::OptionalFirst)
-                .split_once('<')
-                .map_or(String::new(), |it| it.1.to_owned()),
+            text(Slot::OptionalFirst).split_once('<').map_or(String::new(), |it| it.1.to_owned()),
         ),
         None => (text(Slot::DocumentNumber), text(Slot::OptionalFirst)),
     };
-    let number_is_unrivalled = is_unrivalled(format, zone, Slot::DocumentNumber)
-        && (long_number(format, zone).is_none()
-            || is_unrivalled(format, zone, Slot::OptionalFirst));
+    let number_is_proven = is_proven(Slot::DocumentNumber)
+        && (long_number(format, zone).is_none() || is_proven(Slot::OptionalFirst));
     Mrz {
         format,
-        lines: zone
-            .iter()
-            .map(|it| it.iter().map(|it| char::from(it.symbol)).collect())
-            .collect(),
-        document_code: unprotected(trimmed(&text(Slot::DocumentCode))),
-        issuing_state: unprotected(trimmed(&text(Slot::IssuingState))),
-        primary_identifier: unprotected(spaced(primary)),
-        secondary_identifier: unprotected(spaced(secondary)),
-        document_number: Field {
-            value: trimmed(&document_number),
-            protected: number_is_unrivalled,
-        },
-        nationality: unprotected(trimmed(&text(Slot::Nationality))),
-        birth_date: Field {
-            value: text(Slot::BirthDate),
-            protected: true,
-        },
-        sex: unprotected(trimmed(&text(Slot::Sex))),
-        expiry_date: Field {
-            value: text(Slot::ExpiryDate),
-            protected: true,
-        },
-        optional_first: Field {
-            value: trimmed(&optional_first),
-            protected: optional_digits(Slot::OptionalFirst),
-        },
-        optional_second: Field {
-            value: trimmed(&text(Slot::OptionalSecond)),
-            protected: optional_digits(Slot::OptionalSecond),
-        },
+        lines: zone.iter().map(|it| it.iter().map(|it| char::from(it.symbol)).collect()).collect(),
+        document_code: unprotected(Slot::DocumentCode),
+        issuing_state: unprotected(Slot::IssuingState),
+        primary_identifier: field(Slot::Names, spaced(primary), false),
+        secondary_identifier: field(Slot::Names, spaced(secondary), false),
+        document_number: field(Slot::DocumentNumber, trimmed(&number), number_is_proven),
+        nationality: unprotected(Slot::Nationality),
+        birth_date: field(Slot::BirthDate, text(Slot::BirthDate), true),
+        sex: unprotected(Slot::Sex),
+        expiry_date: field(Slot::ExpiryDate, text(Slot::ExpiryDate), true),
+        optional_first: field(Slot::OptionalFirst, trimmed(&optional_first), is_proven(Slot::OptionalFirst)),
+        optional_second: field(
+            Slot::OptionalSecond,
+            trimmed(&text(Slot::OptionalSecond)),
+            is_proven(Slot::OptionalSecond),
+        ),
         checks: format.rules().iter().map(|it| it.digit).collect(),
         repairs,
     }
+}
+
+fn confidence(format: Format, zone: &Zone, slot: Slot) -> f32 {
+    let Some(span) = format.span_of(slot) else { return 1.0 };
+    let certainty = |it: &Glyph| 1.0 - it.rivals.iter().map(|it| it.1).sum::<f32>();
+    zone[span.line][span.start..span.end].iter().map(certainty).fold(1.0, f32::min).max(0.0)
 }
 
 fn is_covered(format: Format, slot: Slot) -> bool {

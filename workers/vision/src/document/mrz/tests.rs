@@ -49,6 +49,10 @@ const PUBLISHED: &[(Format, &[&str], &str)] = &[
     ),
 ];
 
+fn certain(value: impl Into<String>, protected: bool) -> Field {
+    Field { value: value.into(), protected, confidence: 1.0 }
+}
+
 fn glyphs(lines: &[impl AsRef<str>]) -> Vec<Vec<Glyph>> {
     lines.iter().map(|it| certain_line(it.as_ref())).collect()
 }
@@ -61,10 +65,7 @@ fn the_published_specimens_are_read() {
         assert_eq!(mrz.lines, *lines);
         assert_eq!(
             mrz.document_number,
-            Field {
-                value: (*number).to_owned(),
-                protected: true
-            }
+            certain(*number, true)
         );
         assert_eq!(mrz.primary_identifier.value, "ERIKSSON");
         assert_eq!(mrz.secondary_identifier.value, "ANNA MARIA");
@@ -156,10 +157,7 @@ fn a_symbol_that_no_check_digit_tells_apart_takes_the_protection_away() {
     let number = parse(&lines).unwrap().document_number;
     assert_eq!(
         number,
-        Field {
-            value: "L898902C3".to_owned(),
-            protected: false
-        }
+        Field { confidence: 0.8, ..certain("L898902C3", false) }
     );
 }
 
@@ -173,10 +171,7 @@ fn a_card_number_of_fourteen_symbols_goes_on_in_the_optional_field() {
     let mrz = parse(&glyphs(&lines)).unwrap();
     assert_eq!(
         mrz.document_number,
-        Field {
-            value: "D23145890AB112".to_owned(),
-            protected: true
-        }
+        certain("D23145890AB112".to_owned(), true)
     );
 }
 
@@ -325,7 +320,7 @@ proptest! {
         prop_assert_eq!(&mrz.lines, &lines);
         prop_assert_eq!(mrz.primary_identifier.value, contents.primary_identifier);
         prop_assert_eq!(mrz.secondary_identifier.value, contents.secondary_identifier);
-        prop_assert_eq!(mrz.document_number, Field { value: contents.document_number, protected: true });
+        prop_assert_eq!(mrz.document_number, certain(contents.document_number, true));
         prop_assert_eq!(mrz.birth_date.value, contents.birth_date);
         prop_assert_eq!(mrz.expiry_date.value, contents.expiry_date);
         prop_assert_eq!(mrz.sex.value, contents.sex);

@@ -125,20 +125,29 @@ impl Quad {
         })
     }
 
+    /// The same place, read along whichever of its sides is nearest to level, towards the right.
+    #[must_use]
+    pub fn level(self) -> Self {
+        let flat = if self.axis.x.abs() < self.axis.y.abs() { self.across() } else { self };
+        if flat.axis.x < 0.0 { flat.reversed() } else { flat }
+    }
+
+    /// The same place with the longer side as axis, pointing right, or down where upright.
     fn oriented(self) -> Self {
-        let turned = if self.length < self.height {
-            Self {
-                axis: Point::new(-self.axis.y, self.axis.x),
-                length: self.height,
-                height: self.length,
-                ..self
-            }
-        } else {
-            self
-        };
-        let is_flat = turned.axis.y.abs() <= turned.axis.x.abs();
-        let points_back = if is_flat { turned.axis.x < 0.0 } else { turned.axis.y < 0.0 };
-        if points_back { turned.reversed() } else { turned }
+        let long = if self.length < self.height { self.across() } else { self };
+        let is_flat = long.axis.y.abs() <= long.axis.x.abs();
+        let points_back = if is_flat { long.axis.x < 0.0 } else { long.axis.y < 0.0 };
+        if points_back { long.reversed() } else { long }
+    }
+
+    /// The same place, read along its other side.
+    fn across(self) -> Self {
+        Self {
+            axis: Point::new(-self.axis.y, self.axis.x),
+            length: self.height,
+            height: self.length,
+            ..self
+        }
     }
 }
 
