@@ -1,10 +1,12 @@
 //! The models: which files, from which packages, under which licences, and how
 //! they become what the workers load.
 
+mod download;
 pub mod fetch;
 mod flatbuffer;
 pub mod fold;
 pub mod onnx;
+pub mod progress;
 pub mod tflite;
 
 use std::{fmt, path::Path};
@@ -26,7 +28,7 @@ const SHIPPED: &str = include_str!("../../models.json");
 pub enum Role {
     /// The ONNX Runtime library.
     Runtime,
-    /// Faces with five points (YuNet).
+    /// Faces with five points (`YuNet`).
     FaceDetection,
     /// A face as 128 numbers (`SFace`).
     FaceEmbedding,
@@ -209,13 +211,25 @@ pub enum ManifestError {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoPictureError {
     #[error("the picture `{role}` is missing; run `btrust models fetch`")]
-    Missing { role: Role, #[source] source: std::io::Error },
+    Missing {
+        role: Role,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the picture `{role}` cannot be decoded")]
-    Picture { role: Role, #[source] source: PictureError },
+    Picture {
+        role: Role,
+        #[source]
+        source: PictureError,
+    },
 }
 
 impl Manifest {
     /// The manifest that ships with the program.
+    ///
+    /// # Panics
+    ///
+    /// Never: a test reads the shipped manifest.
     #[must_use]
     pub fn shipped() -> Self {
         Self::parse(SHIPPED).expect("a test reads the shipped manifest")
@@ -230,7 +244,9 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(text)?;
         for package in &manifest.packages {
             if package.archive.contains(['/', '\\']) || package.archive.starts_with('.') {
-                return Err(ManifestError::ArchiveName { package: package.name.clone() });
+                return Err(ManifestError::ArchiveName {
+                    package: package.name.clone(),
+                });
             }
         }
         for (index, file) in manifest.files.iter().enumerate() {
@@ -240,7 +256,10 @@ impl Manifest {
                     package: file.package.clone(),
                 });
             }
-            if manifest.files[..index].iter().any(|it| it.role == file.role) {
+            if manifest.files[..index]
+                .iter()
+                .any(|it| it.role == file.role)
+            {
                 return Err(ManifestError::DoubleRole { role: file.role });
             }
         }
@@ -285,7 +304,11 @@ mod tests {
     fn the_shipped_manifest_names_every_role_that_is_run() {
         let manifest = Manifest::shipped();
         for role in Role::MODELS.into_iter().chain([Role::Runtime]) {
-            assert_eq!(manifest.file(role).map(|it| it.group), Some(Group::Models), "{role}");
+            assert_eq!(
+                manifest.file(role).map(|it| it.group),
+                Some(Group::Models),
+                "{role}"
+            );
         }
         for role in [Role::DemoApplicant, Role::DemoOther] {
             let file = manifest.file(role).expect("a demo picture");
@@ -299,7 +322,10 @@ mod tests {
         let mut manifest = Manifest::shipped();
         manifest.packages.remove(0);
         let text = serde_json::to_string(&manifest).unwrap();
-        assert!(matches!(Manifest::parse(&text), Err(ManifestError::UnknownPackage { .. })));
+        assert!(matches!(
+            Manifest::parse(&text),
+            Err(ManifestError::UnknownPackage { .. })
+        ));
     }
 
     #[test]
@@ -307,6 +333,9 @@ mod tests {
         let mut manifest = Manifest::shipped();
         manifest.packages[0].archive = "../../etc/passwd".to_owned();
         let text = serde_json::to_string(&manifest).unwrap();
-        assert!(matches!(Manifest::parse(&text), Err(ManifestError::ArchiveName { .. })));
+        assert!(matches!(
+            Manifest::parse(&text),
+            Err(ManifestError::ArchiveName { .. })
+        ));
     }
 }
