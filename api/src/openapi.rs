@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use poem::{Endpoint, Response, endpoint::{BoxEndpoint, make_sync}, http::{Method, header}};
 use poem_openapi::{
     OpenApi, OpenApiService,
-    registry::{MetaApi, Registry},
+    registry::{MetaApi, MetaPath, Registry},
 };
 use serde_json::{Map, Value, json};
 
@@ -19,8 +19,17 @@ pub const REGENERATE: &str = "btrust openapi --write";
 struct Described<T>(PhantomData<fn() -> T>);
 
 impl<T: OpenApi> OpenApi for Described<T> {
+    /// One entry a path, although each operation is an API of its own: a JSON
+    /// object has each key once.
     fn meta() -> Vec<MetaApi> {
-        T::meta()
+        let mut merged: Vec<MetaPath> = Vec::new();
+        for path in T::meta().into_iter().flat_map(|it| it.paths) {
+            match merged.iter_mut().find(|it| it.path == path.path) {
+                Some(known) => known.operations.extend(path.operations),
+                None => merged.push(path),
+            }
+        }
+        vec![MetaApi { paths: merged }]
     }
 
     fn register(registry: &mut Registry) {
@@ -77,6 +86,9 @@ fn unfold_security(operation: &mut Map<String, Value>) {
 
 fn document_shared_refusals(operation: &mut Map<String, Value>) {
     let mut shared = refusal::Anywhere::ALL.to_vec();
+    if operation.contains_key("requestBody") {
+        shared.extend_from_slice(refusal::WithBody::ALL);
+    }
     if operation.contains_key("security") {
         shared.extend_from_slice(refusal::WithToken::ALL);
     }

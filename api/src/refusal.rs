@@ -57,9 +57,15 @@ refusals! {
     /// What any operation can answer.
     Anywhere {
         MALFORMED_REQUEST = 400 "malformed_request" "a parameter cannot be read";
+        INTERNAL = 500 "internal" "our fault; the log says more";
+    }
+}
+
+refusals! {
+    /// What an operation with a body can always answer.
+    WithBody {
         MALFORMED_JSON = 400 "malformed_json" "the body is not JSON or not of this shape";
         BODY_TOO_LARGE = 413 "body_too_large" "the request body is too large";
-        INTERNAL = 500 "internal" "our fault; the log says more";
     }
 }
 

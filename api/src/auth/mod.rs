@@ -21,6 +21,9 @@ mod signing;
 mod store;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     secrets::generate_secret,
     server::{

@@ -58,13 +58,14 @@ refusals! {
 impl Submit {
     /// Answers a prompt. The first answer wins; the same answer again is taken again.
     #[oai(
-        path = "/v1/prompts/:prompt_id/submissions",
+        path = "/v1/prompts/:promptId/submissions",
         method = "post",
         operation_id = "submit"
     )]
     async fn submit(
         &self,
         caller: Caller<PromptsAnswer>,
+        #[oai(name = "promptId")]
         prompt_id: Path<String>,
         /// Tells equal answers apart; the digest of the body when absent
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
