@@ -1,10 +1,12 @@
 //! The models: which files, from which packages, under which licences, and how
 //! they become what the workers load.
 
+mod download;
 pub mod fetch;
 mod flatbuffer;
 pub mod fold;
 pub mod onnx;
+pub mod progress;
 pub mod tflite;
 
 use std::{fmt, path::Path};

@@ -1,0 +1,9 @@
+//! What every step runs on: the exchange with core, checkpoints, evidence, cores, metrics.
+
+pub mod cpu;
+pub mod desk;
+pub mod exchange;
+mod metrics;
+pub mod step;
+
+pub use step::{Context, Fault, Step, arguments, ask, complete, parked};

@@ -1,0 +1,137 @@
+//! One worker service as a process runs it: configuration, ports to the outside, health, the loop.
+
+use std::io;
+use std::sync::Arc;
+
+use poem::Route;
+use rand::RngExt;
+use sqlx::SqlitePool;
+use tokio::net::TcpListener;
+
+use btrust_platform::clock::SharedClock;
+use btrust_platform::config::{ConfigError, Secret, Settings};
+use btrust_platform::contacts::{SqliteVerifiedContacts, VerifiedContacts};
+use btrust_platform::data_dir::DataDir;
+use btrust_platform::health::{Health, ServiceCheck, SqliteCheck};
+use btrust_platform::http::{self, Shutdown};
+use btrust_platform::keys::{KeyError, Keys, LocalKeyring};
+use btrust_platform::messages::{Messenger, messenger_from};
+use btrust_platform::objects::{EvidenceStore, FileObjects};
+use btrust_platform::sqlite::{self, DbError, STEPS_MIGRATIONS};
+use btrust_platform::token::TokenSource;
+use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
+
+use crate::catalogue::Service;
+use crate::runtime::cpu::CpuPool;
+use crate::runtime::exchange::{HttpCore, Worker};
+
+/// Where a service finds the others, and who it is there.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub core_url: String,
+    pub auth_url: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+}
+
+impl Config {
+    /// Reads `CORE_URL`, `AUTH_URL`, `CLIENT_ID` and `CLIENT_SECRET`.
+    ///
+    /// # Errors
+    ///
+    /// The first of them that is missing.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            core_url: settings.required("CORE_URL")?,
+            auth_url: settings.required("AUTH_URL")?,
+            client_id: settings.required("CLIENT_ID")?,
+            client_secret: settings.required_secret("CLIENT_SECRET")?,
+        })
+    }
+}
+
+/// The outside world of the steps; every service of a process shares one.
+#[derive(Clone)]
+pub struct Ports {
+    pub clock: SharedClock,
+    pub evidence: Arc<EvidenceStore>,
+    pub steps_db: SqlitePool,
+    pub keys: Arc<dyn Keys>,
+    pub messenger: Arc<dyn Messenger>,
+    pub contacts: Arc<dyn VerifiedContacts>,
+    /// Shared by all services of a process, so that together they leave a core to the network.
+    pub cpu: CpuPool,
+}
+
+/// Why the embedded stores could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl Ports {
+    /// Opens the embedded stores under `data_dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; none of its cases goes away by trying again.
+    pub async fn embedded(settings: &Settings, data_dir: &DataDir, clock: SharedClock) -> Result<Self, OpenError> {
+        let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&data_dir.keyring())?);
+        let workflow_keys: Arc<dyn WorkflowKeys> =
+            Arc::new(SqliteWorkflowKeys::open(&data_dir.keys_db(), Arc::clone(&keys)).await?);
+        let objects = Arc::new(FileObjects::new(data_dir.objects()));
+        let contacts = SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await?;
+        Ok(Self {
+            messenger: messenger_from(settings, data_dir, Arc::clone(&clock))?,
+            clock,
+            evidence: Arc::new(EvidenceStore::new(objects, workflow_keys)),
+            steps_db: sqlite::open(&data_dir.steps_db(), &STEPS_MIGRATIONS).await?,
+            keys,
+            contacts: Arc::new(contacts),
+            cpu: CpuPool::sized_to_machine(),
+        })
+    }
+}
+
+/// Serves one worker service until `shutdown`: its HTTP port, and its tasks from core.
+///
+/// Returns when the running turns have ended, their results are handed in and
+/// the remaining leases are given back.
+///
+/// # Errors
+///
+/// What the system says when the listener is not usable.
+pub async fn serve(
+    service: Service,
+    listener: TcpListener,
+    config: Config,
+    ports: Ports,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let client = http::client();
+    let health = Health::new(service.as_str())
+        .own("stepsDb", SqliteCheck(ports.steps_db.clone()))
+        .neighbour("core", ServiceCheck::new(client.clone(), &config.core_url))
+        .neighbour("auth", ServiceCheck::new(client.clone(), &config.auth_url));
+    let tokens = TokenSource::new(&config.auth_url, config.client_id, config.client_secret);
+    let worker = Worker {
+        core: Arc::new(HttpCore::new(&config.core_url, client, tokens)),
+        steps: service.steps(&ports),
+        evidence: ports.evidence,
+        clock: ports.clock,
+        cpu: ports.cpu,
+    };
+    let session = format!("{service}-{:032x}", rand::rng().random::<u128>());
+    // The AI services' direct calls join these routes.
+    let routes = health.install(Route::new());
+    let (served, ()) = tokio::join!(
+        http::serve(service.as_str(), listener, routes, shutdown.clone()),
+        worker.run(session, shutdown)
+    );
+    served
+}
