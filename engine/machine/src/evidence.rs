@@ -33,6 +33,11 @@ impl<N: Clone + PartialEq> Evidence<N> {
         self.held.contains(name)
     }
 
+    /// What this branch has gained itself since it was forked.
+    pub fn gained(&self) -> &[N] {
+        &self.held[self.inherited.min(self.held.len())..]
+    }
+
     /// A carrying state begins to run: returns what is retracted by that.
     pub fn begin(&mut self, state: &N) -> Vec<N> {
         let retracted = match self.runs.iter().find(|(it, _)| it == state) {
@@ -62,7 +67,7 @@ impl<N: Clone + PartialEq> Evidence<N> {
     {
         let retracted = self.abandon(branches.clone());
         for branch in branches {
-            for name in &branch.held[branch.inherited.min(branch.held.len())..] {
+            for name in branch.gained() {
                 self.gain(name.clone());
             }
         }
