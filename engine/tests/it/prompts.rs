@@ -1,6 +1,7 @@
 //! Prompts and their answers.
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use btrust_schemas::core::{CancelRequest, SubmissionRequest};
 use btrust_schemas::ids::PromptId;
@@ -13,7 +14,7 @@ fn answer(text: &str) -> SubmissionRequest {
         tenant: TENANT.to_owned(),
         submitter: applicant(),
         body: json!({ "text": text }),
-        digest: format!("{text:0>64}"),
+        digest: hex::encode(Sha256::digest(text)),
     }
 }
 
