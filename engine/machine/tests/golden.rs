@@ -9,6 +9,7 @@ use btrust_machine::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use support::{Follower, catalogue, show_turn};
 
 /// The time that `at: 0` means.
@@ -214,12 +215,12 @@ fn command(action: &Action, history: &History) -> Command {
         task: *task,
         attempt: *attempt,
         turn: *turn,
-        digest: format!("{result:?}"),
+        digest: digest(&format!("{result:?}")),
         result,
     };
     let submit = |kind: &str, prompt: &u32, body: &Value| Command::Submit {
         prompt: *prompt,
-        digest: body.to_string(),
+        digest: digest(&body.to_string()),
         body: body.clone().into(),
         submitter: Submitter { kind: kind.to_owned(), id: "someone".to_owned() },
     };
@@ -265,6 +266,10 @@ fn command(action: &Action, history: &History) -> Command {
         Action::Submit(prompt, body) => submit("applicant", prompt, body),
         Action::Review(prompt, body) => submit("reviewer", prompt, body),
     }
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// An event in one line: its type and what tells it from others of the type.

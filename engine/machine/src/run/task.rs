@@ -202,7 +202,9 @@ impl<'a> Run<'a> {
     }
 
     fn complete(&mut self, thread: u32, outcome: &str, output: &Payload) -> Result<(), Refusal> {
-        let state_name = self.task_mut(thread)?.visit.state.clone();
+        let task = self.task_mut(thread)?;
+        task.phase = Phase::Parked;
+        let state_name = task.visit.state.clone();
         let state_def = self.state_def(thread, &state_name)?;
         let Kind::Task(task_def) = &state_def.kind else {
             return Err(mismatch(format!("`{state_name}` is not a task state")));
@@ -241,6 +243,7 @@ impl<'a> Run<'a> {
         self.close_prompt(thread, CloseReason::Failed)?;
         let now_ms = self.now_ms();
         let task = self.task_mut(thread)?;
+        task.phase = Phase::Parked;
         let failed = EventKind::TaskFailed {
             task: task.task,
             attempt: task.attempt,
@@ -278,8 +281,9 @@ impl<'a> Run<'a> {
     pub(super) fn withdraw_turn(&mut self, thread: u32) -> Result<(), Refusal> {
         let task = self.task_mut(thread)?;
         if matches!(task.phase, Phase::Open { .. }) {
-            let task = task.task;
-            self.effects.push(Effect::Withdraw { task });
+            let number = task.task;
+            task.phase = Phase::Parked;
+            self.effects.push(Effect::Withdraw { task: number });
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ const HEIGHTS: [(usize, usize); 2] = [(10, 152), (151, 17)];
 const INPUT_SIDE: u32 = 224;
 /// How much larger than the face's box the cut-out is: the whole head.
 const CROP_FACTOR: f64 = 1.4;
-/// ImageNet's mean and deviation, which the pose model was trained with.
+/// `ImageNet`'s mean and deviation, which the pose model was trained with.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 const SCALE: [f32; 3] = [1.0 / 58.395, 1.0 / 57.12, 1.0 / 57.375];
 /// The pose model answers in 66 classes of three degrees, the first at -99.
@@ -43,7 +43,11 @@ pub fn pose_of_mesh(mesh: &Mesh) -> Pose {
     let sum = |pairs: &[(usize, usize)]| {
         pairs.iter().fold([0.0; 3], |sum, (from, to)| {
             let (from, to) = (mesh.points[*from], mesh.points[*to]);
-            [sum[0] + to.x - from.x, sum[1] + to.y - from.y, sum[2] + to.z - from.z]
+            [
+                sum[0] + to.x - from.x,
+                sum[1] + to.y - from.y,
+                sum[2] + to.z - from.z,
+            ]
         })
     };
     let (across, down) = (sum(&SIDES), sum(&HEIGHTS));
@@ -59,19 +63,33 @@ pub fn pose_of_mesh(mesh: &Mesh) -> Pose {
 /// # Errors
 ///
 /// The model cannot be loaded or run.
-pub fn pose_of_pixels(vision: &Vision, picture: &Picture, face: &Face) -> Result<Pose, VisionError> {
+pub fn pose_of_pixels(
+    vision: &Vision,
+    picture: &Picture,
+    face: &Face,
+) -> Result<Pose, VisionError> {
     let model = vision.model(Role::HeadPose)?;
     let square = face.bounds.square(CROP_FACTOR);
     let scale = square.width / f64::from(INPUT_SIDE);
     let to_source = Transform::similarity(scale, 0.0, square.x, square.y);
     let crop = picture.warp(&to_source, INPUT_SIDE, INPUT_SIDE);
     let outputs = model.run(&[crop.to_tensor(Planes::Rgb, MEAN, SCALE)])?;
-    let angles: Vec<f64> = outputs.iter().filter_map(|it| expected_degrees(&it.data)).collect();
+    let angles: Vec<f64> = outputs
+        .iter()
+        .filter_map(|it| expected_degrees(&it.data))
+        .collect();
     // The model counts yaw to the left of the picture.
     let [yaw, pitch, roll] = angles[..] else {
-        return Err(VisionError::Shape { role: Role::HeadPose, expected: "three times 66 classes" });
+        return Err(VisionError::Shape {
+            role: Role::HeadPose,
+            expected: "three times 66 classes",
+        });
     };
-    Ok(Pose { yaw: -yaw, pitch, roll })
+    Ok(Pose {
+        yaw: -yaw,
+        pitch,
+        roll,
+    })
 }
 
 /// The mean angle under the model's distribution over classes.
