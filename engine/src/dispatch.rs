@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use btrust_machine::OpenTurn;
+use btrust_machine::{OpenTurn, Payload};
 use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
@@ -35,6 +35,8 @@ pub struct Owner {
 pub enum Change {
     /// The turn has ended.
     Finish(TurnKey),
+    /// The turn is about to cause its effect: whoever gets it next must not repeat that.
+    Checkpoint(TurnKey, Payload),
     /// A worker has to take this turn; it replaces any other turn of the task.
     Put(OpenTurn),
     /// No turn of the task is wanted any more.
@@ -155,6 +157,13 @@ impl Dispatch {
                         inner.remove(key.task);
                     }
                 }
+                Change::Checkpoint(key, state) => {
+                    if let Some(slot) = inner.slots.get_mut(&key.task)
+                        && slot.is(key)
+                    {
+                        slot.turn.checkpoint = Some(state);
+                    }
+                }
                 Change::Withdraw(task) => {
                     inner.remove(TaskId { workflow: owner.workflow, number: task });
                 }
@@ -219,6 +228,13 @@ impl Dispatch {
                 }
             }
         }
+    }
+
+    /// Whether a session may checkpoint a turn: only its holder may, or two could cause the effect.
+    pub fn may_checkpoint(&self, number: SessionNumber, key: TurnKey) -> bool {
+        let inner = self.lock();
+        // What is not open here, the state machine refuses with a better reason.
+        inner.slots.get(&key.task).is_none_or(|it| !it.is(key) || it.lease == Some(number))
     }
 
     /// Keeps a turn out of the queues while a result of it is on its way to a commit.

@@ -24,6 +24,8 @@ use crate::workflow::{audience_text, parse_audience};
 
 /// How long a call that brings results waits for their commit; later acknowledgements ride the next one.
 pub const ACK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// The answer to a checkpoint of a turn that another session holds: the effect is not this one's to cause.
+pub const LEASE_LOST: &str = "lease_lost";
 /// Longest name of a session, in bytes.
 pub const SESSION_BYTES_MAX: usize = 128;
 
@@ -95,6 +97,10 @@ impl Engine {
         let dispatch = &self.shared.dispatch;
         dispatch.report_begins(key);
         let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
+        if checkpoint && !dispatch.may_checkpoint(session, key) {
+            let ack = Ack { key, checkpoint, code: LEASE_LOST.to_owned() };
+            return dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
+        }
         let workflow = key.task.workflow;
         let command = Box::new(command(report));
         let code = match self.mailbox.ask(Request::Command { workflow, tenant: None, command }).await {

@@ -166,7 +166,7 @@ impl Round {
             Ok(applied) => {
                 draft.now_ms = now_ms;
                 draft.workflow.state = applied.state;
-                draft.changes.extend(finished(id, command, applied.reply));
+                draft.changes.extend(reported(id, command, applied.reply));
                 draft.changes.extend(applied.effects.into_iter().filter_map(change));
                 draft.events.extend(applied.events);
                 let is_new = applied.reply == Reply::Done;
@@ -289,12 +289,16 @@ fn env(now_ms: i64) -> Env {
     Env { now_ms, seed: rand::rng().random() }
 }
 
-/// What a turn's result, once taken, changes about the turn.
-fn finished(id: WorkflowId, command: &Command, reply: Reply) -> Option<Change> {
+/// What a worker's report, once taken, changes about its turn.
+fn reported(id: WorkflowId, command: &Command, reply: Reply) -> Option<Change> {
     match command {
         Command::TurnResult { task, attempt, turn, .. } if reply == Reply::Done => {
             let task = TaskId { workflow: id, number: *task };
             Some(Change::Finish(TurnKey { task, attempt: *attempt, turn: *turn }))
+        }
+        Command::Checkpoint { task, attempt, turn, state } => {
+            let task = TaskId { workflow: id, number: *task };
+            Some(Change::Checkpoint(TurnKey { task, attempt: *attempt, turn: *turn }, state.clone()))
         }
         _ => None,
     }

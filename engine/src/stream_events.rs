@@ -147,6 +147,7 @@ fn summary(event: &Event) -> Value {
             put("audience", json!(audience));
             put("kind", json!(kind));
         }
+        EventKind::PromptExtended { prompt, .. } => put("prompt", json!(prompt)),
         EventKind::PromptAnswered { prompt, submitter, .. } => {
             put("prompt", json!(prompt));
             put("by", json!(submitter.kind));
