@@ -62,13 +62,17 @@ impl Clock for ManualClock {
 /// epoch; no clock of ours produces them.
 #[must_use]
 pub fn rfc3339(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+    DateTime::from_timestamp_millis(ms)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// Reads an RFC 3339 time with any offset; `None` if it is not one.
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|time| time.timestamp_millis())
 }
 
 #[cfg(test)]
@@ -78,8 +82,14 @@ mod tests {
     #[test]
     fn a_time_survives_its_text_form() {
         assert_eq!(rfc3339(1_769_903_999_123), "2026-01-31T23:59:59.123Z");
-        assert_eq!(parse_rfc3339("2026-01-31T23:59:59.123Z"), Some(1_769_903_999_123));
-        assert_eq!(parse_rfc3339("2026-02-01T01:59:59.123+02:00"), Some(1_769_903_999_123));
+        assert_eq!(
+            parse_rfc3339("2026-01-31T23:59:59.123Z"),
+            Some(1_769_903_999_123)
+        );
+        assert_eq!(
+            parse_rfc3339("2026-02-01T01:59:59.123+02:00"),
+            Some(1_769_903_999_123)
+        );
         assert_eq!(parse_rfc3339("yesterday"), None);
     }
 

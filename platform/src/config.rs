@@ -25,7 +25,9 @@ impl Settings {
     /// Settings from the environment variables of this process.
     #[must_use]
     pub fn from_env() -> Self {
-        Self { lookup: Arc::new(|name| std::env::var(name).ok()) }
+        Self {
+            lookup: Arc::new(|name| std::env::var(name).ok()),
+        }
     }
 
     /// Settings from a table.
@@ -33,9 +35,13 @@ impl Settings {
     pub fn from_table<N: Into<String>, V: Into<String>>(
         table: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let table: BTreeMap<String, String> =
-            table.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { lookup: Arc::new(move |name| table.get(name).cloned()) }
+        let table: BTreeMap<String, String> = table
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Self {
+            lookup: Arc::new(move |name| table.get(name).cloned()),
+        }
     }
 
     /// These settings with those of `table` on top.
@@ -46,7 +52,9 @@ impl Settings {
     ) -> Self {
         let above = Self::from_table(table);
         let below = self.clone();
-        Self { lookup: Arc::new(move |name| above.get(name).or_else(|| below.get(name))) }
+        Self {
+            lookup: Arc::new(move |name| above.get(name).or_else(|| below.get(name))),
+        }
     }
 
     /// The value of a setting, if it is there and not empty.
@@ -61,7 +69,9 @@ impl Settings {
     ///
     /// [`ConfigError::Missing`] if it is absent or empty.
     pub fn required(&self, name: &str) -> Result<String, ConfigError> {
-        self.get(name).ok_or_else(|| ConfigError::Missing { name: name.to_owned() })
+        self.get(name).ok_or_else(|| ConfigError::Missing {
+            name: name.to_owned(),
+        })
     }
 
     /// The parsed value of a setting, or `default` if it is absent.
@@ -76,7 +86,9 @@ impl Settings {
         expected: &str,
         default: T,
     ) -> Result<T, ConfigError> {
-        let Some(text) = self.get(name) else { return Ok(default) };
+        let Some(text) = self.get(name) else {
+            return Ok(default);
+        };
         text.parse().map_err(|_| ConfigError::Invalid {
             name: name.to_owned(),
             expected: expected.to_owned(),
@@ -154,12 +166,19 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings::from_table([("PORT", "eighty"), ("LIMIT", "7"), ("EMPTY", ""), ("KEY", "hunter2")])
+        Settings::from_table([
+            ("PORT", "eighty"),
+            ("LIMIT", "7"),
+            ("EMPTY", ""),
+            ("KEY", "hunter2"),
+        ])
     }
 
     #[test]
     fn an_error_names_the_setting_and_never_the_value() {
-        let error = settings().parsed::<u16>("PORT", "a port number", 80).unwrap_err();
+        let error = settings()
+            .parsed::<u16>("PORT", "a port number", 80)
+            .unwrap_err();
         assert_eq!(error.to_string(), "the setting PORT is not a port number");
         assert!(!format!("{error:?}").contains("eighty"));
     }
@@ -170,7 +189,12 @@ mod tests {
         assert_eq!(settings().parsed("NOTHING", "a number", 1).unwrap(), 1);
         assert_eq!(settings().parsed("EMPTY", "a number", 1).unwrap(), 1);
         let error = settings().required("EMPTY").unwrap_err();
-        assert_eq!(error, ConfigError::Missing { name: "EMPTY".to_owned() });
+        assert_eq!(
+            error,
+            ConfigError::Missing {
+                name: "EMPTY".to_owned()
+            }
+        );
     }
 
     #[test]

@@ -72,7 +72,9 @@ impl SqliteVerifiedContacts {
         steps_db: &Path,
         workflow_keys: Arc<dyn WorkflowKeys>,
     ) -> Result<Self, DbError> {
-        Ok(Self { documents: SqliteDocuments::open(steps_db, workflow_keys).await? })
+        Ok(Self {
+            documents: SqliteDocuments::open(steps_db, workflow_keys).await?,
+        })
     }
 }
 
@@ -112,14 +114,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, workflow_keys) = open(dir.path()).await;
         let steps_db = dir.path().join("steps.sqlite");
-        let contacts =
-            SqliteVerifiedContacts::open(&steps_db, workflow_keys.clone()).await.unwrap();
+        let contacts = SqliteVerifiedContacts::open(&steps_db, workflow_keys.clone())
+            .await
+            .unwrap();
         crate::conformance::contacts(&contacts, workflow_keys.as_ref()).await;
     }
 
     #[test]
     fn an_address_never_prints() {
-        let contact = Contact { channel: Channel::Sms, address: "+491701234567".to_owned() };
+        let contact = Contact {
+            channel: Channel::Sms,
+            address: "+491701234567".to_owned(),
+        };
         assert_eq!(format!("{contact:?}"), "Contact(Sms, ***)");
     }
 }

@@ -97,7 +97,10 @@ mod tests {
         let root = dir.path().join("deep/var");
         let data_dir = DataDir::open(&root).unwrap();
         assert_eq!(DataDir::open(&root).unwrap(), data_dir);
-        assert_eq!(root.metadata().unwrap().permissions().mode() & 0o777, PRIVATE_DIR_MODE);
+        assert_eq!(
+            root.metadata().unwrap().permissions().mode() & 0o777,
+            PRIVATE_DIR_MODE
+        );
         assert_eq!(data_dir.state_db(), root.join("state.sqlite"));
     }
 }

@@ -84,13 +84,19 @@ impl SqliteDocuments {
         steps_db: &Path,
         workflow_keys: Arc<dyn WorkflowKeys>,
     ) -> Result<Self, DbError> {
-        Ok(Self::new(sqlite::open(steps_db, &STEPS_MIGRATIONS).await?, workflow_keys))
+        Ok(Self::new(
+            sqlite::open(steps_db, &STEPS_MIGRATIONS).await?,
+            workflow_keys,
+        ))
     }
 
     /// Documents in a file that is open already.
     #[must_use]
     pub fn new(pool: SqlitePool, workflow_keys: Arc<dyn WorkflowKeys>) -> Self {
-        Self { pool, workflow_keys }
+        Self {
+            pool,
+            workflow_keys,
+        }
     }
 
     async fn sealer(
@@ -111,10 +117,13 @@ impl Documents for SqliteDocuments {
         kind: &str,
         document: &Value,
     ) -> Result<(), DocumentError> {
-        let sealer = self.sealer(tenant, workflow).await?.ok_or(DocumentError::Erased)?;
+        let sealer = self
+            .sealer(tenant, workflow)
+            .await?
+            .ok_or(DocumentError::Erased)?;
         let workflow = workflow.to_string();
         let plain = serde_json::to_vec(document).expect("a JSON value can be written");
-        let sealed = sealer.seal(&aad(&["document", tenant, &workflow, kind]), &plain);
+        let ciphertext = sealer.seal(&aad(&["document", tenant, &workflow, kind]), &plain);
         sqlx::query(
             "INSERT INTO document (tenant, workflow, kind, sealed) VALUES (?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET sealed = excluded.sealed",
@@ -122,7 +131,7 @@ impl Documents for SqliteDocuments {
         .bind(tenant)
         .bind(workflow)
         .bind(kind)
-        .bind(sealed)
+        .bind(ciphertext)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -134,7 +143,9 @@ impl Documents for SqliteDocuments {
         workflow: WorkflowId,
         kind: &str,
     ) -> Result<Option<Value>, DocumentError> {
-        let Some(sealer) = self.sealer(tenant, workflow).await? else { return Ok(None) };
+        let Some(sealer) = self.sealer(tenant, workflow).await? else {
+            return Ok(None);
+        };
         let workflow = workflow.to_string();
         let row: Option<(Vec<u8>,)> = sqlx::query_as(
             "SELECT sealed FROM document WHERE tenant = ? AND workflow = ? AND kind = ?",
@@ -144,12 +155,14 @@ impl Documents for SqliteDocuments {
         .bind(kind)
         .fetch_optional(&self.pool)
         .await?;
-        let Some((sealed,)) = row else { return Ok(None) };
+        let Some((ciphertext,)) = row else {
+            return Ok(None);
+        };
         let plain = sealer
-            .open(&aad(&["document", tenant, &workflow, kind]), &sealed)
+            .open(&aad(&["document", tenant, &workflow, kind]), &ciphertext)
             .map_err(|error| DocumentError::Corrupt(error.into()))?;
-        let document = serde_json::from_slice(&plain)
-            .map_err(|error| DocumentError::Corrupt(error.into()))?;
+        let document =
+            serde_json::from_slice(&plain).map_err(|error| DocumentError::Corrupt(error.into()))?;
         Ok(Some(document))
     }
 }
@@ -165,11 +178,17 @@ pub(crate) mod tests {
     /// Documents whose workflows of partition 1 have keys for the tenants `a` and `b`.
     pub(crate) async fn open(dir: &Path) -> (SqliteDocuments, Arc<SqliteWorkflowKeys>) {
         let keyring = LocalKeyring::open(&dir.join("keyring.json")).unwrap();
-        let workflow_keys =
-            SqliteWorkflowKeys::open(&dir.join("keys.sqlite"), Arc::new(keyring)).await.unwrap();
+        let workflow_keys = SqliteWorkflowKeys::open(&dir.join("keys.sqlite"), Arc::new(keyring))
+            .await
+            .unwrap();
         let workflow_keys = Arc::new(workflow_keys);
         let steps_db = dir.join("steps.sqlite");
-        (SqliteDocuments::open(&steps_db, workflow_keys.clone()).await.unwrap(), workflow_keys)
+        (
+            SqliteDocuments::open(&steps_db, workflow_keys.clone())
+                .await
+                .unwrap(),
+            workflow_keys,
+        )
     }
 
     #[tokio::test]
@@ -184,14 +203,25 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (documents, workflow_keys) = open(dir.path()).await;
         let workflow = WorkflowId::new(1, [1; 15]);
-        workflow_keys.create_many(&[("t".to_owned(), workflow)]).await.unwrap();
-        documents.put("t", workflow, "a", &json!({ "name": "Erika" })).await.unwrap();
+        workflow_keys
+            .create_many(&[("t".to_owned(), workflow)])
+            .await
+            .unwrap();
+        documents
+            .put("t", workflow, "a", &json!({ "name": "Erika" }))
+            .await
+            .unwrap();
 
-        let (sealed,): (Vec<u8>,) =
-            sqlx::query_as("SELECT sealed FROM document").fetch_one(&documents.pool).await.unwrap();
+        let (sealed,): (Vec<u8>,) = sqlx::query_as("SELECT sealed FROM document")
+            .fetch_one(&documents.pool)
+            .await
+            .unwrap();
         assert!(!sealed.windows(5).any(|it| it == b"Erika"));
 
-        sqlx::query("UPDATE document SET kind = 'b'").execute(&documents.pool).await.unwrap();
+        sqlx::query("UPDATE document SET kind = 'b'")
+            .execute(&documents.pool)
+            .await
+            .unwrap();
         let error = documents.get("t", workflow, "b").await.unwrap_err();
         assert!(matches!(error, DocumentError::Corrupt(_)), "{error:?}");
     }

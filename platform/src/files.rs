@@ -33,12 +33,21 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
 
 /// Opens a private file for appending, and creates it if it is not there.
 pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).read(true).mode(PRIVATE_FILE_MODE).open(path)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .read(true)
+        .mode(PRIVATE_FILE_MODE)
+        .open(path)
 }
 
 /// Creates a private file that must not exist yet.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create_new(true).write(true).mode(PRIVATE_FILE_MODE).open(path)
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(PRIVATE_FILE_MODE)
+        .open(path)
 }
 
 /// Makes the names in a folder survive a power loss.
@@ -77,5 +86,7 @@ impl Drop for RemoveOnDrop {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }

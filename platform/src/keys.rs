@@ -45,7 +45,10 @@ pub enum KeyError {
     Refused,
     /// The keyring is there and is not usable as it is.
     #[error("the keyring {path} {problem}")]
-    Keyring { path: PathBuf, problem: &'static str },
+    Keyring {
+        path: PathBuf,
+        problem: &'static str,
+    },
     /// The same call may succeed later.
     #[error("the key store does not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -87,8 +90,8 @@ impl DataKey {
 
     /// The key for one purpose below this key; different purposes give unrelated keys.
     pub(crate) fn derive(&self, purpose: &[u8]) -> Self {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
-            .expect("HMAC takes keys of any length");
+        let mut mac =
+            <Hmac<Sha256> as Mac>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(purpose);
         Self(mac.finalize().into_bytes().into())
     }
@@ -162,7 +165,10 @@ fn create(path: &Path) -> Result<(), KeyError> {
         files::create_private_dir(parent)?;
     }
     let master = hex::encode(DataKey::generate().expose());
-    let content = KeyringFile { version: KEYRING_VERSION, master };
+    let content = KeyringFile {
+        version: KEYRING_VERSION,
+        master,
+    };
     let text = Zeroizing::new(serde_json::to_vec(&content).expect("a keyring is plain JSON"));
 
     let temporary = files::temporary_beside(path);
@@ -183,7 +189,10 @@ fn create(path: &Path) -> Result<(), KeyError> {
 }
 
 fn read(path: &Path) -> Result<LocalKeyring, KeyError> {
-    let refuse = |problem| KeyError::Keyring { path: path.to_owned(), problem };
+    let refuse = |problem| KeyError::Keyring {
+        path: path.to_owned(),
+        problem,
+    };
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(refuse("may be read by others; its mode must be 0600"));
@@ -197,7 +206,9 @@ fn read(path: &Path) -> Result<LocalKeyring, KeyError> {
     let mut master = [0; 32];
     hex::decode_to_slice(content.master.as_bytes(), &mut master)
         .map_err(|_| refuse("is not a keyring"))?;
-    Ok(LocalKeyring { master: DataKey::from_bytes(master) })
+    Ok(LocalKeyring {
+        master: DataKey::from_bytes(master),
+    })
 }
 
 #[async_trait]
@@ -205,7 +216,10 @@ impl Keys for LocalKeyring {
     async fn wrap(&self, tenant: &str, data_key: &DataKey) -> Result<WrappedKey, KeyError> {
         let nonce: [u8; NONCE_BYTES] = rand::rng().random();
         let aad = aad(&["btrust wrapped key 1", tenant]);
-        let payload = Payload { msg: data_key.expose(), aad: &aad };
+        let payload = Payload {
+            msg: data_key.expose(),
+            aad: &aad,
+        };
         let sealed = self
             .tenant_cipher(tenant)
             .encrypt(Nonce::from_slice(&nonce), payload)
@@ -218,17 +232,28 @@ impl Keys for LocalKeyring {
 
     async fn unwrap(&self, tenant: &str, wrapped: &WrappedKey) -> Result<DataKey, KeyError> {
         let (&version, rest) = wrapped.0.split_first().ok_or(KeyError::Refused)?;
-        let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES).ok_or(KeyError::Refused)?;
+        let (nonce, sealed) = rest
+            .split_at_checked(NONCE_BYTES)
+            .ok_or(KeyError::Refused)?;
         if version != WRAP_VERSION {
             return Err(KeyError::Refused);
         }
         let aad = aad(&["btrust wrapped key 1", tenant]);
         let opened = self
             .tenant_cipher(tenant)
-            .decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: &aad })
+            .decrypt(
+                Nonce::from_slice(nonce),
+                Payload {
+                    msg: sealed,
+                    aad: &aad,
+                },
+            )
             .map_err(|_| KeyError::Refused)?;
         let opened = Zeroizing::new(opened);
-        let bytes = opened.as_slice().try_into().map_err(|_| KeyError::Refused)?;
+        let bytes = opened
+            .as_slice()
+            .try_into()
+            .map_err(|_| KeyError::Refused)?;
         Ok(DataKey::from_bytes(bytes))
     }
 }
@@ -259,7 +284,11 @@ mod tests {
     async fn a_keyring_is_private_and_opens_again_to_the_same_key() {
         let (_dir, path) = keyring();
         let data_key = DataKey::generate();
-        let wrapped = LocalKeyring::open(&path).unwrap().wrap("t", &data_key).await.unwrap();
+        let wrapped = LocalKeyring::open(&path)
+            .unwrap()
+            .wrap("t", &data_key)
+            .await
+            .unwrap();
 
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, files::PRIVATE_FILE_MODE);
@@ -271,12 +300,16 @@ mod tests {
     fn processes_that_create_a_keyring_at_once_agree_on_its_key() {
         let (dir, path) = keyring();
         let masters: Vec<DataKey> = std::thread::scope(|scope| {
-            let openers: Vec<_> =
-                (0..16).map(|_| scope.spawn(|| LocalKeyring::open(&path).unwrap().master.clone())).collect();
+            let openers: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| LocalKeyring::open(&path).unwrap().master.clone()))
+                .collect();
             openers.into_iter().map(|it| it.join().unwrap()).collect()
         });
         assert!(masters.iter().all(|it| *it == masters[0]));
-        let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        let files: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|it| it.unwrap().file_name())
+            .collect();
         assert_eq!(files, ["keyring.json"]);
     }
 
@@ -286,14 +319,25 @@ mod tests {
         LocalKeyring::open(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = LocalKeyring::open(&path).unwrap_err();
-        assert!(error.to_string().contains("may be read by others"), "{error}");
+        assert!(
+            error.to_string().contains("may be read by others"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_file_that_is_no_keyring_is_refused_and_not_replaced() {
-        for content in ["", "{}", r#"{"version":2,"master":""}"#, r#"{"version":1,"master":"00"}"#] {
+        for content in [
+            "",
+            "{}",
+            r#"{"version":2,"master":""}"#,
+            r#"{"version":1,"master":"00"}"#,
+        ] {
             let (_dir, path) = keyring();
-            files::create_new(&path).unwrap().write_all(content.as_bytes()).unwrap();
+            files::create_new(&path)
+                .unwrap()
+                .write_all(content.as_bytes())
+                .unwrap();
             let error = LocalKeyring::open(&path).unwrap_err();
             assert!(matches!(error, KeyError::Keyring { .. }), "{error:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);

@@ -19,9 +19,12 @@ pub fn error(problem: &Problem) -> poem::Error {
 }
 
 /// The answer that carries this problem.
+///
+/// # Panics
+///
+/// Never in practice: a problem has nothing that JSON cannot say.
 pub fn response(problem: &Problem) -> Response {
-    let status =
-        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(problem).expect("a problem is plain JSON");
     Response::builder()
         .status(status)

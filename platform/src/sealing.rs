@@ -67,6 +67,7 @@ pub fn aad(parts: &[&str]) -> Vec<u8> {
 ///
 /// Nonces are random: a key is good for 2^32 payloads (NIST SP 800-38D, 8.3),
 /// far more than one workflow makes.
+#[derive(Clone)]
 pub struct Sealer {
     cipher: Aes256Gcm,
     data_key: DataKey,
@@ -76,7 +77,11 @@ pub struct Sealer {
 impl Sealer {
     #[must_use]
     pub fn new(data_key: DataKey, key_id: [u8; 8]) -> Self {
-        Self { cipher: Aes256Gcm::new(data_key.expose().into()), data_key, key_id }
+        Self {
+            cipher: Aes256Gcm::new(data_key.expose().into()),
+            data_key,
+            key_id,
+        }
     }
 
     #[must_use]
@@ -96,7 +101,13 @@ impl Sealer {
         let nonce = Nonce::from_slice(&header[HEADER_BYTES - NONCE_BYTES..]);
         let sealed = self
             .cipher
-            .encrypt(nonce, Payload { msg: plain, aad: &bound })
+            .encrypt(
+                nonce,
+                Payload {
+                    msg: plain,
+                    aad: &bound,
+                },
+            )
             .expect("a payload is far below the cipher's limit of 64 GiB");
         let mut bytes = Vec::with_capacity(HEADER_BYTES + sealed.len());
         bytes.extend_from_slice(&header);
@@ -113,7 +124,13 @@ impl Sealer {
         let (header, ciphertext) = self.check_header(Algorithm::Whole, sealed)?;
         let nonce = Nonce::from_slice(&header[HEADER_BYTES - NONCE_BYTES..]);
         self.cipher
-            .decrypt(nonce, Payload { msg: ciphertext, aad: &bind(header, aad) })
+            .decrypt(
+                nonce,
+                Payload {
+                    msg: ciphertext,
+                    aad: &bind(header, aad),
+                },
+            )
             .map_err(|_| SealError::Tampered)
     }
 
@@ -122,7 +139,11 @@ impl Sealer {
     pub fn seal_stream(&self, aad: &[u8]) -> StreamSealer {
         let header = self.new_header(Algorithm::Chunked);
         let chunks = Chunks::new(&self.data_key, &header, aad);
-        StreamSealer { chunks, pending: Vec::new(), header: Some(header) }
+        StreamSealer {
+            chunks,
+            pending: Vec::new(),
+            header: Some(header),
+        }
     }
 
     /// The long payload that [`Sealer::seal_stream`] was given, once all of it is authenticated.
@@ -157,7 +178,9 @@ impl Sealer {
         algorithm: Algorithm,
         sealed: &'a [u8],
     ) -> Result<(&'a [u8], &'a [u8]), SealError> {
-        let (header, rest) = sealed.split_at_checked(HEADER_BYTES).ok_or(SealError::Unknown)?;
+        let (header, rest) = sealed
+            .split_at_checked(HEADER_BYTES)
+            .ok_or(SealError::Unknown)?;
         if header[0] != VERSION || header[1] != algorithm as u8 {
             return Err(SealError::Unknown);
         }
@@ -184,7 +207,9 @@ pub fn key_id(sealed: &[u8]) -> Result<[u8; 8], SealError> {
     if header[0] != VERSION {
         return Err(SealError::Unknown);
     }
-    header[2..2 + KEY_ID_BYTES].try_into().map_err(|_| SealError::Unknown)
+    header[2..2 + KEY_ID_BYTES]
+        .try_into()
+        .map_err(|_| SealError::Unknown)
 }
 
 fn bind(header: &[u8], aad: &[u8]) -> Vec<u8> {
@@ -248,7 +273,11 @@ impl Chunks {
     fn new(data_key: &DataKey, header: &[u8], aad: &[u8]) -> Self {
         let bound = bind(header, aad);
         let object_key = data_key.derive(&[b"btrust object key 1", bound.as_slice()].concat());
-        Self { cipher: Aes256Gcm::new(object_key.expose().into()), bound, next_index: 0 }
+        Self {
+            cipher: Aes256Gcm::new(object_key.expose().into()),
+            bound,
+            next_index: 0,
+        }
     }
 
     fn next_nonce(&mut self, is_last: IsLast) -> [u8; NONCE_BYTES] {
@@ -262,14 +291,26 @@ impl Chunks {
     fn seal(&mut self, chunk: &[u8], is_last: IsLast) -> Vec<u8> {
         let nonce = self.next_nonce(is_last);
         self.cipher
-            .encrypt(Nonce::from_slice(&nonce), Payload { msg: chunk, aad: &self.bound })
+            .encrypt(
+                Nonce::from_slice(&nonce),
+                Payload {
+                    msg: chunk,
+                    aad: &self.bound,
+                },
+            )
             .expect("a chunk is far below the cipher's limit")
     }
 
     fn open(&mut self, sealed: &[u8], is_last: IsLast) -> Result<Vec<u8>, SealError> {
         let nonce = self.next_nonce(is_last);
         self.cipher
-            .decrypt(Nonce::from_slice(&nonce), Payload { msg: sealed, aad: &self.bound })
+            .decrypt(
+                Nonce::from_slice(&nonce),
+                Payload {
+                    msg: sealed,
+                    aad: &self.bound,
+                },
+            )
             .map_err(|_| SealError::Tampered)
     }
 }
@@ -318,7 +359,10 @@ mod tests {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
             assert!(sealer().open(b"here", &changed).is_err(), "byte {at}");
-            assert!(sealer().open(b"here", &sealed[..at]).is_err(), "cut at {at}");
+            assert!(
+                sealer().open(b"here", &sealed[..at]).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
@@ -330,10 +374,21 @@ mod tests {
 
     #[test]
     fn an_object_of_any_length_opens_to_itself() {
-        for n_bytes in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 5] {
-            let plain: Vec<u8> = (0..n_bytes).map(|it| (it % 251) as u8).collect();
+        for n_bytes in [
+            0,
+            1,
+            CHUNK_BYTES - 1,
+            CHUNK_BYTES,
+            CHUNK_BYTES + 1,
+            3 * CHUNK_BYTES + 5,
+        ] {
+            let plain: Vec<u8> = (0..=250).cycle().take(n_bytes).collect();
             let sealed = seal_stream(b"obj", &plain);
-            assert_eq!(sealer().open_stream(b"obj", &sealed).unwrap(), plain, "{n_bytes}");
+            assert_eq!(
+                sealer().open_stream(b"obj", &sealed).unwrap(),
+                plain,
+                "{n_bytes}"
+            );
         }
     }
 
@@ -341,13 +396,21 @@ mod tests {
     fn chunked(aad: &[u8], fill: u8) -> (Vec<u8>, Vec<Vec<u8>>) {
         let sealed = seal_stream(aad, &vec![fill; 3 * CHUNK_BYTES + CHUNK_BYTES / 2]);
         let (header, rest) = sealed.split_at(HEADER_BYTES);
-        (header.to_vec(), rest.chunks(SEALED_CHUNK_BYTES).map(<[u8]>::to_vec).collect())
+        (
+            header.to_vec(),
+            rest.chunks(SEALED_CHUNK_BYTES)
+                .map(<[u8]>::to_vec)
+                .collect(),
+        )
     }
 
     #[track_caller]
     fn check_refused(header: &[u8], chunks: &[Vec<u8>]) {
         let sealed = [header, &chunks.concat()].concat();
-        assert_eq!(sealer().open_stream(b"obj", &sealed), Err(SealError::Tampered));
+        assert_eq!(
+            sealer().open_stream(b"obj", &sealed),
+            Err(SealError::Tampered)
+        );
     }
 
     #[test]
@@ -390,7 +453,10 @@ mod tests {
     #[test]
     fn a_sealed_payload_is_no_sealed_object() {
         let sealed = sealer().seal(b"obj", b"payload");
-        assert_eq!(sealer().open_stream(b"obj", &sealed), Err(SealError::Unknown));
+        assert_eq!(
+            sealer().open_stream(b"obj", &sealed),
+            Err(SealError::Unknown)
+        );
         assert_eq!(format!("{:?}", sealer()), "Sealer(6b65792d30303031)");
     }
 }

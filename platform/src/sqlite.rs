@@ -58,7 +58,10 @@ pub enum DbError {
 ///
 /// [`DbError`]; none of its cases goes away by trying again.
 pub async fn open(path: &Path, migrations: &'static Migrator) -> Result<SqlitePool, DbError> {
-    let file_error = |source| DbError::File { path: path.to_owned(), source };
+    let file_error = |source| DbError::File {
+        path: path.to_owned(),
+        source,
+    };
     let _lock = lock_for_migration(path).await.map_err(file_error)?;
     files::open_to_append(path).map_err(file_error)?;
 
@@ -75,11 +78,17 @@ pub async fn open(path: &Path, migrations: &'static Migrator) -> Result<SqlitePo
         .acquire_timeout(BUSY_TIMEOUT)
         .connect_with(options)
         .await
-        .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
+        .map_err(|source| DbError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
     migrations
         .run(&pool)
         .await
-        .map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        .map_err(|source| DbError::Migrate {
+            path: path.to_owned(),
+            source,
+        })?;
     Ok(pool)
 }
 
@@ -118,7 +127,13 @@ mod tests {
         .unwrap();
         assert_eq!((mode.as_str(), synchronous, foreign_keys), ("wal", 2, 1));
         for file in ["keys.sqlite", "keys.sqlite-wal"] {
-            let mode = dir.path().join(file).metadata().unwrap().permissions().mode();
+            let mode = dir
+                .path()
+                .join(file)
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, PRIVATE_FILE_MODE, "{file}");
         }
     }

@@ -102,7 +102,12 @@ impl JsonlStreams {
     fn open_with(dir: impl Into<PathBuf>, segment_bytes_max: u64) -> io::Result<Self> {
         let dir = dir.into();
         files::create_private_dir(&dir)?;
-        Ok(Self { dir, segment_bytes_max, audit: Arc::default(), analytics: Arc::default() })
+        Ok(Self {
+            dir,
+            segment_bytes_max,
+            audit: Arc::default(),
+            analytics: Arc::default(),
+        })
     }
 }
 
@@ -128,7 +133,10 @@ impl Streams for JsonlStreams {
             append(&dir, stream, &mut current, &lines, segment_bytes_max)
         })
         .await
-        .map_err(|error| StreamError::Unavailable { stream, source: error.into() })
+        .map_err(|error| StreamError::Unavailable {
+            stream,
+            source: error.into(),
+        })
     }
 }
 
@@ -177,7 +185,11 @@ fn last_segment(dir: &Path, stream: Stream) -> io::Result<Option<u32>> {
         let name = entry?.file_name();
         let number = name
             .to_str()
-            .and_then(|it| it.strip_prefix(stream.name())?.strip_prefix('-')?.strip_suffix(".jsonl"))
+            .and_then(|it| {
+                it.strip_prefix(stream.name())?
+                    .strip_prefix('-')?
+                    .strip_suffix(".jsonl")
+            })
             .and_then(|it| it.parse().ok());
         last = last.max(number);
     }
@@ -193,7 +205,9 @@ fn drop_torn_line(file: &mut File) -> io::Result<u64> {
         let start = end.saturating_sub(WINDOW_BYTES);
         let mut window = Vec::new();
         file.seek(SeekFrom::Start(start))?;
-        Read::by_ref(file).take(end - start).read_to_end(&mut window)?;
+        Read::by_ref(file)
+            .take(end - start)
+            .read_to_end(&mut window)?;
         if let Some(newline) = window.iter().rposition(|it| *it == b'\n') {
             end = start + newline as u64 + 1;
             break;
@@ -215,7 +229,10 @@ pub fn read_jsonl(dir: &Path, stream: Stream) -> io::Result<Vec<Bytes>> {
     let mut records = Vec::new();
     for number in 1..=last_segment(dir, stream)?.unwrap_or(0) {
         let segment = fs::read(segment_path(dir, stream, number))?;
-        let whole = segment.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+        let whole = segment
+            .iter()
+            .rposition(|it| *it == b'\n')
+            .map_or(0, |it| it + 1);
         let lines = segment[..whole].split_inclusive(|it| *it == b'\n');
         records.extend(lines.map(|line| Bytes::copy_from_slice(&line[..line.len() - 1])));
     }
@@ -227,7 +244,10 @@ mod tests {
     use super::*;
 
     fn record(text: &str) -> StreamRecord {
-        StreamRecord { partition_key: "wf".to_owned(), bytes: Bytes::copy_from_slice(text.as_bytes()) }
+        StreamRecord {
+            partition_key: "wf".to_owned(),
+            bytes: Bytes::copy_from_slice(text.as_bytes()),
+        }
     }
 
     #[tokio::test]
@@ -246,7 +266,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let streams = JsonlStreams::open_with(dir.path(), 10).unwrap();
         for n in 0..9 {
-            streams.append(Stream::Audit, &[record(&format!("{{\"n\":{n}}}"))]).await.unwrap();
+            streams
+                .append(Stream::Audit, &[record(&format!("{{\"n\":{n}}}"))])
+                .await
+                .unwrap();
         }
         // Eight bytes a line: every segment is full after its second line.
         assert_eq!(last_segment(dir.path(), Stream::Audit).unwrap(), Some(5));
@@ -263,7 +286,10 @@ mod tests {
             JsonlStreams::open_with(dir.path(), 50).unwrap(),
         ];
         for n in 0..40 {
-            both[n % 2].append(Stream::Audit, &[record(&n.to_string())]).await.unwrap();
+            both[n % 2]
+                .append(Stream::Audit, &[record(&n.to_string())])
+                .await
+                .unwrap();
         }
         let read = read_jsonl(dir.path(), Stream::Audit).unwrap();
         let expected: Vec<String> = (0..40).map(|it: usize| it.to_string()).collect();
@@ -275,16 +301,25 @@ mod tests {
     async fn a_line_that_a_crash_tore_is_dropped_before_the_next_append() {
         let dir = tempfile::tempdir().unwrap();
         let before = JsonlStreams::open(dir.path()).unwrap();
-        before.append(Stream::Audit, &[record("one")]).await.unwrap();
+        before
+            .append(Stream::Audit, &[record("one")])
+            .await
+            .unwrap();
         let path = dir.path().join("audit-000001.jsonl");
         let torn = "x".repeat(100_000);
-        files::open_to_append(&path).unwrap().write_all(torn.as_bytes()).unwrap();
+        files::open_to_append(&path)
+            .unwrap()
+            .write_all(torn.as_bytes())
+            .unwrap();
         assert_eq!(read_jsonl(dir.path(), Stream::Audit).unwrap(), ["one"]);
 
         let after = JsonlStreams::open(dir.path()).unwrap();
         after.append(Stream::Audit, &[record("two")]).await.unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
-        before.append(Stream::Audit, &[record("three")]).await.unwrap();
+        before
+            .append(Stream::Audit, &[record("three")])
+            .await
+            .unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
     }
 }

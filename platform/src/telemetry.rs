@@ -44,10 +44,17 @@ pub fn init(service: &str, format: Format) {
             .with_span_list(false)
             .with_writer(io::stdout)
             .try_init(),
-        Format::Pretty => builder.with_target(false).with_writer(io::stderr).try_init(),
+        Format::Pretty => builder
+            .with_target(false)
+            .with_writer(io::stderr)
+            .try_init(),
     };
     if started.is_ok() {
-        tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "logging started");
+        tracing::info!(
+            service,
+            version = env!("CARGO_PKG_VERSION"),
+            "logging started"
+        );
     }
 }
 
@@ -108,7 +115,8 @@ impl Collector for ProcessMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         if let Some(seconds) = cpu_seconds() {
-            self.cpu_seconds.inc_by((seconds - self.cpu_seconds.get()).max(0.0));
+            self.cpu_seconds
+                .inc_by((seconds - self.cpu_seconds.get()).max(0.0));
         }
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
             let field = |name| status_field(&status, name).unwrap_or_default();
@@ -116,11 +124,16 @@ impl Collector for ProcessMetrics {
             self.threads.set(field("Threads:"));
         }
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
-            self.open_files.set(i64::try_from(files.count()).unwrap_or(i64::MAX));
+            self.open_files
+                .set(i64::try_from(files.count()).unwrap_or(i64::MAX));
         }
         let gauges = [&self.resident_bytes, &self.threads, &self.open_files];
         let gauges = gauges.into_iter().flat_map(Collector::collect);
-        self.cpu_seconds.collect().into_iter().chain(gauges).collect()
+        self.cpu_seconds
+            .collect()
+            .into_iter()
+            .chain(gauges)
+            .collect()
     }
 }
 
@@ -154,7 +167,10 @@ mod tests {
         }
         let text = metrics_text();
         let value = |name: &str| -> f64 {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap();
             line.trim().parse().unwrap()
         };
         assert!(before < value("process_cpu_seconds_total "));

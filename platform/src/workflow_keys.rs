@@ -37,7 +37,7 @@ pub trait WorkflowKeys: Send + Sync {
 }
 
 /// How long a key is used without looking whether it still exists.
-pub const CACHED_FOR: Duration = Duration::from_secs(60);
+pub const CACHED_FOR: Duration = Duration::from_mins(1);
 
 /// Keys held in memory, about 1.5 KiB each.
 const CACHED_MAX: usize = 16_384;
@@ -57,7 +57,11 @@ impl SqliteWorkflowKeys {
     /// [`DbError`] as [`sqlite::open`] says.
     pub async fn open(keys_db: &Path, keys: Arc<dyn Keys>) -> Result<Self, DbError> {
         let pool = sqlite::open(keys_db, &KEYS_MIGRATIONS).await?;
-        Ok(Self { pool, keys, cache: Mutex::default() })
+        Ok(Self {
+            pool,
+            keys,
+            cache: Mutex::default(),
+        })
     }
 
     /// The file's connections, for a health check.
@@ -126,7 +130,9 @@ impl WorkflowKeys for SqliteWorkflowKeys {
         .bind(workflow.to_string())
         .fetch_optional(&self.pool)
         .await?;
-        let Some((key_id, Some(wrapped))) = row else { return Ok(None) };
+        let Some((key_id, Some(wrapped))) = row else {
+            return Ok(None);
+        };
 
         let key_id = key_id.try_into().map_err(|_| KeyError::Refused)?;
         let data_key = self.keys.unwrap(tenant, &WrappedKey(wrapped)).await?;
@@ -147,7 +153,9 @@ impl WorkflowKeys for SqliteWorkflowKeys {
         self.cache().remove(&(tenant.to_owned(), workflow));
         destroyed?;
         // The write-ahead log still has the page as it was.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }
@@ -162,7 +170,6 @@ struct Cache {
     old: HashMap<Owner, Cached>,
 }
 
-#[derive(Clone)]
 struct Cached {
     sealer: Arc<Sealer>,
     loaded_at: Instant,
@@ -170,16 +177,14 @@ struct Cached {
 
 impl Cache {
     fn get(&mut self, owner: &Owner, now: Instant) -> Option<Arc<Sealer>> {
-        let cached = match self.young.get(owner) {
-            Some(cached) => cached.clone(),
-            None => {
-                let cached = self.old.remove(owner)?;
-                self.put(owner.clone(), cached.clone());
-                cached
-            }
-        };
+        if !self.young.contains_key(owner)
+            && let Some(cached) = self.old.remove(owner)
+        {
+            self.put(owner.clone(), cached);
+        }
+        let cached = self.young.get(owner)?;
         let is_fresh = now.saturating_duration_since(cached.loaded_at) < CACHED_FOR;
-        is_fresh.then_some(cached.sealer)
+        is_fresh.then(|| Arc::clone(&cached.sealer))
     }
 
     fn insert(&mut self, owner: Owner, sealer: Arc<Sealer>, loaded_at: Instant) {
@@ -208,7 +213,9 @@ mod tests {
 
     async fn open(dir: &Path) -> SqliteWorkflowKeys {
         let keyring = LocalKeyring::open(&dir.join("keyring.json")).unwrap();
-        SqliteWorkflowKeys::open(&dir.join("keys.sqlite"), Arc::new(keyring)).await.unwrap()
+        SqliteWorkflowKeys::open(&dir.join("keys.sqlite"), Arc::new(keyring))
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -224,15 +231,34 @@ mod tests {
         let (ours, theirs) = (open(dir.path()).await, open(dir.path()).await);
         assert!(theirs.sealer("t", workflow).await.unwrap().is_none());
 
-        ours.create_many(&[("t".to_owned(), workflow)]).await.unwrap();
-        let sealed = ours.sealer("t", workflow).await.unwrap().unwrap().seal(b"x", b"plain");
+        ours.create_many(&[("t".to_owned(), workflow)])
+            .await
+            .unwrap();
+        let ciphertext = ours
+            .sealer("t", workflow)
+            .await
+            .unwrap()
+            .unwrap()
+            .seal(b"x", b"plain");
         let sealer = theirs.sealer("t", workflow).await.unwrap().unwrap();
-        assert_eq!(sealer.open(b"x", &sealed).unwrap(), b"plain");
+        assert_eq!(sealer.open(b"x", &ciphertext).unwrap(), b"plain");
 
         ours.destroy("t", workflow).await.unwrap();
         let later = Instant::now() + CACHED_FOR;
-        assert!(theirs.cache().get(&("t".to_owned(), workflow), later).is_none());
-        assert!(open(dir.path()).await.sealer("t", workflow).await.unwrap().is_none());
+        assert!(
+            theirs
+                .cache()
+                .get(&("t".to_owned(), workflow), later)
+                .is_none()
+        );
+        assert!(
+            open(dir.path())
+                .await
+                .sealer("t", workflow)
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[tokio::test]
@@ -240,9 +266,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let workflow = WorkflowId::new(1, WORKFLOW);
         let keys = open(dir.path()).await;
-        keys.create_many(&[("t".to_owned(), workflow)]).await.unwrap();
-        let (wrapped,): (Vec<u8>,) =
-            sqlx::query_as("SELECT wrapped FROM workflow_key").fetch_one(keys.pool()).await.unwrap();
+        keys.create_many(&[("t".to_owned(), workflow)])
+            .await
+            .unwrap();
+        let (wrapped,): (Vec<u8>,) = sqlx::query_as("SELECT wrapped FROM workflow_key")
+            .fetch_one(keys.pool())
+            .await
+            .unwrap();
         let is_anywhere = || {
             std::fs::read_dir(dir.path()).unwrap().any(|file| {
                 let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -266,7 +296,10 @@ mod tests {
         let sealer = Arc::new(Sealer::new(DataKey::from_bytes([1; 32]), [0; 8]));
         for n in 0..u32::try_from(3 * CACHED_MAX).unwrap() {
             cache.insert(owner(n), Arc::clone(&sealer), now);
-            assert!(cache.get(&owner(0), now).is_some(), "the key in use was dropped at {n}");
+            assert!(
+                cache.get(&owner(0), now).is_some(),
+                "the key in use was dropped at {n}"
+            );
         }
         assert!(cache.young.len() + cache.old.len() <= CACHED_MAX + 1);
         assert!(cache.get(&owner(1), now).is_none());

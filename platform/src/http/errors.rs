@@ -28,7 +28,10 @@ impl<E: Endpoint> Endpoint for ProblemBodiesEndpoint<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        match AssertUnwindSafe(self.inner.call(request)).catch_unwind().await {
+        match AssertUnwindSafe(self.inner.call(request))
+            .catch_unwind()
+            .await
+        {
             Ok(Ok(answer)) => Ok(answer.into_response()),
             Ok(Err(error)) => Ok(problem_response(error)),
             Err(_panic) => {
@@ -77,12 +80,16 @@ fn describe(error: &poem::Error) -> Problem {
     }
     let (code, detail) = match status {
         StatusCode::BAD_REQUEST => ("malformed_request", error.to_string()),
-        StatusCode::UNAUTHORIZED => ("unauthenticated", "a valid bearer token is needed".to_owned()),
+        StatusCode::UNAUTHORIZED => (
+            "unauthenticated",
+            "a valid bearer token is needed".to_owned(),
+        ),
         StatusCode::FORBIDDEN => ("forbidden", "the caller may not do this".to_owned()),
         StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path".to_owned()),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            ("method_not_allowed", "this path does not answer this method".to_owned())
-        }
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "method_not_allowed",
+            "this path does not answer this method".to_owned(),
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => {
             ("body_too_large", "the request body is too large".to_owned())
         }
@@ -101,7 +108,15 @@ fn is_bad_json(error: &poem::Error) -> bool {
 /// A failure of ours; its cause goes to the log and never to the caller.
 fn internal(status: StatusCode) -> Problem {
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        return Problem::new(503, "unavailable", "the service cannot answer now; try again");
+        return Problem::new(
+            503,
+            "unavailable",
+            "the service cannot answer now; try again",
+        );
     }
-    Problem::new(status.as_u16(), "internal", "the service failed; the failure is in its log")
+    Problem::new(
+        status.as_u16(),
+        "internal",
+        "the service failed; the failure is in its log",
+    )
 }

@@ -27,7 +27,10 @@ impl<E: Endpoint> Middleware<E> for BodyLimit {
     type Output = BodyLimitEndpoint<E>;
 
     fn transform(&self, inner: E) -> Self::Output {
-        BodyLimitEndpoint { inner, bytes_max: self.bytes_max }
+        BodyLimitEndpoint {
+            inner,
+            bytes_max: self.bytes_max,
+        }
     }
 }
 
@@ -44,13 +47,19 @@ impl<E: Endpoint> Endpoint for BodyLimitEndpoint<E> {
             let detail = format!("the request body is larger than {} bytes", self.bytes_max);
             problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
         };
-        let announced = request.header(header::CONTENT_LENGTH).and_then(|it| it.parse().ok());
+        let announced = request
+            .header(header::CONTENT_LENGTH)
+            .and_then(|it| it.parse().ok());
         if announced.is_some_and(|bytes: u64| self.bytes_max < bytes) {
             return Err(too_large());
         }
         if announced.is_some() {
             // The HTTP layer reads no more than was announced.
-            return self.inner.call(request).await.map(IntoResponse::into_response);
+            return self
+                .inner
+                .call(request)
+                .await
+                .map(IntoResponse::into_response);
         }
 
         let exceeded = Arc::new(AtomicBool::new(false));
@@ -70,13 +79,11 @@ fn limited(body: Body, bytes_max: u64, exceeded: Arc<AtomicBool>) -> Body {
     let mut bytes_left = bytes_max;
     Body::from_bytes_stream(body.into_bytes_stream().map(move |chunk| {
         let chunk = chunk?;
-        match bytes_left.checked_sub(chunk.len() as u64) {
-            Some(left) => bytes_left = left,
-            None => {
-                exceeded.store(true, Ordering::Relaxed);
-                return Err(io::Error::other("the request body is too large"));
-            }
-        }
+        let Some(left) = bytes_left.checked_sub(chunk.len() as u64) else {
+            exceeded.store(true, Ordering::Relaxed);
+            return Err(io::Error::other("the request body is too large"));
+        };
+        bytes_left = left;
         Ok(chunk)
     }))
 }

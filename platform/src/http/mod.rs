@@ -45,10 +45,7 @@ pub fn client() -> reqwest::Client {
 /// Request ids, one log line and the metrics of each request, problem bodies
 /// for the errors of the framework, a body limit, and 500 instead of a dropped
 /// connection when a handler panics.
-pub fn wrap<E>(
-    service: &'static str,
-    routes: E,
-) -> impl Endpoint<Output = Response> + Send + Sync + 'static
+pub fn wrap<E>(service: &'static str, routes: E) -> impl Endpoint<Output = Response> + 'static
 where
     E: IntoEndpoint,
     E::Endpoint: 'static,
@@ -69,7 +66,9 @@ pub struct Shutdown {
 impl Shutdown {
     #[must_use]
     pub fn new() -> Self {
-        Self { triggered: watch::Sender::new(false) }
+        Self {
+            triggered: watch::Sender::new(false),
+        }
     }
 
     /// A shutdown that SIGTERM and SIGINT trigger. Needs a running runtime.
@@ -105,9 +104,16 @@ impl Shutdown {
     }
 
     /// Returns once the shutdown has been triggered, at once if it was before.
+    ///
+    /// # Panics
+    ///
+    /// Never in practice: this value keeps the channel open.
     pub async fn wait(&self) {
         let mut receiver = self.triggered.subscribe();
-        receiver.wait_for(|triggered| *triggered).await.expect("self keeps the sender alive");
+        receiver
+            .wait_for(|triggered| *triggered)
+            .await
+            .expect("self keeps the sender alive");
     }
 }
 
@@ -116,3 +122,6 @@ impl Default for Shutdown {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

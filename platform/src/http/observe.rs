@@ -15,8 +15,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
 /// Upper bounds of the duration histogram in seconds: from one local round trip to a long poll.
-const DURATION_BUCKETS: [f64; 11] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+const DURATION_BUCKETS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+];
 
 static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
@@ -45,7 +46,9 @@ impl RequestId {
     fn of(request: &Request) -> Self {
         let usable = |id: &&str| {
             (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
-                && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it))
+                && id
+                    .bytes()
+                    .all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it))
         };
         match request.header(REQUEST_ID).filter(usable) {
             Some(id) => Self(id.to_owned()),
@@ -62,7 +65,10 @@ impl<E: Endpoint<Output = Response>> Middleware<E> for Observe {
     type Output = ObserveEndpoint<E>;
 
     fn transform(&self, inner: E) -> Self::Output {
-        ObserveEndpoint { inner, service: self.service }
+        ObserveEndpoint {
+            inner,
+            service: self.service,
+        }
     }
 }
 
@@ -94,8 +100,12 @@ impl<E: Endpoint<Output = Response>> Endpoint for ObserveEndpoint<E> {
         };
         let duration = started.elapsed();
         let status = answer.status().as_u16();
-        REQUESTS.with_label_values(&[self.service, method, &path, answer.status().as_str()]).inc();
-        DURATIONS.with_label_values(&[self.service, method, &path]).observe(duration.as_secs_f64());
+        REQUESTS
+            .with_label_values(&[self.service, method, &path, answer.status().as_str()])
+            .inc();
+        DURATIONS
+            .with_label_values(&[self.service, method, &path])
+            .observe(duration.as_secs_f64());
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         span.in_scope(|| {
             if path.starts_with("/actuator") || path == "/metrics" {

@@ -41,16 +41,33 @@ where
     E: IntoEndpoint,
     E::Endpoint: 'static,
 {
+    serve_and_drain(name, listener, routes, shutdown, DRAIN_MAX).await
+}
+
+pub(super) async fn serve_and_drain<E>(
+    name: &'static str,
+    listener: TcpListener,
+    routes: E,
+    shutdown: Shutdown,
+    drain_max: Duration,
+) -> io::Result<()>
+where
+    E: IntoEndpoint,
+    E::Endpoint: 'static,
+{
     let local_addr = LocalAddr(listener.local_addr()?.into());
-    Server::new_with_acceptor(PromptAcceptor { listener, local_addr })
-        .name(name)
-        .idle_timeout(IDLE_TIMEOUT)
-        .run_with_graceful_shutdown(
-            wrap(name, routes),
-            async move { shutdown.wait().await },
-            Some(DRAIN_MAX),
-        )
-        .await
+    Server::new_with_acceptor(PromptAcceptor {
+        listener,
+        local_addr,
+    })
+    .name(name)
+    .idle_timeout(IDLE_TIMEOUT)
+    .run_with_graceful_shutdown(
+        wrap(name, routes),
+        async move { shutdown.wait().await },
+        Some(drain_max),
+    )
+    .await
 }
 
 /// Accepts TCP connections that send small answers at once (`TCP_NODELAY`).
@@ -70,7 +87,12 @@ impl Acceptor for PromptAcceptor {
         match self.listener.accept().await {
             Ok((stream, remote)) => {
                 stream.set_nodelay(true)?;
-                Ok((stream, self.local_addr.clone(), RemoteAddr(remote.into()), Scheme::HTTP))
+                Ok((
+                    stream,
+                    self.local_addr.clone(),
+                    RemoteAddr(remote.into()),
+                    Scheme::HTTP,
+                ))
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -102,13 +102,31 @@ mod tests {
     async fn the_settings_choose_the_messenger_and_name_what_is_wrong() {
         assert_eq!(check(&[]), None);
         let url = ("SMTP_URL", "smtps://me:hunter2@mail.example");
-        assert_eq!(check(&[url, ("SMTP_FROM", "BTrust <no-reply@bank.example>")]), None);
-        assert_eq!(check(&[url]), Some(ConfigError::Missing { name: "SMTP_FROM".to_owned() }));
+        assert_eq!(
+            check(&[url, ("SMTP_FROM", "BTrust <no-reply@bank.example>")]),
+            None
+        );
+        assert_eq!(
+            check(&[url]),
+            Some(ConfigError::Missing {
+                name: "SMTP_FROM".to_owned()
+            })
+        );
         let error = check(&[("SMTP_URL", "hunter2"), ("SMTP_FROM", "a@b.example")]).unwrap();
-        assert!(error.to_string().starts_with("the setting SMTP_URL is not "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("the setting SMTP_URL is not "),
+            "{error}"
+        );
         assert!(!error.to_string().contains("hunter2"));
         let error = check(&[url, ("SMTP_FROM", "nobody")]).unwrap();
-        assert!(error.to_string().starts_with("the setting SMTP_FROM is not "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("the setting SMTP_FROM is not "),
+            "{error}"
+        );
     }
 
     #[test]

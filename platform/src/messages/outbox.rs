@@ -32,7 +32,10 @@ pub struct OutboxEntry {
 impl Outbox {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, clock: SharedClock) -> Self {
-        Self { path: path.into(), clock }
+        Self {
+            path: path.into(),
+            clock,
+        }
     }
 }
 
@@ -58,7 +61,10 @@ impl Messenger for Outbox {
         })
         .await
         .map_err(|error| SendError::Unavailable(error.into()))?;
-        Ok(Delivery { provider: "outbox", acknowledged: true })
+        Ok(Delivery {
+            provider: "outbox",
+            acknowledged: true,
+        })
     }
 }
 
@@ -73,7 +79,10 @@ pub fn read_outbox(path: &Path) -> io::Result<Vec<OutboxEntry>> {
         text => text?,
     };
     text.lines()
-        .map(|line| serde_json::from_str(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)))
+        .map(|line| {
+            serde_json::from_str(line)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        })
         .collect()
 }
 
@@ -93,11 +102,18 @@ mod tests {
 
         let outbox = Outbox::new(&path, Arc::new(ManualClock::new(1_769_903_999_123)));
         let read = || async {
-            read_outbox(&path).unwrap().into_iter().map(|it| (it.to, it.text)).collect()
+            read_outbox(&path)
+                .unwrap()
+                .into_iter()
+                .map(|it| (it.to, it.text))
+                .collect()
         };
         crate::conformance::messenger(&outbox, read).await;
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(read_outbox(&path).unwrap()[0].sent_at, "2026-01-31T23:59:59.123Z");
+        assert_eq!(
+            read_outbox(&path).unwrap()[0].sent_at,
+            "2026-01-31T23:59:59.123Z"
+        );
     }
 
     #[tokio::test]
@@ -105,8 +121,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outbox.jsonl");
         let clock: SharedClock = Arc::new(ManualClock::new(0));
-        let outboxes: Vec<Outbox> =
-            (0..8).map(|_| Outbox::new(&path, Arc::clone(&clock))).collect();
+        let outboxes: Vec<Outbox> = (0..8)
+            .map(|_| Outbox::new(&path, Arc::clone(&clock)))
+            .collect();
         let sends = outboxes.iter().enumerate().map(|(n, outbox)| {
             outbox.send(Message {
                 channel: Channel::Sms,
@@ -119,8 +136,11 @@ mod tests {
         for result in futures_util::future::join_all(sends).await {
             result.unwrap();
         }
-        let mut references: Vec<String> =
-            read_outbox(&path).unwrap().into_iter().map(|it| it.reference).collect();
+        let mut references: Vec<String> = read_outbox(&path)
+            .unwrap()
+            .into_iter()
+            .map(|it| it.reference)
+            .collect();
         references.sort();
         assert_eq!(references, ["0", "1", "2", "3", "4", "5", "6", "7"]);
     }

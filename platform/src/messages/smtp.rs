@@ -35,7 +35,9 @@ impl Smtp {
             .map_err(|_| invalid("SMTP_URL", "a URL like smtps://user:password@host:465"))?
             .timeout(Some(COMMAND_TIMEOUT))
             .build();
-        let from = from.parse().map_err(|_| invalid("SMTP_FROM", "an e-mail address"))?;
+        let from = from
+            .parse()
+            .map_err(|_| invalid("SMTP_FROM", "an e-mail address"))?;
         Ok(Self { transport, from })
     }
 }
@@ -44,12 +46,13 @@ impl Smtp {
 impl Messenger for Smtp {
     async fn send(&self, message: Message) -> Result<Delivery, SendError> {
         if message.channel != Channel::Email {
-            return Err(SendError::Undeliverable { reason: "there is no provider of text messages" });
+            return Err(SendError::Undeliverable {
+                reason: "there is no provider of text messages",
+            });
         }
-        let to: Mailbox = message
-            .to
-            .parse()
-            .map_err(|_| SendError::Undeliverable { reason: "this is no e-mail address" })?;
+        let to: Mailbox = message.to.parse().map_err(|_| SendError::Undeliverable {
+            reason: "this is no e-mail address",
+        })?;
         let email = lettre::Message::builder()
             .from(self.from.clone())
             .to(to)
@@ -58,10 +61,13 @@ impl Messenger for Smtp {
             .body(message.text)
             .map_err(|error| SendError::Unavailable(error.into()))?;
         match self.transport.send(email).await {
-            Ok(answer) => Ok(Delivery { provider: "smtp", acknowledged: answer.is_positive() }),
-            Err(error) if error.is_permanent() => {
-                Err(SendError::Undeliverable { reason: "the mail server refused it" })
-            }
+            Ok(answer) => Ok(Delivery {
+                provider: "smtp",
+                acknowledged: answer.is_positive(),
+            }),
+            Err(error) if error.is_permanent() => Err(SendError::Undeliverable {
+                reason: "the mail server refused it",
+            }),
             Err(error) => Err(SendError::Unavailable(error.into())),
         }
     }
@@ -100,7 +106,11 @@ mod tests {
         while let Ok(Some(line)) = lines.next_line().await {
             let answer = if let Some(rest) = line.strip_prefix("RCPT TO:<") {
                 to = rest.split('>').next().unwrap().to_owned();
-                if to.starts_with("refused@") { "550 no such user" } else { "250 ok" }
+                if to.starts_with("refused@") {
+                    "550 no such user"
+                } else {
+                    "250 ok"
+                }
             } else if line == "DATA" {
                 writer.write_all(b"354 go on\r\n").await.unwrap();
                 let mut content = Vec::new();
@@ -119,7 +129,10 @@ mod tests {
             } else {
                 "250 ok"
             };
-            writer.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+            writer
+                .write_all(format!("{answer}\r\n").as_bytes())
+                .await
+                .unwrap();
         }
     }
 
@@ -152,13 +165,23 @@ mod tests {
             message(Channel::Email, "refused@bank.example"),
         ] {
             let error = smtp.send(message).await.unwrap_err();
-            assert!(matches!(error, SendError::Undeliverable { .. }), "{error:?}");
+            assert!(
+                matches!(error, SendError::Undeliverable { .. }),
+                "{error:?}"
+            );
         }
         assert!(received.lock().unwrap().is_empty());
 
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let away = Smtp::new(&Secret::new(format!("smtp://{closed}")), "a@b.example").unwrap();
-        let error = away.send(message(Channel::Email, "a@b.example")).await.unwrap_err();
+        let error = away
+            .send(message(Channel::Email, "a@b.example"))
+            .await
+            .unwrap_err();
         assert!(matches!(error, SendError::Unavailable(_)), "{error:?}");
     }
 }

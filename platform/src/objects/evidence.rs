@@ -22,7 +22,10 @@ pub struct EvidenceStore {
 impl EvidenceStore {
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, workflow_keys: Arc<dyn WorkflowKeys>) -> Self {
-        Self { objects, workflow_keys }
+        Self {
+            objects,
+            workflow_keys,
+        }
     }
 
     /// Stores new evidence of a workflow and names it.
@@ -38,8 +41,15 @@ impl EvidenceStore {
         bytes: ByteStream,
     ) -> Result<ObjectRef, ObjectError> {
         let sealer = self.sealer(tenant, workflow).await?;
-        let object = ObjectId { workflow, random: rand::rng().random() };
-        let key = ObjectKey { tenant: tenant.to_owned(), workflow, object };
+        let object = ObjectId {
+            workflow,
+            random: rand::rng().random(),
+        };
+        let key = ObjectKey {
+            tenant: tenant.to_owned(),
+            workflow,
+            object,
+        };
         let stored = self.objects.put(&key, bytes, &sealer).await?;
         Ok(ObjectRef {
             object,
@@ -84,7 +94,11 @@ impl EvidenceStore {
             return Err(ObjectError::Missing);
         }
         let sealer = self.sealer(tenant, workflow).await?;
-        let key = ObjectKey { tenant: tenant.to_owned(), workflow, object };
+        let key = ObjectKey {
+            tenant: tenant.to_owned(),
+            workflow,
+            object,
+        };
         self.objects.get(&key, &sealer).await
     }
 
@@ -99,12 +113,19 @@ impl EvidenceStore {
         workflow: WorkflowId,
         object: ObjectId,
     ) -> Result<(), ObjectError> {
-        let key = ObjectKey { tenant: tenant.to_owned(), workflow, object };
+        let key = ObjectKey {
+            tenant: tenant.to_owned(),
+            workflow,
+            object,
+        };
         self.objects.delete(&key).await
     }
 
     async fn sealer(&self, tenant: &str, workflow: WorkflowId) -> Result<Arc<Sealer>, ObjectError> {
-        self.workflow_keys.sealer(tenant, workflow).await?.ok_or(ObjectError::Erased)
+        self.workflow_keys
+            .sealer(tenant, workflow)
+            .await?
+            .ok_or(ObjectError::Erased)
     }
 }
 
@@ -125,13 +146,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keyring = LocalKeyring::open(&dir.path().join("keyring.json")).unwrap();
         let keys_db = dir.path().join("keys.sqlite");
-        let workflow_keys =
-            Arc::new(SqliteWorkflowKeys::open(&keys_db, Arc::new(keyring)).await.unwrap());
+        let workflow_keys = Arc::new(
+            SqliteWorkflowKeys::open(&keys_db, Arc::new(keyring))
+                .await
+                .unwrap(),
+        );
         let owners = [("t".to_owned(), ours()), ("t".to_owned(), theirs())];
         workflow_keys.create_many(&owners).await.unwrap();
         let objects = Arc::new(FileObjects::new(dir.path().join("objects")));
         let evidence = EvidenceStore::new(objects, workflow_keys.clone());
-        World { evidence, workflow_keys, _dir: dir }
+        World {
+            evidence,
+            workflow_keys,
+            _dir: dir,
+        }
     }
 
     fn ours() -> WorkflowId {
@@ -145,7 +173,10 @@ mod tests {
     #[tokio::test]
     async fn evidence_comes_back_by_its_reference() {
         let World { evidence, .. } = &world().await;
-        let stored = evidence.put("t", ours(), "image/jpeg", byte_stream("abc")).await.unwrap();
+        let stored = evidence
+            .put("t", ours(), "image/jpeg", byte_stream("abc"))
+            .await
+            .unwrap();
         assert_eq!(stored.bytes, 3);
         assert_eq!(stored.media_type, "image/jpeg");
         assert_eq!(
@@ -158,26 +189,42 @@ mod tests {
     #[tokio::test]
     async fn a_reference_opens_neither_another_workflow_nor_another_content() {
         let World { evidence, .. } = &world().await;
-        let stored = evidence.put("t", ours(), "image/jpeg", byte_stream("abc")).await.unwrap();
+        let stored = evidence
+            .put("t", ours(), "image/jpeg", byte_stream("abc"))
+            .await
+            .unwrap();
 
         let error = evidence.get("t", theirs(), &stored).await.unwrap_err();
         assert!(matches!(error, ObjectError::Missing), "{error:?}");
         let error = evidence.get("other", ours(), &stored).await.unwrap_err();
         assert!(matches!(error, ObjectError::Erased), "{error:?}");
 
-        let lying = ObjectRef { sha256: "0".repeat(64), ..stored };
+        let lying = ObjectRef {
+            sha256: "0".repeat(64),
+            ..stored
+        };
         let error = evidence.get("t", ours(), &lying).await.unwrap_err();
         assert!(matches!(error, ObjectError::OtherContent), "{error:?}");
     }
 
     #[tokio::test]
     async fn evidence_of_an_erased_workflow_is_gone() {
-        let World { evidence, workflow_keys, .. } = &world().await;
-        let stored = evidence.put("t", ours(), "image/jpeg", byte_stream("abc")).await.unwrap();
+        let World {
+            evidence,
+            workflow_keys,
+            ..
+        } = &world().await;
+        let stored = evidence
+            .put("t", ours(), "image/jpeg", byte_stream("abc"))
+            .await
+            .unwrap();
         workflow_keys.destroy("t", ours()).await.unwrap();
         let error = evidence.get("t", ours(), &stored).await.unwrap_err();
         assert!(matches!(error, ObjectError::Erased), "{error:?}");
-        let error = evidence.put("t", ours(), "image/jpeg", byte_stream("x")).await.unwrap_err();
+        let error = evidence
+            .put("t", ours(), "image/jpeg", byte_stream("x"))
+            .await
+            .unwrap_err();
         assert!(matches!(error, ObjectError::Erased), "{error:?}");
     }
 }

@@ -60,26 +60,36 @@ impl Objects for FileObjects {
                 return Err(ObjectError::TooLarge);
             }
             digest.update(&piece);
-            file.write_all(&sealing.push(&piece)).await.map_err(unavailable)?;
+            file.write_all(&sealing.push(&piece))
+                .await
+                .map_err(unavailable)?;
         }
-        file.write_all(&sealing.finish()).await.map_err(unavailable)?;
+        file.write_all(&sealing.finish())
+            .await
+            .map_err(unavailable)?;
         file.flush().await.map_err(unavailable)?;
         file.sync_all().await.map_err(unavailable)?;
         publish(&temporary, &path).await.map_err(unavailable)?;
         remove.keep();
-        Ok(Stored { bytes: n_bytes, sha256: hex::encode(digest.finalize()) })
+        Ok(Stored {
+            bytes: n_bytes,
+            sha256: hex::encode(digest.finalize()),
+        })
     }
 
     async fn get(&self, key: &ObjectKey, sealer: &Sealer) -> Result<Bytes, ObjectError> {
-        let sealed = match tokio::fs::read(self.path(key)).await {
-            Ok(sealed) => sealed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ObjectError::Missing);
-            }
-            Err(error) => return Err(unavailable(error)),
-        };
-        let plain = sealer.open_stream(&key.aad(), &sealed).map_err(ObjectError::Tampered)?;
-        Ok(Bytes::from(plain))
+        let (path, aad, sealer) = (self.path(key), key.aad(), sealer.clone());
+        // Tens of milliseconds for a large picture: not on a thread that serves others.
+        let opened = files::blocking(move || {
+            let ciphertext = std::fs::read(path)?;
+            Ok(sealer.open_stream(&aad, &ciphertext))
+        });
+        match opened.await {
+            Ok(Ok(plain)) => Ok(Bytes::from(plain)),
+            Ok(Err(error)) => Err(ObjectError::Tampered(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ObjectError::Missing),
+            Err(error) => Err(unavailable(error)),
+        }
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
@@ -115,7 +125,8 @@ async fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().expect("an object's path has four folders above it")
+    path.parent()
+        .expect("an object's path has four folders above it")
 }
 
 fn unavailable(error: io::Error) -> ObjectError {
@@ -140,15 +151,26 @@ mod tests {
 
     fn key(n: u8) -> ObjectKey {
         let workflow = WorkflowId::new(0xab, [1; 15]);
-        let object = ObjectId { workflow, random: [n; 8] };
-        ObjectKey { tenant: "../../etc".to_owned(), workflow, object }
+        let object = ObjectId {
+            workflow,
+            random: [n; 8],
+        };
+        ObjectKey {
+            tenant: "../../etc".to_owned(),
+            workflow,
+            object,
+        }
     }
 
     fn files_below(dir: &Path) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+            if path.is_dir() {
+                files.extend(files_below(&path));
+            } else {
+                files.push(path);
+            }
         }
         files
     }
@@ -164,11 +186,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let objects = FileObjects::new(dir.path());
         let plain = b"a picture of a person".repeat(10);
-        objects.put(&key(1), byte_stream(plain), &sealer()).await.unwrap();
+        objects
+            .put(&key(1), byte_stream(plain), &sealer())
+            .await
+            .unwrap();
 
         let files = files_below(dir.path());
         assert_eq!(files, [objects.path(&key(1))]);
-        assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            files[0].metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let stored = fs::read(&files[0]).unwrap();
         assert!(!stored.windows(9).any(|it| it == b"a picture"));
     }
@@ -177,7 +205,10 @@ mod tests {
     async fn an_upload_that_breaks_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let objects = FileObjects::new(dir.path());
-        let pieces = [Ok(Bytes::from(vec![1; 2 * CHUNK_BYTES])), Err(io::Error::other("gone"))];
+        let pieces = [
+            Ok(Bytes::from(vec![1; 2 * CHUNK_BYTES])),
+            Err(io::Error::other("gone")),
+        ];
         let broken = Box::pin(futures_util::stream::iter(pieces));
         let error = objects.put(&key(1), broken, &sealer()).await.unwrap_err();
         assert!(matches!(error, ObjectError::Source(_)), "{error:?}");
@@ -196,7 +227,10 @@ mod tests {
         let objects = FileObjects::new(dir.path());
         for n in [1, 2] {
             let plain = vec![n; 2 * CHUNK_BYTES + 10];
-            objects.put(&key(n), byte_stream(plain), &sealer()).await.unwrap();
+            objects
+                .put(&key(n), byte_stream(plain), &sealer())
+                .await
+                .unwrap();
         }
         let (path, other) = (objects.path(&key(1)), objects.path(&key(2)));
         let stored = fs::read(&path).unwrap();
@@ -205,12 +239,21 @@ mod tests {
         changed[CHUNK_BYTES] ^= 1;
         let cut_at_chunk = stored[..22 + CHUNK_BYTES + 16].to_vec();
         let cut = stored[..stored.len() - 1].to_vec();
-        for bytes in [changed, cut_at_chunk, cut, Vec::new(), fs::read(&other).unwrap()] {
+        for bytes in [
+            changed,
+            cut_at_chunk,
+            cut,
+            Vec::new(),
+            fs::read(&other).unwrap(),
+        ] {
             fs::write(&path, bytes).unwrap();
             let error = objects.get(&key(1), &sealer()).await.unwrap_err();
             assert!(matches!(error, ObjectError::Tampered(_)), "{error:?}");
         }
         fs::write(&path, stored).unwrap();
-        assert_eq!(objects.get(&key(1), &sealer()).await.unwrap(), vec![1; 2 * CHUNK_BYTES + 10]);
+        assert_eq!(
+            objects.get(&key(1), &sealer()).await.unwrap(),
+            vec![1; 2 * CHUNK_BYTES + 10]
+        );
     }
 }

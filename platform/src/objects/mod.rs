@@ -41,7 +41,12 @@ impl ObjectKey {
     /// What binds the sealed bytes to their place.
     #[must_use]
     pub fn aad(&self) -> Vec<u8> {
-        aad(&["object", &self.tenant, &self.workflow.to_string(), &self.object.to_string()])
+        aad(&[
+            "object",
+            &self.tenant,
+            &self.workflow.to_string(),
+            &self.object.to_string(),
+        ])
     }
 }
 

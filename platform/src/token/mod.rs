@@ -53,9 +53,9 @@ impl Claims {
     /// Whether the token has this scope; `queue:*` stands for every `queue:<step>`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scope.split(' ').any(|held| {
-            held == scope || (held == "queue:*" && scope.starts_with("queue:"))
-        })
+        self.scope
+            .split(' ')
+            .any(|held| held == scope || (held == "queue:*" && scope.starts_with("queue:")))
     }
 
     /// Refuses a caller whose token lacks a scope.
@@ -99,18 +99,26 @@ impl From<TokenError> for poem::Error {
 #[must_use]
 pub fn bearer(request: &poem::Request) -> Option<&str> {
     let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|it| !it.is_empty())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|it| !it.is_empty())
 }
 
 /// 401 `unauthenticated` with the challenge that RFC 6750 asks for.
 fn unauthenticated(reason: &str) -> poem::Error {
-    let body = Problem::new(401, "unauthenticated", format!("a valid token is needed: {reason}"));
+    let body = Problem::new(
+        401,
+        "unauthenticated",
+        format!("a valid token is needed: {reason}"),
+    );
     let mut answer = response(&body);
     let challenge = header::HeaderValue::from_static("Bearer");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
     poem::Error::from_response(answer)
 }
-
 
 #[cfg(test)]
 mod tests;

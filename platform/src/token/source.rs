@@ -9,7 +9,7 @@ use super::TokenError;
 use crate::config::Secret;
 
 /// A token is renewed this long before it expires.
-const RENEW_BEFORE: Duration = Duration::from_secs(60);
+const RENEW_BEFORE: Duration = Duration::from_mins(1);
 /// Pauses while the auth service starts or restarts, 7 s together.
 const PAUSES_MS: [u64; 7] = [100, 200, 400, 800, 1_500, 2_000, 2_000];
 /// How long one call may take.
@@ -83,18 +83,21 @@ impl TokenSource {
     }
 
     async fn fetch(&self) -> Result<Answer, TokenError> {
-        let mut pauses_ms = PAUSES_MS.iter();
+        let mut pauses = PAUSES_MS.iter();
         loop {
             match self.fetch_once().await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Refused) => {
-                    return Err(TokenError::Refused { reason: "the client's credentials are wrong" });
+                    return Err(TokenError::Refused {
+                        reason: "the client's credentials are wrong",
+                    });
                 }
-                Err(Failure::Away) => match pauses_ms.next() {
-                    Some(&pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
-                    None => return Err(TokenError::Unavailable),
-                },
+                Err(Failure::Away) => {}
             }
+            let Some(&pause_ms) = pauses.next() else {
+                return Err(TokenError::Unavailable);
+            };
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
     }
 
@@ -124,13 +127,17 @@ impl TokenSource {
 
 /// A value in the form `application/x-www-form-urlencoded`.
 fn form_encoded(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            it => encoded.push_str(&format!("%{it:02X}")),
+            it => encoded.extend(
+                [b'%', HEX[usize::from(it >> 4)], HEX[usize::from(it & 15)]].map(char::from),
+            ),
         }
     }
     encoded

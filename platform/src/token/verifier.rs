@@ -82,14 +82,22 @@ impl Verifier {
     /// when its key is not known and the auth service does not answer.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if TOKEN_BYTES_MAX < token.len() {
-            return Err(TokenError::Refused { reason: "it is too long" });
+            return Err(TokenError::Refused {
+                reason: "it is too long",
+            });
         }
-        let malformed = |_| TokenError::Refused { reason: "it is no token" };
+        let malformed = |_| TokenError::Refused {
+            reason: "it is no token",
+        };
         let header = jsonwebtoken::decode_header(token).map_err(malformed)?;
         if header.alg != Algorithm::EdDSA {
-            return Err(TokenError::Refused { reason: "its algorithm is not EdDSA" });
+            return Err(TokenError::Refused {
+                reason: "its algorithm is not EdDSA",
+            });
         }
-        let kid = header.kid.ok_or(TokenError::Refused { reason: "it names no key" })?;
+        let kid = header.kid.ok_or(TokenError::Refused {
+            reason: "it names no key",
+        })?;
         let key = self.key(&kid).await?;
 
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -98,15 +106,21 @@ impl Verifier {
         // Judged below, by the injected clock.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-            .map_err(|_| TokenError::Refused { reason: "it is not ours" })?
+            .map_err(|_| TokenError::Refused {
+                reason: "it is not ours",
+            })?
             .claims;
 
         let now_s = self.clock.now_ms() / 1000;
         if claims.exp.saturating_add(LEEWAY_S) <= now_s {
-            return Err(TokenError::Refused { reason: "it has expired" });
+            return Err(TokenError::Refused {
+                reason: "it has expired",
+            });
         }
         if now_s.saturating_add(LEEWAY_S) < claims.iat {
-            return Err(TokenError::Refused { reason: "it is from the future" });
+            return Err(TokenError::Refused {
+                reason: "it is from the future",
+            });
         }
         Ok(claims)
     }
@@ -126,8 +140,12 @@ impl Verifier {
         if let Some(key) = self.known(kid) {
             return Ok(key);
         }
-        let unknown = TokenError::Refused { reason: "its key is not known" };
-        let Some(jwks_url) = &self.jwks_url else { return Err(unknown) };
+        let unknown = TokenError::Refused {
+            reason: "its key is not known",
+        };
+        let Some(jwks_url) = &self.jwks_url else {
+            return Err(unknown);
+        };
 
         // One fetch at a time; whoever waited looks again first.
         let mut last_fetch = self.last_fetch.lock().await;
@@ -146,37 +164,50 @@ impl Verifier {
         }
         let fetched = self.fetch(jwks_url).await;
         let has_answered = fetched.is_some();
-        *last_fetch = Some(Fetch { at_ms: self.clock.now_ms(), has_answered });
-        let Some(jwks) = fetched else { return Err(TokenError::Unavailable) };
+        *last_fetch = Some(Fetch {
+            at_ms: self.clock.now_ms(),
+            has_answered,
+        });
+        let Some(jwks) = fetched else {
+            return Err(TokenError::Unavailable);
+        };
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = usable_keys(&jwks);
         self.known(kid).ok_or(unknown)
     }
 
     fn known(&self, kid: &str) -> Option<DecodingKey> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(kid).cloned()
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(kid)
+            .cloned()
     }
 
     /// The published keys, after a few attempts; `None` if none of them worked.
     async fn fetch(&self, jwks_url: &str) -> Option<JwkSet> {
-        let mut pauses_ms = FETCH_PAUSES_MS.iter();
+        let mut pauses = FETCH_PAUSES_MS.iter();
         loop {
-            match fetch_once(&self.client, jwks_url).await {
+            let reason = match fetch_once(&self.client, jwks_url).await {
                 Ok(jwks) => return Some(jwks),
-                Err(reason) => match pauses_ms.next() {
-                    Some(&pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
-                    None => {
-                        tracing::warn!(reason, "cannot fetch the keys of the auth service");
-                        return None;
-                    }
-                },
-            }
+                Err(reason) => reason,
+            };
+            let Some(&pause_ms) = pauses.next() else {
+                tracing::warn!(reason, "cannot fetch the keys of the auth service");
+                return None;
+            };
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
     }
 }
 
 async fn fetch_once(client: &reqwest::Client, jwks_url: &str) -> Result<JwkSet, String> {
     let words = |error: reqwest::Error| error.without_url().to_string();
-    let answer = client.get(jwks_url).timeout(FETCH_TIMEOUT).send().await.map_err(words)?;
+    let answer = client
+        .get(jwks_url)
+        .timeout(FETCH_TIMEOUT)
+        .send()
+        .await
+        .map_err(words)?;
     let mut answer = answer.error_for_status().map_err(words)?;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(words)? {

@@ -52,8 +52,11 @@ const HEAD_RING: f64 = 1.4;
 const STILL_RING: f64 = 2.1;
 /// How far the middle of the head lies behind the widest points, as a share of the face's width.
 const CENTRE_BEHIND_SIDES: f64 = 0.1;
-/// How far a closing upper lid goes towards the lower one.
-const LID_TRAVEL: f64 = 0.97;
+/// Part of the outline, seen from its middle, inside which points of the mesh are
+/// used. Nearer to the outline the skin runs along the line of sight: there its
+/// points fall beside each other with very different depths, and a turn would tear
+/// the cheek into teeth.
+const USED_INSIDE: f64 = 0.95;
 
 /// Weight above which a pixel belongs to a triangle; a little below 0, so that a
 /// pixel on an edge belongs to both triangles rather than to none.
@@ -62,8 +65,8 @@ const INSIDE_MIN: f64 = -1e-9;
 /// How the head is held. Angles in radians.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Pose {
-    /// Positive turns the nose towards the right side of the picture, which is
-    /// the person's own left.
+    /// Turn away from looking straight at the camera. Positive turns the nose
+    /// towards the right side of the picture, which is the person's own left.
     pub yaw: f64,
     /// Positive lowers the nose.
     pub pitch: f64,
@@ -77,6 +80,8 @@ pub struct Head {
     vertices: Vec<Vertex>,
     triangles: Vec<[usize; 3]>,
     centre: [f64; 3],
+    /// Turn of the head in the photograph itself, in radians.
+    own_yaw: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -99,16 +104,13 @@ impl Head {
     /// # Errors
     ///
     /// When the mesh has too few points.
-    pub fn new(photograph: RgbImage, mesh: &[[f32; 3]]) -> Result<Self> {
+    pub fn new(photograph: RgbImage, mesh: &[[f64; 3]]) -> Result<Self> {
         ensure!(
             N_SKIN_POINTS <= mesh.len(),
             "a face mesh has {N_SKIN_POINTS} points, this one {}",
             mesh.len()
         );
-        let skin: Vec<[f64; 3]> = mesh[..N_SKIN_POINTS]
-            .iter()
-            .map(|it| it.map(f64::from))
-            .collect();
+        let skin = &mesh[..N_SKIN_POINTS];
 
         let [right, left] = SIDES.map(|it| skin[it]);
         let width = (left[0] - right[0]).hypot(left[1] - right[1]);
@@ -140,12 +142,24 @@ impl Head {
                 Vertex { at, follows }
             }));
         }
-        let flat: Vec<Point> = vertices.iter().map(|it| [it.at[0], it.at[1]]).collect();
+        let used: Vec<usize> = (0..vertices.len())
+            .filter(|&it| N_SKIN_POINTS <= it || is_used(skin, middle, it))
+            .collect();
+        let flat: Vec<Point> = used
+            .iter()
+            .map(|&it| [vertices[it].at[0], vertices[it].at[1]])
+            .collect();
+        let triangles = triangulate(&flat)
+            .into_iter()
+            .map(|it| it.map(|corner| used[corner]))
+            .collect();
+        let own_yaw = (left[2] - right[2]).atan2(left[0] - right[0]);
         Ok(Self {
             photograph,
             vertices,
-            triangles: triangulate(&flat),
+            triangles,
             centre,
+            own_yaw,
         })
     }
 
@@ -155,8 +169,8 @@ impl Head {
         let mut places: Vec<[f64; 3]> = self.vertices.iter().map(|it| it.at).collect();
         for (upper, lower) in LIDS {
             let [from, to] = [self.vertices[upper].at, self.vertices[lower].at];
-            let way = LID_TRAVEL * pose.eyes_closed;
-            places[upper] = std::array::from_fn(|axis| from[axis] + way * (to[axis] - from[axis]));
+            places[upper] =
+                std::array::from_fn(|axis| from[axis] + pose.eyes_closed * (to[axis] - from[axis]));
         }
         for (place, vertex) in places.iter_mut().zip(&self.vertices) {
             if vertex.follows == Follows::Head {
@@ -177,12 +191,31 @@ impl Head {
     /// Where a point of the head goes in `pose`.
     fn turned(&self, at: [f64; 3], pose: &Pose) -> [f64; 3] {
         let [x, y, z] = [0, 1, 2].map(|axis| at[axis] - self.centre[axis]);
-        let (sin, cos) = pose.yaw.sin_cos();
+        let (sin, cos) = (pose.yaw - self.own_yaw).sin_cos();
         let (x, z) = (x * cos - z * sin, x * sin + z * cos);
         let (sin, cos) = pose.pitch.sin_cos();
         let (y, z) = (y * cos - z * sin, y * sin + z * cos);
         [self.centre[0] + x, self.centre[1] + y, self.centre[2] + z]
     }
+}
+
+/// Whether a point of the mesh is one of the outline or well inside it.
+fn is_used(skin: &[[f64; 3]], middle: Point, index: usize) -> bool {
+    if OVAL.contains(&index) {
+        return true;
+    }
+    let [x, y] = [0, 1].map(|axis| middle[axis] + (skin[index][axis] - middle[axis]) / USED_INSIDE);
+    // Odd number of crossings of a ray to the right: inside.
+    let next = OVAL.iter().cycle().skip(1);
+    let n_crossings = OVAL
+        .iter()
+        .zip(next)
+        .filter(|&(&a, &b)| {
+            let ([ax, ay, _], [bx, by, _]) = (skin[a], skin[b]);
+            (ay <= y) != (by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax)
+        })
+        .count();
+    n_crossings % 2 == 1
 }
 
 /// A picture under way, with the depth of what was drawn last at each pixel.

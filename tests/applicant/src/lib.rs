@@ -10,10 +10,19 @@
 //! cannot take a short cut into the platform it examines.
 
 pub mod camera;
+pub mod client;
+pub mod clock;
 pub mod delaunay;
+pub mod face;
 pub mod geometry;
 pub mod head;
 pub mod mrz;
+pub mod outbox;
 pub mod passport;
 pub mod picture;
 pub mod platform;
+pub mod play;
+pub mod print;
+pub mod props;
+pub mod selfie;
+pub mod timeline;
