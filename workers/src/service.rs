@@ -1,6 +1,7 @@
 //! One worker service as a process runs it: configuration, ports to the outside, health, the loop.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use poem::Route;
@@ -78,7 +79,7 @@ pub enum OpenError {
 }
 
 impl Ports {
-    /// Opens the embedded stores under `data_dir`.
+    /// Opens the embedded stores under `data_dir`; the models are there too, or where `BTRUST_MODELS` says.
     ///
     /// # Errors
     ///
@@ -96,7 +97,7 @@ impl Ports {
             steps_db: sqlite::open(&data_dir.steps_db(), &STEPS_MIGRATIONS).await?,
             keys,
             contacts: Arc::new(contacts),
-            vision: Vision::open(data_dir.models()),
+            vision: Vision::open(settings.get("BTRUST_MODELS").map_or_else(|| data_dir.models(), PathBuf::from)),
             cpu: CpuPool::sized_to_machine(),
         })
     }

@@ -86,7 +86,7 @@ impl Conversation<'_> {
             (TurnReason::First, _) => self.challenge(Vec::new()),
             // Nobody has to hurry: the challenge is replaced while the person gets ready.
             (TurnReason::Expired { .. }, _) => self.reissue("challenge_expired"),
-            (_, Some(Submission::Alternative)) => self.end(ALTERNATIVE_REQUESTED, self.output(Vec::new())),
+            (_, Some(Submission::Alternative)) => complete(ALTERNATIVE_REQUESTED, &self.output(Vec::new())),
             (TurnReason::Submission { submitter, .. }, Some(Submission::Frames { nonce, frames })) => {
                 self.frames(vision, submitter, &nonce, &frames).await
             }
@@ -124,8 +124,8 @@ impl Conversation<'_> {
             ..self.output(Vec::new())
         };
         match verdict.outcome {
-            Outcome::Live => self.end(LIVE, output),
-            Outcome::Spoof => self.end(SPOOF, Output { reasons: vec!["spoof_signs".to_owned()], ..output }),
+            Outcome::Live => complete(LIVE, &output),
+            Outcome::Spoof => complete(SPOOF, &Output { reasons: vec!["spoof_signs".to_owned()], ..output }),
             Outcome::Retry(reason) => self.another(reason.code(), output),
         }
     }
@@ -136,7 +136,7 @@ impl Conversation<'_> {
         if self.parked.n_challenges < self.attempts_max() {
             return self.challenge(reasons);
         }
-        self.end(LOCKED, Output { reasons, ..output })
+        complete(LOCKED, &Output { reasons, ..output })
     }
 
     /// Replaces a challenge that was not judged; that costs no attempt, but not for ever.
@@ -144,7 +144,7 @@ impl Conversation<'_> {
         if self.parked.may_reissue() {
             return self.challenge(vec![reason.to_owned()]);
         }
-        self.end(EXPIRED, self.output(vec![reason.to_owned()]))
+        complete(EXPIRED, &self.output(vec![reason.to_owned()]))
     }
 
     fn challenge(&mut self, reasons: Vec<String>) -> Result<TurnResult, Fault> {
@@ -158,10 +158,6 @@ impl Conversation<'_> {
         };
         self.parked.issue(challenge, self.context.now_ms().saturating_add(ttl_ms));
         Ok(TurnResult::Ask(ask(Audience::Applicant, "liveness-challenge", &prompt, &self.parked, ttl_ms)?))
-    }
-
-    fn end(&self, outcome: &str, output: Output) -> Result<TurnResult, Fault> {
-        complete(outcome, &output)
     }
 
     fn output(&self, reasons: Vec<String>) -> Output {
