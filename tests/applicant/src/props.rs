@@ -161,6 +161,7 @@ mod tests {
         DETECT_SIDE, DETECT_SIDE_FINE, Match, Mesh, compare, decide, detect, embed, mesh,
         pose_of_mesh,
     };
+    use btrust_vision::liveness::{Action as Judged, Challenge, Outcome, Verdict, judge, look};
 
     use super::*;
 
@@ -229,21 +230,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_printed_face_neither_turns_nor_blinks() {
-        let vision = Vision::open(models());
-        let props = props(Applicant::PhotoOfPhoto);
-        let front = measured(&vision, &props, Action::Front);
-        for action in [Action::TurnLeft, Action::TurnRight] {
-            let yaw = pose_of_mesh(&measured(&vision, &props, action)).yaw;
-            println!("printed: {action:?} {yaw:.1}");
-            assert!(yaw.abs() < TURN_DEGREES_MIN, "{action:?}: {yaw}");
-        }
-        let closed = measured(&vision, &props, Action::Blink).eye_openness();
-        assert!(
-            0.7 * front.eye_openness() < closed,
-            "the printed eyes close to {closed}"
+    /// What the platform makes of a whole challenge.
+    fn judged(vision: &Vision, applicant: Applicant, seed: u64) -> Verdict {
+        let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
+        let props = Props::prepare(applicant, &models(), today, seed).unwrap();
+        let actions = [
+            (Action::Front, Judged::Front),
+            (Action::TurnRight, Judged::TurnRight),
+            (Action::Blink, Judged::Blink),
+            (Action::TurnLeft, Judged::TurnLeft),
+        ];
+        let frames: Vec<_> = (0..)
+            .zip(actions)
+            .map(|(take, (action, judged))| {
+                let picture = Picture::decode(&props.frame(action, take).unwrap()).unwrap();
+                look(vision, &picture, judged).unwrap().unwrap()
+            })
+            .collect();
+        let challenge = Challenge::new(actions.map(|(_, judged)| judged).to_vec()).unwrap();
+        let verdict = judge(&challenge, &frames);
+        let scores: Vec<_> = verdict
+            .signals
+            .iter()
+            .map(|it| format!("{} {:.3}", it.name, it.score))
+            .collect();
+        println!(
+            "{applicant:?} {seed}: {:?} {}",
+            verdict.outcome,
+            scores.join(", ")
         );
+        verdict
+    }
+
+    #[test]
+    fn the_platform_tells_a_living_head_from_a_printed_one() {
+        let vision = Vision::open(models());
+        for seed in 1..=3 {
+            for applicant in [Applicant::Genuine, Applicant::Impostor] {
+                assert_eq!(
+                    judged(&vision, applicant, seed).outcome,
+                    Outcome::Live,
+                    "{applicant:?} {seed}"
+                );
+            }
+            let verdict = judged(&vision, Applicant::PhotoOfPhoto, seed);
+            assert_eq!(verdict.outcome, Outcome::Spoof, "printed, seed {seed}");
+        }
     }
 
     #[test]

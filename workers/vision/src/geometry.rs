@@ -259,18 +259,19 @@ fn rotate(a: &mut [[f64; 9]; 9], vectors: &mut [[f64; 9]; 9], p: usize, q: usize
         return;
     }
     let theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
-    let t = theta.signum() / (theta.abs() + theta.hypot(1.0));
-    let t = if theta == 0.0 { 1.0 } else { t };
-    let c = 1.0 / t.hypot(1.0);
-    let s = t * c;
+    let tangent = 1.0_f64.copysign(theta) / (theta.abs() + theta.hypot(1.0));
+    let cos = 1.0 / tangent.hypot(1.0);
+    let sin = tangent * cos;
+    let turn = |first: f64, second: f64| (cos * first - sin * second, sin * first + cos * second);
     for row in a.iter_mut() {
-        (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
+        (row[p], row[q]) = turn(row[p], row[q]);
     }
-    for k in 0..9 {
-        (a[p][k], a[q][k]) = (c * a[p][k] - s * a[q][k], s * a[p][k] + c * a[q][k]);
+    let (upper, lower) = a.split_at_mut(q);
+    for (first, second) in upper[p].iter_mut().zip(&mut lower[0]) {
+        (*first, *second) = turn(*first, *second);
     }
     for row in vectors.iter_mut() {
-        (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
+        (row[p], row[q]) = turn(row[p], row[q]);
     }
 }
 

@@ -151,6 +151,10 @@ impl Picture {
     }
 
     /// Encodes as JPEG, `quality` 1 to 100.
+    ///
+    /// # Panics
+    ///
+    /// Never: memory takes what is written, and the pixels fit the size.
     #[must_use]
     pub fn to_jpeg(&self, quality: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -161,6 +165,10 @@ impl Picture {
     }
 
     /// Encodes as PNG.
+    ///
+    /// # Panics
+    ///
+    /// Never: memory takes what is written, and the pixels fit the size.
     #[must_use]
     pub fn to_png(&self) -> Vec<u8> {
         use image::ImageEncoder;
@@ -289,6 +297,10 @@ impl Picture {
     }
 
     /// Luminance, row-major, 0 to 255 (ITU-R BT.601 weights).
+    ///
+    /// # Panics
+    ///
+    /// Never: a weighted mean of bytes is a byte.
     #[must_use]
     pub fn to_grey(&self) -> Vec<u8> {
         self.rgb

@@ -114,8 +114,10 @@ impl Vision {
         let session = Session::builder(environment)
             .map_err(refused)?
             .with_intra_threads(INTRA_THREADS)
-            .and_then(|it| it.with_inter_threads(1))
-            .and_then(|it| it.with_optimization_level(GraphOptimizationLevel::Level3))
+            .map_err(|error| refused(error.into()))?
+            .with_inter_threads(1)
+            .map_err(|error| refused(error.into()))?
+            .with_optimization_level(GraphOptimizationLevel::Level3)
             .map_err(|error| refused(error.into()))?
             .commit_from_memory(&bytes)
             .map_err(refused)?;

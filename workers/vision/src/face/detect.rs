@@ -1,4 +1,4 @@
-//! Face detection with YuNet: a box and five points for each face.
+//! Face detection with `YuNet`: a box and five points for each face.
 
 use crate::{
     geometry::{Point, Rect},

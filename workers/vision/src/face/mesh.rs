@@ -20,7 +20,7 @@ const INPUT_SIDE: u32 = 256;
 const CROP_FACTOR: f64 = 1.5;
 
 /// The points that the blendshape model reads. Source: the model's published
-/// pipeline (MediaPipe, Apache-2.0).
+/// pipeline (`MediaPipe`, Apache-2.0).
 const EXPRESSION_POINTS: [usize; 146] = [
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65,
     66, 67, 70, 78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136,
@@ -33,7 +33,7 @@ const EXPRESSION_POINTS: [usize; 146] = [
 ];
 /// For each eye: outer corner, two points of the upper lid, inner corner, two
 /// points of the lower lid below the upper ones, in reverse order.
-const EYES: [[usize; 6]; 2] = [[33, 160, 158, 133, 153, 144], [263, 387, 385, 362, 380, 373]];
+pub(super) const EYES: [[usize; 6]; 2] = [[33, 160, 158, 133, 153, 144], [263, 387, 385, 362, 380, 373]];
 
 /// One point of a mesh in picture pixels; `z` grows away from the camera, in
 /// the same unit, and is relative to the middle of the head.

@@ -18,7 +18,7 @@ const HEIGHTS: [(usize, usize); 2] = [(10, 152), (151, 17)];
 const INPUT_SIDE: u32 = 224;
 /// How much larger than the face's box the cut-out is: the whole head.
 const CROP_FACTOR: f64 = 1.4;
-/// ImageNet's mean and deviation, which the pose model was trained with.
+/// `ImageNet`'s mean and deviation, which the pose model was trained with.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 const SCALE: [f32; 3] = [1.0 / 58.395, 1.0 / 57.12, 1.0 / 57.375];
 /// The pose model answers in 66 classes of three degrees, the first at -99.

@@ -2,7 +2,7 @@
 
 use crate::{
     face::{
-        self, DETECT_SIDE, Embedding, Face, MESH_PRESENCE_MIN, Mesh, embed, mesh, passive,
+        self, DETECT_SIDE, Embedding, Face, MESH_PRESENCE_MIN, Mesh, embed, eyes_closed, mesh, passive,
         pose_of_mesh, pose_of_pixels,
     },
     liveness::{Action, Reason},
@@ -28,11 +28,15 @@ pub struct Frame {
     /// The same from pixels, by an independent model.
     pub yaw_by_pixels: f64,
     pub pitch: f64,
-    /// How far the tip of the nose lies right of the middle of the eyes, as a
-    /// share of their distance; by the detector, not by the mesh.
+    /// How far the tip of the nose lies from the middle of the eyes along the
+    /// line through them, as a share of their distance; above 0 to the right. By
+    /// the detector, not by the mesh.
     pub nose_offset: f64,
     /// Height over width of the eye openings.
     pub eyes_open: f64,
+    /// The probability that the eyes are closed, from pixels, by an independent
+    /// model.
+    pub eyes_closed: f32,
     /// The passive model's probability of a live face, in `[0, 1]`.
     pub live: f32,
     pub embedding: Embedding,
@@ -61,19 +65,28 @@ pub fn look(
         return Ok(Err(Reason::NoFace));
     }
     let pose = pose_of_mesh(&mesh);
-    let [left_eye, right_eye, nose, ..] = face.points;
     Ok(Ok(Frame {
         action,
         yaw: pose.yaw,
         yaw_by_pixels: pose_of_pixels(vision, picture, face)?.yaw,
         pitch: pose.pitch,
-        nose_offset: (nose.x - left_eye.middle(right_eye).x) / left_eye.distance(right_eye),
+        nose_offset: nose_offset(face),
         eyes_open: mesh.eye_openness(),
+        eyes_closed: eyes_closed(vision, picture, &mesh)?,
         live: passive(vision, picture, face)?,
         embedding: embed(vision, picture, face)?,
         mesh,
         thumbnail: picture.resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE).to_grey(),
     }))
+}
+
+/// See [`Frame::nose_offset`]; does not change when the head leans.
+fn nose_offset(face: &Face) -> f64 {
+    let [left_eye, right_eye, nose, ..] = face.points;
+    let (across, down) = (right_eye.x - left_eye.x, right_eye.y - left_eye.y);
+    let middle = left_eye.middle(right_eye);
+    let along = (nose.x - middle.x) * across + (nose.y - middle.y) * down;
+    along / (across * across + down * down)
 }
 
 /// The one face that a frame is about.
@@ -91,13 +104,24 @@ fn the_face(faces: &[Face]) -> Result<&Face, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::{Point, Rect};
+    use crate::geometry::{Point, Rect, Transform};
 
     fn face(side: f64) -> Face {
         Face {
             bounds: Rect { x: 0.0, y: 0.0, width: side, height: side },
             points: [Point::default(); 5],
             score: 0.9,
+        }
+    }
+
+    #[test]
+    fn leaning_the_head_does_not_move_the_nose_against_the_eyes() {
+        let upright = [(-30.0, 0.0), (30.0, 0.0), (6.0, 35.0), (0.0, 0.0), (0.0, 0.0)];
+        for lean in [0.0, 0.3, -0.5] {
+            let map = Transform::similarity(1.4, lean, 200.0, 150.0);
+            let points = upright.map(|(x, y)| map.apply(Point::new(x, y)));
+            let offset = nose_offset(&Face { points, ..face(100.0) });
+            assert!((offset - 0.1).abs() < 1e-9, "{offset} at {lean}");
         }
     }
 

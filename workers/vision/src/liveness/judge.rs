@@ -10,27 +10,32 @@ use crate::{
 /// Degrees by which the mesh must see the head turn from the frontal frame.
 ///
 /// Source: heads turned by 30 degrees measured 20 to 26, a flat picture turned
-/// by 37 degrees 3 at most.
+/// by up to 52 degrees and tilted by 20 measured 5 at most.
 const TURN_DEGREES_MIN: f64 = 14.0;
-/// The same for the model that reads pixels, which sees heads turned by 30
-/// degrees turn by 24 to 36, and a flat picture by 3 at most.
+/// The same for the model that reads pixels. It sees heads turned by 30 degrees
+/// turn by 22 to 36; a flat picture by 11, and by 18 when it is tilted too, so
+/// this alone would not do.
 const TURN_BY_PIXELS_DEGREES_MIN: f64 = 12.0;
 /// How far the nose must move against the eyes, as a share of their distance.
-/// Source: heads .18 to .37, a flat picture .02 at most.
+/// Source: heads .18 to .37, a flat picture .06 at most.
 const PARALLAX_MIN: f64 = 0.08;
 /// What must be left over from the best homography, as a share of the face's
-/// height. Source: heads .031 to .037, a flat picture .005 at most.
-const OFF_PLANE_MIN: f64 = 0.015;
+/// height. Source: heads turned by 30 degrees .031 to .037, a flat picture .005
+/// where it is turned by 37 degrees and .014 where it is turned by 52.
+const OFF_PLANE_MIN: f64 = 0.018;
 /// Motion in depth from which on flatness can be told. Source: a flat picture
 /// turned by 37 degrees measures .026; an unmoved head .010 at most.
 const IN_DEPTH_MIN: f64 = 0.015;
 /// What is left over from a homography, as a share of the motion in depth,
-/// below which the motion is that of a plane. Source: heads .64 and more, flat
-/// pictures .22 at most.
+/// below which the motion is that of a plane. Source: heads .64 and more, a flat
+/// picture turned by 37 degrees .22 at most.
 const FLAT_SHARE_MAX: f64 = 0.4;
 /// By which share the eyes must close, against the frontal frame. Source:
 /// closed eyes .5 to .6, a nodding picture .06.
 const BLINK_MIN: f64 = 0.35;
+/// By how much the probability of closed eyes must rise, for the model that
+/// reads pixels; a hint only. Source: closed eyes .8 and more, open ones below .01.
+const BLINK_BY_PIXELS_MIN: f64 = 0.5;
 /// Mean passive score; a hint only.
 const PASSIVE_MIN: f64 = 0.5;
 /// Mean difference of grey thumbnails, in levels of 255, that two sights by a
@@ -138,10 +143,13 @@ fn signals(front: &Frame, frames: &[Frame], motions: &[Motion]) -> Vec<Signal> {
         Signal::new("same_face", similarity, f64::from(UNCERTAIN_MIN)),
         Signal::new("duplicate_frames", least_difference(frames), DIFFERENCE_MIN),
     ];
-    let blinks = frames.iter().filter(|it| it.action == Action::Blink);
-    let closed: Vec<f64> = blinks.map(|it| 1.0 - it.eyes_open / front.eyes_open).collect();
-    if !closed.is_empty() {
-        signals.push(Signal::new("blink", lowest(closed.into_iter()), BLINK_MIN));
+    if frames.iter().any(|it| it.action == Action::Blink) {
+        let blinks = || frames.iter().filter(|it| it.action == Action::Blink);
+        let closing = lowest(blinks().map(|it| 1.0 - it.eyes_open / front.eyes_open));
+        signals.push(Signal::new("blink", closing, BLINK_MIN));
+        let closed = lowest(blinks().map(|it| f64::from(it.eyes_closed - front.eyes_closed)));
+        let by_pixels = Signal::new("blink_by_pixels", closed, BLINK_BY_PIXELS_MIN);
+        signals.push(Signal { gate: false, ..by_pixels });
     }
     #[expect(clippy::cast_precision_loss, reason = "at most eight frames")]
     let passive = frames.iter().map(|it| f64::from(it.live)).sum::<f64>() / frames.len() as f64;
@@ -175,8 +183,8 @@ fn outcome(front: &Frame, signals: &[Signal], motions: &[Motion]) -> Outcome {
 
 /// The lowest of some scores; a missing or meaningless one counts as lowest.
 fn lowest(scores: impl Iterator<Item = f64>) -> f64 {
-    let lowest = scores.fold(f64::MAX, |lowest, it| if it.is_nan() { f64::MIN } else { lowest.min(it) });
-    if lowest == f64::MAX { f64::MIN } else { lowest }
+    let rank = |it: f64| if it.is_nan() { f64::MIN } else { it };
+    scores.map(rank).min_by(f64::total_cmp).unwrap_or(f64::MIN)
 }
 
 /// The mean difference in levels between the two most alike frames.

@@ -6,6 +6,8 @@
 //! the person on a screen, a mask, an injected stream. `passive_pad` is a weak
 //! hint at screens and prints and never refuses by itself.
 
+#[cfg(test)]
+mod attacks;
 mod frame;
 mod judge;
 mod planarity;

@@ -144,7 +144,7 @@ fn dequantize(
     Ok(Weights { dims, values })
 }
 
-fn raw<'a>(message: &'a Message, kind: i64) -> Result<&'a [u8], OnnxError> {
+fn raw(message: &Message, kind: i64) -> Result<&[u8], OnnxError> {
     if message.numbers(tensor::DATA_TYPE)? != [kind] {
         return Err(OnnxError::Unsupported("a constant of another type".to_owned()));
     }
@@ -192,8 +192,12 @@ fn rewrite(
     for number in [graph::NODE, graph::INITIALIZER, graph::INPUT] {
         body.remove(number);
     }
-    nodes.iter().for_each(|it| body.push_message(graph::NODE, it));
-    constants.into_iter().for_each(|it| body.push_bytes(graph::INITIALIZER, it));
+    for node in nodes {
+        body.push_message(graph::NODE, node);
+    }
+    for constant in constants {
+        body.push_bytes(graph::INITIALIZER, constant);
+    }
     let mut folded: Vec<_> = folded.into_iter().filter(|(name, _)| used.contains(name)).collect();
     // A fixed order, so that the stored file always has the same hash.
     folded.sort_by(|a, b| a.0.cmp(&b.0));
@@ -201,7 +205,9 @@ fn rewrite(
         let constant = float_tensor(&name, &weights.dims, &weights.values);
         body.push_message(graph::INITIALIZER, &constant);
     }
-    inputs.into_iter().for_each(|it| body.push_bytes(graph::INPUT, it));
+    for input in inputs {
+        body.push_bytes(graph::INPUT, input);
+    }
     Ok(())
 }
 
@@ -244,19 +250,11 @@ fn rank(value: &Message) -> Result<usize, OnnxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::onnx::{Attribute, new_node};
+    use crate::models::onnx::{Attribute, int_tensor, new_node, raw_tensor};
 
     /// A model that multiplies its input with `[2, 4]` signed weights stored in
     /// blocks of two.
     fn quantised() -> Vec<u8> {
-        let constant = |name: &str, dims: &[i64], kind: i64, raw: Vec<u8>| {
-            let mut message = Message::default();
-            dims.iter().for_each(|it| message.push_number(tensor::DIMS, *it));
-            message.push_number(tensor::DATA_TYPE, kind);
-            message.push_bytes(tensor::NAME, name);
-            message.push_bytes(tensor::RAW_DATA, raw);
-            message
-        };
         let bytes = |it: &[i8]| it.iter().map(|it| it.cast_unsigned()).collect::<Vec<_>>();
         let mut body = Message::default();
         let blocks = [("axis", Attribute::Int(1)), ("block_size", Attribute::Int(2))];
@@ -264,12 +262,11 @@ mod tests {
         body.push_message(graph::NODE, &new_node("Reshape", &["w", "shape"], "weights", &[]));
         body.push_message(graph::NODE, &new_node("Mul", &["x", "weights"], "y", &[]));
         let q = bytes(&[1, 2, 3, 4, -5, -6, -128, 127]);
-        body.push_message(graph::INITIALIZER, &constant("q", &[2, 4], data_type::INT8, q));
+        body.push_message(graph::INITIALIZER, &raw_tensor("q", &[2, 4], data_type::INT8, q));
         body.push_message(graph::INITIALIZER, &float_tensor("s", &[2, 2], &[0.5, 2.0, 1.0, 0.25]));
         let z = bytes(&[1, 0, -1, 3]);
-        body.push_message(graph::INITIALIZER, &constant("z", &[2, 2], data_type::INT8, z));
-        let shape = [8_i64].iter().flat_map(|it| it.to_le_bytes()).collect();
-        body.push_message(graph::INITIALIZER, &constant("shape", &[1], data_type::INT64, shape));
+        body.push_message(graph::INITIALIZER, &raw_tensor("z", &[2, 2], data_type::INT8, z));
+        body.push_message(graph::INITIALIZER, &int_tensor("shape", &[1], &[8]));
         for input in ["x", "q", "gone"] {
             body.push_message(graph::INPUT, &float_value(input, &[]));
         }

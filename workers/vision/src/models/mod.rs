@@ -28,7 +28,7 @@ const SHIPPED: &str = include_str!("../../models.json");
 pub enum Role {
     /// The ONNX Runtime library.
     Runtime,
-    /// Faces with five points (YuNet).
+    /// Faces with five points (`YuNet`).
     FaceDetection,
     /// A face as 128 numbers (`SFace`).
     FaceEmbedding,
@@ -218,6 +218,10 @@ pub enum DemoPictureError {
 
 impl Manifest {
     /// The manifest that ships with the program.
+    ///
+    /// # Panics
+    ///
+    /// Never: a test reads the shipped manifest.
     #[must_use]
     pub fn shipped() -> Self {
         Self::parse(SHIPPED).expect("a test reads the shipped manifest")

@@ -274,9 +274,13 @@ pub fn int_tensor(name: &str, dims: &[i64], values: &[i64]) -> Message {
     raw_tensor(name, dims, data_type::INT64, raw)
 }
 
-fn raw_tensor(name: &str, dims: &[i64], kind: i64, raw: Vec<u8>) -> Message {
+/// A `TensorProto` with its values as they lie in memory.
+#[must_use]
+pub fn raw_tensor(name: &str, dims: &[i64], kind: i64, raw: Vec<u8>) -> Message {
     let mut message = Message::default();
-    dims.iter().for_each(|it| message.push_number(tensor::DIMS, *it));
+    for dim in dims {
+        message.push_number(tensor::DIMS, *dim);
+    }
     message.push_number(tensor::DATA_TYPE, kind);
     message.push_bytes(tensor::NAME, name);
     message.push_bytes(tensor::RAW_DATA, raw);

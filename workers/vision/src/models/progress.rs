@@ -64,6 +64,10 @@ impl Progress for Bar {
 }
 
 /// A progress bar where standard error is a terminal, plain lines elsewhere.
+///
+/// # Panics
+///
+/// Never: a test draws the bar's template.
 #[must_use]
 pub fn standard_error() -> Box<dyn Progress> {
     if !std::io::stderr().is_terminal() {

@@ -84,12 +84,12 @@ impl Source<'_> {
 /// A 16-bit float as a 32-bit one, exactly.
 fn half(bits: u16) -> f32 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * fraction * 2.0_f32.powi(-24),
-        31 if bits & 0x3ff == 0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2.0_f32.powi(exponent - 15),
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), bits & 0x3ff);
+    match (exponent, fraction) {
+        (0, _) => sign * f32::from(fraction) * 2.0_f32.powi(-24),
+        (31, 0) => sign * f32::INFINITY,
+        (31, _) => f32::NAN,
+        _ => sign * (1.0 + f32::from(fraction) / 1024.0) * 2.0_f32.powi(exponent - 15),
     }
 }
 

@@ -54,6 +54,7 @@ fn frame(action: Action) -> Frame {
         pitch: -5.0,
         nose_offset: yaw / 100.0,
         eyes_open: if action == Action::Blink { 0.14 } else { 0.32 },
+        eyes_closed: if action == Action::Blink { 0.9 } else { 0.01 },
         live: 0.9,
         embedding: person(0.1),
         mesh: sight(Thing::Head, yaw),
