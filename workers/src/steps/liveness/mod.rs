@@ -35,7 +35,7 @@ const CERTIFIED: bool = false;
 const SCORE_SHOWN_MAX: f64 = 1_000.0;
 /// The models that judge frames.
 pub const ROLES: &[Role] =
-    &[Role::FaceDetection, Role::FaceMesh, Role::HeadPose, Role::Pad, Role::FaceEmbedding];
+    &[Role::FaceDetection, Role::FaceMesh, Role::HeadPose, Role::EyeState, Role::Pad, Role::FaceEmbedding];
 
 pub struct Liveness {
     vision: Arc<Vision>,

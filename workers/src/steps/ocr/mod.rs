@@ -175,7 +175,7 @@ fn another(
         return question(arguments, parked, reasons);
     }
     let output = match page {
-        Some(page) => page.output(parked.n_pictures, reasons, None),
+        Some(page) => Output { needs_review: true, ..page.output(parked.n_pictures, reasons, None) },
         None => empty_output(parked.n_pictures, reasons),
     };
     complete(UNREADABLE, &output)
