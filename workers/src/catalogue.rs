@@ -4,10 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use btrust_vision::Role;
+
 use crate::runtime::Step;
 use crate::service::Ports;
 use crate::steps::consent::Consent;
+use crate::steps::face_match::{self, FaceMatch};
 use crate::steps::form::Form;
+use crate::steps::liveness::{self, Liveness, random_challenges};
+use crate::steps::ocr::{self, Ocr};
 use crate::steps::otp::{Otp, random_codes};
 use crate::steps::review::Review;
 
@@ -19,6 +24,9 @@ const STEPS: &[(Service, Make)] = &[
     (Service::Steps, |_| Arc::new(Form)),
     (Service::Steps, |_| Arc::new(Review)),
     (Service::Otp, otp),
+    (Service::Ocr, |ports| Arc::new(Ocr::new(Arc::clone(&ports.vision)))),
+    (Service::FaceMatch, |ports| Arc::new(FaceMatch::new(Arc::clone(&ports.vision)))),
+    (Service::Liveness, |ports| Arc::new(Liveness::new(Arc::clone(&ports.vision), random_challenges()))),
 ];
 
 fn otp(ports: &Ports) -> Arc<dyn Step> {
@@ -79,6 +87,17 @@ impl Service {
         }
     }
 
+    /// The models that the service runs.
+    #[must_use]
+    pub fn models(self) -> &'static [Role] {
+        match self {
+            Self::Steps | Self::Otp => &[],
+            Self::Ocr => ocr::ROLES,
+            Self::FaceMatch => face_match::ROLES,
+            Self::Liveness => liveness::ROLES,
+        }
+    }
+
     /// The steps of the service.
     #[must_use]
     pub fn steps(self, ports: &Ports) -> Vec<Arc<dyn Step>> {
@@ -117,13 +136,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ports = ports(&dir).await;
         let mut run = Vec::new();
-        for service in [Service::Steps, Service::Otp] {
+        for service in Service::ALL {
             let steps: Vec<_> = service.steps(&ports).iter().map(|it| it.name()).collect();
             assert_eq!(steps, service.queues(), "{service}");
             run.extend(steps);
         }
         let published: BTreeSet<_> = btrust_schemas::step::catalogue().iter().map(|it| it.step).collect();
-        assert!(run.iter().all(|it| published.contains(it)));
+        assert_eq!(run.len(), published.len());
+        assert_eq!(run.into_iter().collect::<BTreeSet<_>>(), published);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! A bench for steps: real stores in a temporary folder, a clock that stands still, turns by hand.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use btrust_vision::Vision;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -12,10 +13,11 @@ use btrust_platform::config::Settings;
 use btrust_platform::contacts::{SqliteVerifiedContacts, VerifiedContacts};
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::keys::LocalKeyring;
-use btrust_platform::objects::{EvidenceStore, FileObjects};
+use btrust_platform::objects::{EvidenceStore, FileObjects, byte_stream};
 use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
 use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::{PromptId, TaskId, WorkflowId};
+use btrust_schemas::object::ObjectRef;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnReason, TurnResult};
 
 use crate::runtime::cpu::CpuPool;
@@ -89,6 +91,11 @@ impl Bench {
     pub async fn contacts(&self) -> Arc<dyn VerifiedContacts> {
         let keys = Arc::clone(&self.workflow_keys);
         Arc::new(SqliteVerifiedContacts::open(&self.data_dir.steps_db(), keys).await.unwrap())
+    }
+
+    /// Evidence of the bench's workflow.
+    pub async fn store(&self, media_type: &str, bytes: Vec<u8>) -> ObjectRef {
+        self.evidence.put(TENANT, self.workflow, media_type, byte_stream(bytes)).await.unwrap()
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -223,4 +230,14 @@ pub async fn ports(dir: &tempfile::TempDir) -> Ports {
     let settings = Settings::from_table::<&str, &str>([]);
     let clock = Arc::new(ManualClock::new(NOW_MS));
     Ports::embedded(&settings, &DataDir::new(dir.path()), clock).await.unwrap()
+}
+
+/// The models that `btrust models fetch` stored; without them the tests that look at pictures fail.
+pub fn vision() -> Arc<Vision> {
+    static VISION: OnceLock<Arc<Vision>> = OnceLock::new();
+    Arc::clone(VISION.get_or_init(|| Vision::open(models_dir())))
+}
+
+pub fn models_dir() -> PathBuf {
+    std::env::var_os("BTRUST_MODELS").expect("BTRUST_MODELS names the folder that `btrust models fetch` filled").into()
 }

@@ -30,6 +30,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3);
 ///
 /// Source: below the 30 s that ECS and systemd leave by default between asking and killing.
 pub const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// Calls that may fail during a shutdown: then core is going down too, and hands the turns out again.
+const DRAIN_FAILURES_MAX: u32 = 5;
 /// Room of the channel from turns to the loop; a full one only makes turns wait.
 const FROM_TURNS_MAX: usize = 256;
 /// How much longer than a node may hold a call the worker waits for its answer.
@@ -119,11 +121,14 @@ impl Worker {
         let mut not_before = Instant::now();
         let mut heartbeat_at = Instant::now();
         let mut drain_until: Option<Instant> = None;
+        let mut n_failures = 0;
         loop {
-            if drain_until.is_some() && (desk.is_empty() || drain_until <= Some(Instant::now())) {
+            let now = Instant::now();
+            if let Some(until) = drain_until
+                && (desk.is_empty() || until <= now || DRAIN_FAILURES_MAX <= n_failures)
+            {
                 break;
             }
-            let now = Instant::now();
             let is_due = desk.has_business() || (!desk.is_empty() && heartbeat_at <= now);
             if call.is_none() && is_due && not_before <= now {
                 call = Some(self.begin_call(&mut desk));
@@ -150,12 +155,14 @@ impl Worker {
                     match answer {
                         Ok(response) => {
                             backoff = BACKOFF_FIRST;
+                            n_failures = 0;
                             for input in desk.accept(response) {
                                 self.begin_turn(&steps, input, to_loop.clone());
                             }
                         }
                         Err(error) => {
                             metrics::exchange_failed();
+                            n_failures += 1;
                             tracing::warn!(error = &error as &dyn std::error::Error, "an exchange with core failed");
                             not_before = Instant::now() + backoff;
                             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -444,6 +451,16 @@ mod tests {
             stage.core.reports(n).await;
         }
         assert_eq!(stage.puppet.n_running_most.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_does_not_wait_for_a_core_that_is_gone() {
+        let stage = stage().await;
+        stage.core.n_failing.store(u32::MAX, Ordering::SeqCst);
+        stage.give("dance");
+        stage.shutdown.trigger();
+        stage.worker.await.unwrap();
+        assert_eq!(stage.core.reports.lock().unwrap().len(), 0);
     }
 
     #[tokio::test]
