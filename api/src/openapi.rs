@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::refusal::{self, Refusals as _};
 
 /// The command that brings the committed documents up to date.
-pub const REGENERATE: &str = "btrust openapi --write";
+pub const REGENERATE: &str = "make schemas";
 
 /// Operations that are described and not run: what the document needs of them.
 struct Described<T>(PhantomData<fn() -> T>);

@@ -26,7 +26,7 @@ mod uploads;
 mod views;
 
 pub use self::{
-    server::{Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, openapi_json, routes, serve},
+    server::{Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, catalogue, openapi_json, routes, serve},
     upload_object::UPLOAD_BYTES_MAX,
     uploads::UNNAMED_TTL_MS,
 };

@@ -152,7 +152,8 @@ impl Gateway {
 }
 
 /// The steps of this version of the platform, as the gates want them.
-fn catalogue() -> Catalogue {
+#[must_use]
+pub fn catalogue() -> Catalogue {
     let contracts = step::catalogue().into_iter().map(|it| {
         let contract = Contract {
             step: it.step.to_owned(),

@@ -23,9 +23,8 @@ impl Schemas {
         for (name, content) in btrust_schemas::step::json_files() {
             put(&json.join(name), &content)?;
         }
-        for (name, content) in btrust_api::openapi::files() {
-            put(&self.write.join(name), &content)?;
-        }
+        put(&self.write.join("openapi.json"), &btrust_api::gateway::openapi_json())?;
+        put(&self.write.join("openapi-auth.json"), &btrust_api::auth::openapi_json())?;
         Ok(ExitCode::SUCCESS)
     }
 }

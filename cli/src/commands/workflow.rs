@@ -25,7 +25,7 @@ impl Workflow {
         let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let envelope: Value =
             serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-        let report = btrust_machine::check(&envelope, &btrust_api::catalogue());
+        let report = btrust_machine::check(&envelope, &btrust_api::gateway::catalogue());
         if json {
             println!("{:#}", serde_json::to_value(&report)?);
         } else {
