@@ -143,7 +143,7 @@ fn metrics() -> Response {
         .body(crate::telemetry::metrics_text())
 }
 
-/// Checks that a database file answers and can be written.
+/// Checks that a database file answers.
 pub struct SqliteCheck(pub SqlitePool);
 
 #[async_trait]

@@ -32,6 +32,7 @@ pub trait WorkflowKeys: Send + Sync {
 
     /// Makes everything sealed for a workflow unreadable for good, a key that comes later included.
     ///
+    /// After an error the key may be destroyed already; call it again.
     /// Other processes that used the key lately may use it for [`CACHED_FOR`] more.
     async fn destroy(&self, tenant: &str, workflow: WorkflowId) -> Result<(), KeyError>;
 }
@@ -153,9 +154,14 @@ impl WorkflowKeys for SqliteWorkflowKeys {
         self.cache().remove(&(tenant.to_owned(), workflow));
         destroyed?;
         // The write-ahead log still has the page as it was.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&self.pool)
+        let (is_busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&self.pool)
             .await?;
+        if is_busy != 0 {
+            return Err(KeyError::Unavailable(
+                "the key is destroyed, but the log that had it is still being read".into(),
+            ));
+        }
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use crate::limits::{
 use crate::payload::Payload;
 
 pub(crate) use check::walk;
+pub(crate) use fast::equal;
 
 /// A parsed `{% ... %}` expression.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Expression {
     ast: AstNode,
     /// Variables that it reads, without the `$`.
     variables: BTreeSet<String>,
+    /// Fields of `$states` that it reads.
+    states_fields: Vec<&'static str>,
     /// Functions that it calls or passes on.
     functions: BTreeSet<String>,
 }
@@ -96,7 +99,14 @@ impl Expression {
             .map_err(|error| ("expression_invalid", format!("the expression does not parse: {error}")))?;
         let names = check::names(&ast);
         check::forbidden(&ast, &names).map_err(|message| ("expression_forbidden", message))?;
-        Ok(Self { source: source.to_owned(), ast, variables: names.variables, functions: names.functions })
+        let states_fields = check::states_fields(&ast);
+        Ok(Self {
+            source: source.to_owned(),
+            ast,
+            variables: names.variables,
+            states_fields,
+            functions: names.functions,
+        })
     }
 
     pub fn source(&self) -> &str {
@@ -156,7 +166,8 @@ impl Expression {
     }
 
     fn states(&self, scope: &dyn Scope) -> JValue {
-        let fields = STATES_FIELDS
+        let fields = self
+            .states_fields
             .iter()
             .filter_map(|field| scope.states(field).map(|it| ((*field).to_owned(), it.to_value())))
             .collect::<Map<_, _>>();

@@ -15,11 +15,15 @@ pub const HISTORY_EVENTS_RESERVED: u64 = 100;
 
 /// Closed turns whose digests are remembered, so that a repeated result gets the same answer.
 ///
-/// A worker repeats a result within seconds; a workflow has a handful of turns in that time.
-pub const CLOSED_TURNS_MAX: usize = 32;
+/// A worker repeats a result within seconds; a workflow has a handful of turns in that time. They are
+/// part of every snapshot, so they must be few.
+pub const CLOSED_TURNS_MAX: usize = 16;
 
 /// Closed prompts whose digests are remembered, so that a repeated submission gets the same answer.
-pub const CLOSED_PROMPTS_MAX: usize = 32;
+pub const CLOSED_PROMPTS_MAX: usize = 16;
+
+/// Hex digits of a digest that are remembered: 128 bits.
+pub const DIGEST_DIGITS: usize = 32;
 
 /// Branches of one `Parallel` state.
 pub const BRANCHES_MAX: usize = 40;

@@ -86,8 +86,10 @@ pub(crate) struct Thread {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Position {
-    /// About to enter a state; never stored.
+    /// Between two states; never stored.
     Moving,
+    /// In a state that takes no time; never stored.
+    Visiting { visit: Visit },
     Task(Box<OpenTask>),
     Waiting { visit: Visit, until_ms: i64 },
     Forked { visit: Visit, branches: Vec<Branch> },
@@ -304,7 +306,7 @@ impl Thread {
         match &self.position {
             Position::Task(task) => task.wake_at(),
             Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => Some(*until_ms),
-            Position::Forked { .. } | Position::Moving => None,
+            Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => None,
         }
     }
 }
@@ -313,7 +315,10 @@ impl Position {
     pub(crate) fn visit(&self) -> Option<&Visit> {
         match self {
             Self::Task(task) => Some(&task.visit),
-            Self::Waiting { visit, .. } | Self::Forked { visit, .. } | Self::BackingOff { visit, .. } => Some(visit),
+            Self::Visiting { visit }
+            | Self::Waiting { visit, .. }
+            | Self::Forked { visit, .. }
+            | Self::BackingOff { visit, .. } => Some(visit),
             Self::Moving => None,
         }
     }

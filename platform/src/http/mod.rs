@@ -11,7 +11,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Response};
 use tokio::sync::watch;
 
 pub use limit::BodyLimit;
-pub use observe::RequestId;
+pub use observe::{REQUEST_ID, RequestId};
 pub use server::{DRAIN_MAX, serve};
 
 /// Largest request body that any service takes, in bytes; routes set lower limits by [`BodyLimit`].

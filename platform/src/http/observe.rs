@@ -9,7 +9,8 @@ use prometheus::{HistogramVec, IntCounterVec, register_histogram_vec, register_i
 use rand::RngExt;
 use tracing::Instrument;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Carries the id of a request from its caller, and back.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A caller's request id above this length is replaced by one of ours.
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -18,6 +19,9 @@ const REQUEST_ID_CHARS_MAX: usize = 64;
 const DURATION_BUCKETS: [f64; 11] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
 ];
+
+/// Paths of probes and of our own services, many a second; logged only when one asks for it.
+const QUIET: [&str; 3] = ["/actuator/", "/metrics", "/internal/"];
 
 static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
@@ -108,7 +112,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for ObserveEndpoint<E> {
             .observe(duration.as_secs_f64());
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         span.in_scope(|| {
-            if path.starts_with("/actuator") || path == "/metrics" {
+            if status >= 500 {
+                tracing::warn!(method, path, status, duration_ms, "request");
+            } else if QUIET.iter().any(|it| path.starts_with(it)) {
                 tracing::debug!(method, path, status, duration_ms, "request");
             } else {
                 tracing::info!(method, path, status, duration_ms, "request");

@@ -355,3 +355,15 @@ async fn a_shutdown_does_not_wait_for_ever() {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(begun.await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn a_signal_starts_the_shutdown() {
+    let shutdown = Shutdown::on_signals().unwrap();
+    assert!(!shutdown.is_triggered());
+    let pid = std::process::id().to_string();
+    let status = std::process::Command::new("sh")
+        .args(["-c", "kill -TERM \"$0\"", &pid])
+        .status();
+    assert!(status.unwrap().success());
+    shutdown.wait().await;
+}

@@ -355,3 +355,37 @@ async fn wrong_credentials_are_refused_at_once() {
     assert_eq!(source.bearer().await, refused);
     assert_eq!(auth.n_calls.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_token_that_was_good_before_still_expires() {
+    let clock = clock();
+    let jwks: JwkSet = serde_json::from_value(jwks(&[("one", 1)])).unwrap();
+    let verifier = Verifier::with_keys(&jwks, clock.clone() as SharedClock);
+    let token = sign("one", 1, &claims());
+    assert_eq!(verifier.verify(&token).await, Ok(claims()));
+    clock.advance((600 + LEEWAY_S) * 1000 - 1);
+    assert_eq!(verifier.verify(&token).await, Ok(claims()));
+    clock.advance(1);
+    let expired = Err(TokenError::Refused {
+        reason: "it has expired",
+    });
+    assert_eq!(verifier.verify(&token).await, expired);
+}
+
+#[tokio::test]
+async fn a_token_of_a_withdrawn_key_is_refused_although_it_was_good_before() {
+    let auth = auth(0).await;
+    auth.has_second_key.store(true, Ordering::SeqCst);
+    let clock = clock();
+    let verifier = Verifier::new(&auth.url, clock.clone() as SharedClock);
+    let token = sign("two", 2, &claims());
+    assert_eq!(verifier.verify(&token).await, Ok(claims()));
+
+    auth.has_second_key.store(false, Ordering::SeqCst);
+    clock.advance(10_000);
+    let unknown = Err(TokenError::Refused {
+        reason: "its key is not known",
+    });
+    assert_eq!(verifier.verify(&sign("three", 1, &claims())).await, unknown);
+    assert_eq!(verifier.verify(&token).await, unknown);
+}

@@ -1,11 +1,12 @@
 //! Checks tokens against the public keys of the auth service.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::{AUDIENCE, Claims, TokenError, bearer, unauthenticated};
@@ -23,6 +24,8 @@ const RETRY_AFTER_MS: i64 = 1_000;
 const FETCH_PAUSES_MS: [u64; 5] = [50, 100, 200, 400, 800];
 /// How long one call may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Tokens whose signature is remembered, about 1 KiB each; when there are more, all are forgotten.
+const CLAIMS_MAX: usize = 4_096;
 /// Longest token that is looked at, in bytes; ours have about 600.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Largest JWKS document that is read, in bytes; ours has about 200 a key.
@@ -37,8 +40,16 @@ pub struct Verifier {
     /// `None` for a verifier with fixed keys.
     jwks_url: Option<String>,
     clock: SharedClock,
-    keys: RwLock<HashMap<String, DecodingKey>>,
+    known: RwLock<Known>,
     last_fetch: Mutex<Option<Fetch>>,
+}
+
+/// The keys, and what was signed by them.
+#[derive(Default)]
+struct Known {
+    keys: HashMap<String, DecodingKey>,
+    /// Claims by the SHA-256 of their token, so that a signature is computed once.
+    claims: HashMap<[u8; 32], Claims>,
 }
 
 #[derive(Clone, Copy)]
@@ -56,7 +67,7 @@ impl Verifier {
             client: crate::http::client(),
             jwks_url: Some(jwks_url),
             clock,
-            keys: RwLock::default(),
+            known: RwLock::default(),
             last_fetch: Mutex::default(),
         }
     }
@@ -68,7 +79,10 @@ impl Verifier {
             client: crate::http::client(),
             jwks_url: None,
             clock,
-            keys: RwLock::new(usable_keys(jwks)),
+            known: RwLock::new(Known {
+                keys: usable_keys(jwks),
+                claims: HashMap::new(),
+            }),
             last_fetch: Mutex::default(),
         }
     }
@@ -86,6 +100,29 @@ impl Verifier {
                 reason: "it is too long",
             });
         }
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let known = self.read().claims.get(&digest).cloned();
+        let claims = match known {
+            Some(claims) => claims,
+            None => self.verify_signature(token, digest).await?,
+        };
+
+        let now_s = self.clock.now_ms() / 1000;
+        if claims.exp.saturating_add(LEEWAY_S) <= now_s {
+            return Err(TokenError::Refused {
+                reason: "it has expired",
+            });
+        }
+        if now_s.saturating_add(LEEWAY_S) < claims.iat {
+            return Err(TokenError::Refused {
+                reason: "it is from the future",
+            });
+        }
+        Ok(claims)
+    }
+
+    /// The claims of a token that one of our keys has signed for us, whenever that was.
+    async fn verify_signature(&self, token: &str, digest: [u8; 32]) -> Result<Claims, TokenError> {
         let malformed = |_| TokenError::Refused {
             reason: "it is no token",
         };
@@ -103,7 +140,7 @@ impl Verifier {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "aud"]);
-        // Judged below, by the injected clock.
+        // Judged by the caller, by the injected clock.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
             .map_err(|_| TokenError::Refused {
@@ -111,17 +148,16 @@ impl Verifier {
             })?
             .claims;
 
-        let now_s = self.clock.now_ms() / 1000;
-        if claims.exp.saturating_add(LEEWAY_S) <= now_s {
+        let mut known = self.write();
+        if !known.keys.contains_key(&kid) {
             return Err(TokenError::Refused {
-                reason: "it has expired",
+                reason: "its key is not known",
             });
         }
-        if now_s.saturating_add(LEEWAY_S) < claims.iat {
-            return Err(TokenError::Refused {
-                reason: "it is from the future",
-            });
+        if CLAIMS_MAX <= known.claims.len() {
+            known.claims.clear();
         }
+        known.claims.insert(digest, claims.clone());
         Ok(claims)
     }
 
@@ -137,7 +173,7 @@ impl Verifier {
     }
 
     async fn key(&self, kid: &str) -> Result<DecodingKey, TokenError> {
-        if let Some(key) = self.known(kid) {
+        if let Some(key) = self.known_key(kid) {
             return Ok(key);
         }
         let unknown = TokenError::Refused {
@@ -149,7 +185,7 @@ impl Verifier {
 
         // One fetch at a time; whoever waited looks again first.
         let mut last_fetch = self.last_fetch.lock().await;
-        if let Some(key) = self.known(kid) {
+        if let Some(key) = self.known_key(kid) {
             return Ok(key);
         }
         if let Some(last) = *last_fetch {
@@ -171,16 +207,23 @@ impl Verifier {
         let Some(jwks) = fetched else {
             return Err(TokenError::Unavailable);
         };
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = usable_keys(&jwks);
-        self.known(kid).ok_or(unknown)
+        *self.write() = Known {
+            keys: usable_keys(&jwks),
+            claims: HashMap::new(),
+        };
+        self.known_key(kid).ok_or(unknown)
     }
 
-    fn known(&self, kid: &str) -> Option<DecodingKey> {
-        self.keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(kid)
-            .cloned()
+    fn known_key(&self, kid: &str) -> Option<DecodingKey> {
+        self.read().keys.get(kid).cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The published keys, after a few attempts; `None` if none of them worked.

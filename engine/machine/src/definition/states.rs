@@ -44,6 +44,7 @@ pub(crate) enum Kind {
     Choice(Vec<Rule>),
     Pass,
     Wait(Until),
+    /// With the literal `decision` of its `Output`.
     Succeed { decision: Option<String> },
     Fail { error: Option<Template>, cause: Option<Template> },
     Parallel { branches: Vec<Machine>, arguments: Option<Template>, handlers: Handlers },

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 use jsonata_core::value::with_stack;
 
+use super::STATES_FIELDS;
+
 /// Functions that no definition may use, and why.
 const FORBIDDEN: [(&str, &str); 1] =
     [("eval", "`$eval` hides from every check what an expression reads and calls")];
@@ -30,6 +32,26 @@ pub(super) fn names(ast: &AstNode) -> Names {
         _ => {}
     });
     names
+}
+
+/// The fields of `$states` that are read; all of them where `$states` is used as a whole.
+pub(super) fn states_fields(ast: &AstNode) -> Vec<&'static str> {
+    let is_states = |node: &AstNode| matches!(node, AstNode::Variable(name) if name == "states");
+    let (mut n_named, mut n_fields) = (0_usize, 0_usize);
+    let mut fields = BTreeSet::new();
+    walk(ast, &mut |node| {
+        n_named += usize::from(is_states(node));
+        if let AstNode::Path { steps } = node
+            && let [first, second, ..] = steps.as_slice()
+            && is_states(&first.node)
+            && first.stages.is_empty()
+            && let AstNode::Name(name) = &second.node
+        {
+            n_fields += 1;
+            fields.extend(STATES_FIELDS.iter().find(|it| *it == name));
+        }
+    });
+    if n_named == n_fields { fields.into_iter().copied().collect() } else { STATES_FIELDS.to_vec() }
 }
 
 /// Refuses what would make two runs differ, or hide from the proof.

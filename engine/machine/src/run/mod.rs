@@ -1,11 +1,26 @@
-//! The transition.
+//! The transition: one command applied to one workflow.
+
+mod close;
+mod deadline;
+mod evaluate;
+mod flow;
+mod parallel;
+mod prompt;
+mod start;
+mod task;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
 
 use crate::Env;
 use crate::command::{Command, Refusal, Reply};
-use crate::definition::Definition;
+use crate::definition::{Definition, StateDef};
 use crate::effect::Effect;
-use crate::event::Event;
-use crate::state::State;
+use crate::event::{Event, EventKind};
+use crate::expression::Random;
+use crate::limits::DIGEST_DIGITS;
+use crate::payload::Payload;
+use crate::state::{State, Thread};
 
 /// What a command has led to; the caller commits it as one.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,12 +31,204 @@ pub struct Applied {
     pub reply: Reply,
 }
 
-/// Applies one command.
+/// Applies one command to a workflow; `None` is a workflow that does not exist yet.
+///
+/// Every deadline that is due at `env.now_ms` is judged before the command, so that at the deadline,
+/// expiry wins.
+///
+/// # Errors
+///
+/// A [`Refusal`]; nothing has changed, and the caller keeps the state that it had. When a deadline
+/// was due as well, it is judged by the next command; [`State::wake_at`] still names it.
 pub fn apply(
-    _definition: &Definition,
-    _state: Option<State>,
-    _command: &Command,
-    _env: &Env,
+    definition: &Definition,
+    state: Option<State>,
+    command: &Command,
+    env: &Env,
 ) -> Result<Applied, Refusal> {
-    Err(Refusal::WorkflowUnknown)
+    let state = match (state, command) {
+        (None, Command::Start { .. }) => return start::start(definition, command, env),
+        (None, _) => return Err(Refusal::WorkflowUnknown),
+        (Some(_), Command::Start { .. }) => return Err(Refusal::WorkflowStarted),
+        (Some(state), _) => state,
+    };
+    if is_repeated(&state, command)? {
+        return Ok(unchanged(state, Reply::Duplicate));
+    }
+    if state.status.is_closed() {
+        return match command {
+            Command::Tick => Ok(unchanged(state, Reply::Done)),
+            _ => Err(Refusal::WorkflowClosed),
+        };
+    }
+    let mut run = Run::new(definition, state, env);
+    run.judge_deadlines()?;
+    if run.state.status.is_closed() && *command != Command::Tick {
+        return Err(Refusal::WorkflowClosed);
+    }
+    match command {
+        Command::TurnResult { task, attempt, turn, digest, result } => {
+            let turn = task::TurnId { task: *task, attempt: *attempt, turn: *turn };
+            run.turn_result(turn, digest, result)?;
+        }
+        Command::Checkpoint { task, attempt, turn, state } => {
+            let turn = task::TurnId { task: *task, attempt: *attempt, turn: *turn };
+            run.checkpoint(turn, state)?;
+        }
+        Command::Submit { prompt, digest, body, submitter } => run.submit(*prompt, digest, body, submitter)?,
+        Command::Cancel { reason } => run.cancel(reason.clone()),
+        Command::Tick | Command::Start { .. } => {}
+    }
+    run.finish()
+}
+
+/// Whether the very same result or submission has been accepted before; another one in its place is refused.
+fn is_repeated(state: &State, command: &Command) -> Result<bool, Refusal> {
+    match command {
+        Command::TurnResult { task, attempt, turn, digest, .. } => {
+            let closed = state.closed_turns.iter().find(|it| (it.task, it.attempt, it.turn) == (*task, *attempt, *turn));
+            match closed {
+                None => Ok(false),
+                Some(it) if it.digest == remembered(digest) => Ok(true),
+                Some(_) => Err(Refusal::TurnClosed { task: *task, attempt: *attempt, turn: *turn }),
+            }
+        }
+        Command::Submit { prompt, digest, .. } => {
+            match state.closed_prompts.iter().find(|it| it.prompt == *prompt) {
+                None => Ok(false),
+                Some(it) if it.digest == remembered(digest) => Ok(true),
+                Some(_) => Err(Refusal::PromptClosed { prompt: *prompt }),
+            }
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The part of a digest that the state keeps.
+fn remembered(digest: &str) -> &str {
+    digest.get(..DIGEST_DIGITS).unwrap_or(digest)
+}
+
+fn unchanged(state: State, reply: Reply) -> Applied {
+    Applied { state, events: Vec::new(), effects: Vec::new(), reply }
+}
+
+/// Why a state did not go on.
+enum Trouble {
+    /// The workflow has to deal with it.
+    Failure(Failure),
+    /// The command has to be abandoned.
+    Stop(Refusal),
+}
+
+/// An error as `Retry` and `Catch` see it.
+#[derive(Clone)]
+struct Failure {
+    error: String,
+    cause: String,
+    /// The field whose expression failed.
+    location: Option<String>,
+}
+
+impl Failure {
+    fn new(error: &str, cause: impl Into<String>) -> Self {
+        Self { error: error.to_owned(), cause: cause.into(), location: None }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::Stop(refusal)
+    }
+}
+
+/// A state about to be entered.
+struct Move<'a> {
+    thread: u32,
+    to: &'a str,
+    input: Payload,
+}
+
+/// One command at work.
+struct Run<'a> {
+    definition: &'a Definition,
+    state: State,
+    env: Env,
+    random: Rc<Random>,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    moves: VecDeque<Move<'a>>,
+    wake_at_before: Option<i64>,
+}
+
+impl<'a> Run<'a> {
+    fn new(definition: &'a Definition, mut state: State, env: &Env) -> Self {
+        state.now_ms = state.now_ms.max(env.now_ms);
+        let wake_at_before = state.wake_at();
+        Self {
+            definition,
+            env: Env { now_ms: state.now_ms, seed: env.seed },
+            random: Rc::new(Random::new(env.seed)),
+            state,
+            events: Vec::new(),
+            effects: Vec::new(),
+            moves: VecDeque::new(),
+            wake_at_before,
+        }
+    }
+
+    /// Makes every move that is possible now, and hands over what has come of it.
+    fn finish(mut self) -> Result<Applied, Refusal> {
+        self.make_moves()?;
+        let wake_at = self.state.wake_at();
+        if wake_at != self.wake_at_before {
+            self.effects.push(Effect::WakeAt { at_ms: wake_at });
+        }
+        Ok(Applied { state: self.state, events: self.events, effects: self.effects, reply: Reply::Done })
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.env.now_ms
+    }
+
+    fn thread(&self, id: u32) -> Result<&Thread, Refusal> {
+        self.state.threads.get(&id).ok_or_else(|| mismatch(format!("there is no branch {id}")))
+    }
+
+    fn thread_mut(&mut self, id: u32) -> Result<&mut Thread, Refusal> {
+        self.state.threads.get_mut(&id).ok_or_else(|| mismatch(format!("there is no branch {id}")))
+    }
+
+    /// The definition of a state at the level where a branch moves.
+    fn state_def(&self, thread: u32, name: &str) -> Result<&'a StateDef, Refusal> {
+        let machine = self.definition.machine_at(&self.thread(thread)?.path);
+        machine.and_then(|it| it.state(name)).ok_or_else(|| mismatch(format!("there is no state `{name}`")))
+    }
+
+    /// Writes an event of a branch and returns its id.
+    fn emit(&mut self, thread: u32, kind: EventKind) -> u64 {
+        let previous = self.state.threads.get(&thread).map_or(0, |it| it.previous);
+        let id = self.emit_after(previous, kind);
+        if let Some(thread) = self.state.threads.get_mut(&thread) {
+            thread.previous = id;
+        }
+        id
+    }
+
+    fn emit_after(&mut self, previous: u64, kind: EventKind) -> u64 {
+        self.state.n_events += 1;
+        let id = self.state.n_events;
+        self.events.push(Event { id, previous, at_ms: self.env.now_ms, kind });
+        id
+    }
+}
+
+fn mismatch(detail: String) -> Refusal {
+    Refusal::StateMismatch { detail }
 }

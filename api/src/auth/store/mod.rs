@@ -1,0 +1,60 @@
+//! The rows of `auth.sqlite`, one file a table.
+//!
+//! Every statement is one SQL text that SQLite and MySQL both take: `?`
+//! parameters, times as milliseconds, ids as text.
+
+pub mod clients;
+pub mod counters;
+pub mod handoffs;
+pub mod keys;
+pub mod resume_links;
+
+use sqlx::{SqlitePool, migrate::Migrator};
+
+/// The schema of `auth.sqlite`.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite/auth");
+
+/// The database of the auth service.
+#[derive(Clone)]
+pub struct Store {
+    pool: SqlitePool,
+}
+
+/// The database did not answer, or holds what this program cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("the auth store did not answer")]
+pub struct StoreError(#[from] sqlx::Error);
+
+impl Store {
+    #[must_use]
+    pub fn new(pool: SqlitePool) -> Self {
+        Self { pool }
+    }
+
+    /// Whether the database answers; what health asks.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Deletes links, codes and counters whose time is over.
+    pub async fn sweep(&self, now_ms: i64) -> Result<(), StoreError> {
+        for statement in [
+            "DELETE FROM handoff WHERE expires_at <= ?",
+            "DELETE FROM resume_link WHERE expires_at <= ?",
+            "DELETE FROM counter WHERE resets_at <= ?",
+        ] {
+            sqlx::query(statement).bind(now_ms).execute(&self.pool).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A store in memory-backed temporary storage, for the tests of this folder.
+#[cfg(test)]
+pub(crate) async fn for_tests() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let pool =
+        btrust_platform::sqlite::open(&folder.path().join("auth.sqlite"), &MIGRATIONS).await.unwrap();
+    (folder, Store::new(pool))
+}

@@ -1,0 +1,55 @@
+//! `POST /v1/workflows/{id}/cancel`
+
+use std::sync::Arc;
+
+use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+
+use btrust_schemas::core::CancelRequest;
+
+use super::{
+    Gateway,
+    get_workflow::{WorkflowResponse, opened},
+};
+use crate::{
+    access::{Caller, WorkflowsWrite},
+    refusal::Refused,
+    refusals,
+};
+
+pub struct CancelWorkflow(pub Arc<Gateway>);
+
+#[derive(Object)]
+struct Cancellation {
+    /// For the history; nothing personal
+    #[oai(validator(max_length = 256))]
+    reason: Option<String>,
+}
+
+refusals! {
+    CancelWorkflowRefusals {
+        WORKFLOW_UNKNOWN = 404 "workflow_unknown" "the tenant has no such workflow";
+        WORKFLOW_CLOSED = 409 "workflow_closed" "it has ended already";
+        CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
+    }
+}
+
+#[OpenApi]
+impl CancelWorkflow {
+    /// Ends a workflow without a decision.
+    #[oai(path = "/v1/workflows/:id/cancel", method = "post", operation_id = "cancelWorkflow")]
+    async fn cancel_workflow(
+        &self,
+        caller: Caller<WorkflowsWrite>,
+        id: Path<String>,
+        cancellation: Json<Cancellation>,
+    ) -> Result<WorkflowResponse, Refused<CancelWorkflowRefusals>> {
+        let id = opened(&caller, &id)?;
+        let request = CancelRequest {
+            tenant: caller.tenant().to_owned(),
+            reason: cancellation.0.reason,
+            actor: caller.claims.sub,
+        };
+        let workflow = self.0.core.cancel(id, &request).await?;
+        Ok(WorkflowResponse::Found(Json(workflow.into())))
+    }
+}

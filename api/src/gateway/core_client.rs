@@ -1,0 +1,330 @@
+//! Calls to the internal API of core, with the gateway's own service token.
+
+use std::sync::Arc;
+
+use reqwest::{Method, Response, StatusCode, Url};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use btrust_platform::token::{TokenError, TokenSource};
+use btrust_schemas::{
+    core::{
+        Acknowledgement, CancelRequest, DefinitionView, HistoryPage, ListPage, ListQuery,
+        PublishRequest, PublishResponse, ResultView, StartRequest, StartResponse,
+        SubmissionRequest, SubmissionResponse, WorkflowView,
+    },
+    ids::{PromptId, WorkflowId},
+    problem::Problem,
+    prompt::PromptsView,
+    turn::Audience,
+};
+
+use crate::{
+    refusal::{self, Refused},
+    refusals,
+};
+
+/// Largest answer of core that is read, in bytes: a page of history with inputs
+/// and outputs of steps.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Why core did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// Core says no, and why; the caller may hear it.
+    #[error("core refused: {0}")]
+    Refused(Problem),
+    /// Core or auth did not answer; the same call may succeed later.
+    #[error("core did not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Core answered what this program does not understand.
+    #[error("core answered {status} and not what was expected")]
+    Unexpected { status: u16 },
+}
+
+refusals! {
+    /// What every operation that calls core can answer.
+    ByCore {
+        CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
+    }
+}
+
+impl<R> From<CoreError> for Refused<R> {
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::Refused(problem) => Self::new(problem),
+            CoreError::Unavailable(_) => Self::failed(CORE_UNAVAILABLE, &error),
+            CoreError::Unexpected { .. } => Self::failed(refusal::INTERNAL, &error),
+        }
+    }
+}
+
+/// The gateway's view of core.
+pub struct CoreClient {
+    http: reqwest::Client,
+    base: Url,
+    tokens: Arc<TokenSource>,
+}
+
+impl CoreClient {
+    #[must_use]
+    pub fn new(base: Url, tokens: Arc<TokenSource>) -> Self {
+        Self { http: btrust_platform::http::client(), base, tokens }
+    }
+
+    pub async fn publish(&self, request: &PublishRequest) -> Result<PublishResponse, CoreError> {
+        self.post(&["definitions"], request).await
+    }
+
+    pub async fn definitions(&self, tenant: &str) -> Result<Vec<DefinitionView>, CoreError> {
+        self.get(&["definitions"], &[("tenant", tenant.to_owned())]).await
+    }
+
+    /// One version, or the one that new workflows get.
+    pub async fn definition(
+        &self,
+        tenant: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<DefinitionView, CoreError> {
+        let mut query = vec![("tenant", tenant.to_owned())];
+        query.extend(version.map(|it| ("version", it.to_string())));
+        self.get(&["definitions", name], &query).await
+    }
+
+    pub async fn start(&self, request: &StartRequest) -> Result<StartResponse, CoreError> {
+        self.post(&["workflows"], request).await
+    }
+
+    pub async fn workflow(&self, tenant: &str, id: WorkflowId) -> Result<WorkflowView, CoreError> {
+        self.get(&["workflows", &id.to_string()], &[("tenant", tenant.to_owned())]).await
+    }
+
+    pub async fn list(&self, query: &ListQuery) -> Result<ListPage, CoreError> {
+        self.get(&["workflows"], &pairs(query)).await
+    }
+
+    pub async fn result(
+        &self,
+        tenant: &str,
+        id: WorkflowId,
+        wait_ms: u64,
+    ) -> Result<ResultView, CoreError> {
+        let query = [("tenant", tenant.to_owned()), ("waitMs", wait_ms.to_string())];
+        self.get(&["workflows", &id.to_string(), "result"], &query).await
+    }
+
+    pub async fn history(
+        &self,
+        tenant: &str,
+        id: WorkflowId,
+        after: u64,
+        limit: u32,
+    ) -> Result<HistoryPage, CoreError> {
+        let query = [
+            ("tenant", tenant.to_owned()),
+            ("after", after.to_string()),
+            ("limit", limit.to_string()),
+        ];
+        self.get(&["workflows", &id.to_string(), "history"], &query).await
+    }
+
+    pub async fn cancel(
+        &self,
+        id: WorkflowId,
+        request: &CancelRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(&["workflows", &id.to_string(), "cancel"], request).await
+    }
+
+    /// The open prompts of an audience. With `after`, parks until the workflow is
+    /// further than that or `wait_ms` have passed.
+    pub async fn prompts(
+        &self,
+        tenant: &str,
+        id: WorkflowId,
+        audience: Audience,
+        after: Option<u64>,
+        wait_ms: u64,
+    ) -> Result<PromptsView, CoreError> {
+        let mut query = vec![("tenant", tenant.to_owned()), ("audience", text(&audience))];
+        query.extend(after.map(|it| ("after", it.to_string())));
+        query.push(("waitMs", wait_ms.to_string()));
+        self.get(&["workflows", &id.to_string(), "prompts"], &query).await
+    }
+
+    pub async fn submit(
+        &self,
+        prompt: PromptId,
+        request: &SubmissionRequest,
+    ) -> Result<SubmissionResponse, CoreError> {
+        self.post(&["prompts", &prompt.to_string(), "submissions"], request).await
+    }
+
+    pub async fn acknowledgements(&self, tenant: &str) -> Result<Vec<Acknowledgement>, CoreError> {
+        self.get(&["tenants", tenant, "acknowledgements"], &[]).await
+    }
+
+    pub async fn acknowledge(
+        &self,
+        tenant: &str,
+        acknowledgement: &Acknowledgement,
+    ) -> Result<Acknowledgement, CoreError> {
+        self.post(&["tenants", tenant, "acknowledgements"], acknowledgement).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, CoreError> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.call(Method::GET, url, None).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, CoreError> {
+        let body = serde_json::to_vec(body).map_err(|it| CoreError::Unavailable(it.into()))?;
+        self.call(Method::POST, self.url(path), Some(body)).await
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("a base with a host has a path")
+            .pop_if_empty()
+            .extend(["internal", "v1"])
+            .extend(path);
+        url
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, CoreError> {
+        let mut answer = self.send(&method, &url, body.as_ref()).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            // Auth has new keys, or forgot us: one more try with a new token.
+            self.tokens.forget().await;
+            answer = self.send(&method, &url, body.as_ref()).await?;
+        }
+        let status = answer.status();
+        let bytes = read(answer).await?;
+        if status.is_success() {
+            let unexpected = |_| CoreError::Unexpected { status: status.as_u16() };
+            return serde_json::from_slice(&bytes).map_err(unexpected);
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            // 401 and 403 of core are about our own token, but for the audience.
+            Ok(problem) if problem.code == "audience_mismatch" => Err(CoreError::Refused(problem)),
+            Ok(problem) if is_the_callers(status) => Err(CoreError::Refused(problem)),
+            Ok(problem) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                Err(CoreError::Unavailable(problem.into()))
+            }
+            _ => Err(CoreError::Unexpected { status: status.as_u16() }),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&Vec<u8>>,
+    ) -> Result<Response, CoreError> {
+        let token = self.tokens.bearer().await.map_err(no_token)?;
+        let mut request = self.http.request(method.clone(), url.clone()).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.clone());
+        }
+        request.send().await.map_err(|it| CoreError::Unavailable(it.without_url().into()))
+    }
+}
+
+/// Whether a refusal is about what the caller sent, and not about us.
+fn is_the_callers(status: StatusCode) -> bool {
+    status.is_client_error()
+        && status != StatusCode::UNAUTHORIZED
+        && status != StatusCode::FORBIDDEN
+}
+
+fn no_token(error: TokenError) -> CoreError {
+    CoreError::Unavailable(error.into())
+}
+
+async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
+    let mut bytes = Vec::new();
+    let away = |it: reqwest::Error| CoreError::Unavailable(it.without_url().into());
+    while let Some(chunk) = answer.chunk().await.map_err(away)? {
+        bytes.extend_from_slice(&chunk);
+        if ANSWER_BYTES_MAX < bytes.len() {
+            return Err(CoreError::Unexpected { status: answer.status().as_u16() });
+        }
+    }
+    Ok(bytes)
+}
+
+/// The fields of a flat structure as query pairs; absent ones are left out.
+fn pairs(query: &impl Serialize) -> Vec<(&'static str, String)> {
+    const NAMES: [&str; 9] = [
+        "tenant",
+        "status",
+        "definition",
+        "decision",
+        "openPrompt",
+        "startedAfter",
+        "startedBefore",
+        "limit",
+        "cursor",
+    ];
+    let fields = serde_json::to_value(query).unwrap_or_default();
+    let field = |name: &'static str| match &fields[name] {
+        Value::Null => None,
+        Value::String(text) => Some((name, text.clone())),
+        other => Some((name, other.to_string())),
+    };
+    NAMES.into_iter().filter_map(field).collect()
+}
+
+/// The wire form of a value that is spelled as a string.
+fn text(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use btrust_schemas::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn every_filter_of_a_list_reaches_core() {
+        let query = ListQuery {
+            tenant: "t".to_owned(),
+            status: Some(Status::TimedOut),
+            definition: Some("d".to_owned()),
+            decision: Some("approved".to_owned()),
+            open_prompt: Some(Audience::Reviewer),
+            started_after: Some("a".to_owned()),
+            started_before: Some("b".to_owned()),
+            limit: Some(7),
+            cursor: Some("c".to_owned()),
+        };
+        let fields = serde_json::to_value(&query).unwrap();
+        let pairs = pairs(&query);
+        assert_eq!(pairs.len(), fields.as_object().unwrap().len());
+        assert!(pairs.contains(&("status", "timed_out".to_owned())));
+        assert!(pairs.contains(&("openPrompt", "reviewer".to_owned())));
+        assert!(pairs.contains(&("limit", "7".to_owned())));
+    }
+}

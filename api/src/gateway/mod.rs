@@ -1,0 +1,32 @@
+//! The gateway (5008): what a bank's systems, its people and its applicants call.
+
+mod acknowledge;
+mod cancel_workflow;
+mod canonical;
+mod core_client;
+mod cursor;
+mod get_definition;
+mod get_definition_version;
+mod get_history;
+mod get_result;
+mod get_workflow;
+mod list_acknowledgements;
+mod list_definitions;
+mod list_prompts;
+mod list_workflows;
+mod picture;
+mod publish_definition;
+mod server;
+mod start_workflow;
+mod submission_schemas;
+mod submit;
+mod sweep;
+mod upload_object;
+mod uploads;
+mod views;
+
+pub use self::{
+    server::{Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, openapi_json, routes, serve},
+    upload_object::UPLOAD_BYTES_MAX,
+    uploads::UNNAMED_TTL_MS,
+};

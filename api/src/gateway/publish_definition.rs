@@ -1,0 +1,100 @@
+//! `POST /v1/definitions`
+
+use std::sync::Arc;
+
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Any};
+use serde_json::Value;
+
+use btrust_machine::{Finding, check};
+use btrust_schemas::core::{PublishRequest, PublishResponse};
+
+use super::{Gateway, canonical};
+use crate::{
+    access::{Caller, DefinitionsWrite},
+    refusal::Refused,
+    refusals,
+};
+
+pub struct PublishDefinition(pub Arc<Gateway>);
+
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct Published {
+    name: String,
+    version: u32,
+    /// RFC 3339
+    published_at: String,
+    /// Findings that do not refuse, each with a JSON pointer
+    warnings: Vec<Any<Value>>,
+}
+
+#[derive(ApiResponse)]
+enum PublishDefinitionResponse {
+    /// A new version.
+    #[oai(status = 201)]
+    Created(Json<Published>),
+    /// The same content was published before: the same version.
+    #[oai(status = 200)]
+    Unchanged(Json<Published>),
+}
+
+refusals! {
+    PublishDefinitionRefusals {
+        DEFINITION_REFUSED = 422 "definition_refused"
+            "a gate has found an error; `errors` has every finding with its JSON pointer";
+        CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
+    }
+}
+
+#[OpenApi]
+impl PublishDefinition {
+    /// Publishes a definition, if it passes the gates: valid, lint and proof.
+    #[oai(path = "/v1/definitions", method = "post", operation_id = "publishDefinition")]
+    async fn publish_definition(
+        &self,
+        caller: Caller<DefinitionsWrite>,
+        /// The envelope with the definition in the Amazon States Language
+        envelope: Json<Any<Value>>,
+    ) -> Result<PublishDefinitionResponse, Refused<PublishDefinitionRefusals>> {
+        let gateway = &self.0;
+        let envelope = envelope.0.0;
+        let catalogue = Arc::clone(&gateway.catalogue);
+        let checked = envelope.clone();
+        // The proof explores up to a million states: not on a thread that serves.
+        let report = tokio::task::spawn_blocking(move || check(&checked, &catalogue))
+            .await
+            .map_err(|error| Refused::failed(crate::refusal::INTERNAL, &error))?;
+        if !report.is_publishable() {
+            let counterexamples = report.proof.iter().flat_map(|it| &it.counterexamples);
+            let errors = json(&report.findings).into_iter().chain(json(counterexamples)).collect();
+            let n_errors = report.findings.iter().filter(|it| it.is_error()).count();
+            let detail = format!("the gates have found {n_errors} errors");
+            return Err(DEFINITION_REFUSED.detail(detail).with_errors(errors));
+        }
+
+        let resolved = report.resolved.unwrap_or(envelope);
+        let request = PublishRequest {
+            tenant: caller.tenant().to_owned(),
+            name: resolved["name"].as_str().unwrap_or_default().to_owned(),
+            digest: canonical::digest(&[&resolved]),
+            envelope: resolved,
+            actor: caller.claims.sub,
+        };
+        let PublishResponse { created, definition } = gateway.core.publish(&request).await?;
+        let warnings = report.findings.iter().filter(|it: &&Finding| !it.is_error());
+        let published = Json(Published {
+            name: definition.name,
+            version: definition.version,
+            published_at: definition.published_at,
+            warnings: json(warnings).into_iter().map(Any).collect(),
+        });
+        Ok(match created {
+            true => PublishDefinitionResponse::Created(published),
+            false => PublishDefinitionResponse::Unchanged(published),
+        })
+    }
+}
+
+fn json<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> Vec<Value> {
+    items.into_iter().filter_map(|it| serde_json::to_value(it).ok()).collect()
+}

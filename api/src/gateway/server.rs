@@ -1,0 +1,275 @@
+//! The gateway as a whole: its parts and its routes.
+
+use std::sync::Arc;
+
+use poem::{
+    Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, Request, Response, Route,
+};
+use poem_openapi::OpenApiService;
+use reqwest::Url;
+use tokio::net::TcpListener;
+
+use btrust_machine::{Catalogue, Contract};
+use btrust_platform::{
+    clock::SharedClock,
+    config::{ConfigError, Secret, Settings},
+    data_dir::DataDir,
+    health::{CheckFn, Health, ServiceCheck},
+    http::{BodyLimit, Shutdown},
+    objects::Objects,
+    sqlite,
+    token::{TokenSource, Verifier},
+    workflow_keys::WorkflowKeys,
+};
+use btrust_schemas::step;
+
+use super::{
+    acknowledge::Acknowledge,
+    cancel_workflow::CancelWorkflow,
+    core_client::CoreClient,
+    get_definition::GetDefinition,
+    get_definition_version::GetDefinitionVersion,
+    get_history::GetHistory,
+    get_result::GetResult,
+    get_workflow::GetWorkflow,
+    list_acknowledgements::ListAcknowledgements,
+    list_definitions::ListDefinitions,
+    list_prompts::ListPrompts,
+    list_workflows::ListWorkflows,
+    publish_definition::PublishDefinition,
+    start_workflow::StartWorkflow,
+    submission_schemas::SubmissionSchemas,
+    submit::Submit,
+    upload_object::UploadObject,
+    uploads::{MIGRATIONS, Uploads, UploadsError},
+};
+use crate::{
+    openapi,
+    refusal::{self, Refused},
+};
+
+/// Largest JSON body, in bytes: a definition with all of its schemas.
+pub const JSON_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What the gateway is told by its environment.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `AUTH_URL`
+    pub auth_url: String,
+    /// `CORE_URL`
+    pub core_url: Url,
+    /// `CLIENT_ID`: the gateway's own service client, with the scope `core:call`.
+    pub client_id: String,
+    /// `CLIENT_SECRET`
+    pub client_secret: Secret,
+}
+
+impl Config {
+    /// # Errors
+    ///
+    /// The first setting that is missing or cannot be used.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let auth_url = settings.get("AUTH_URL");
+        let core_url = Url::parse("http://localhost:5002").expect("this is a URL");
+        let core_url = settings.parsed("CORE_URL", "an http URL", core_url)?;
+        if core_url.cannot_be_a_base() {
+            let (name, expected) = ("CORE_URL".to_owned(), "an http URL".to_owned());
+            return Err(ConfigError::Invalid { name, expected });
+        }
+        Ok(Self {
+            auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
+            core_url,
+            client_id: settings.required("CLIENT_ID")?,
+            client_secret: settings.required_secret("CLIENT_SECRET")?,
+        })
+    }
+}
+
+/// What the gateway uses of the outside world, beside its own store.
+#[derive(Clone)]
+pub struct Outside {
+    pub objects: Arc<dyn Objects>,
+    pub workflow_keys: Arc<dyn WorkflowKeys>,
+    pub clock: SharedClock,
+}
+
+/// Why the gateway cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error("the gateway's database cannot be opened")]
+    Open(#[from] sqlite::DbError),
+    #[error("the listener is not usable")]
+    Listen(#[from] std::io::Error),
+}
+
+impl<R> From<UploadsError> for Refused<R> {
+    fn from(error: UploadsError) -> Self {
+        Self::failed(refusal::INTERNAL, &error)
+    }
+}
+
+/// The gateway.
+pub struct Gateway {
+    pub(super) core: CoreClient,
+    pub(super) uploads: Uploads,
+    pub(super) objects: Arc<dyn Objects>,
+    pub(super) workflow_keys: Arc<dyn WorkflowKeys>,
+    pub(super) submissions: SubmissionSchemas,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) clock: SharedClock,
+    verifier: Arc<Verifier>,
+    config: Config,
+}
+
+impl Gateway {
+    /// Opens the store; calls nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Open`]
+    pub async fn open(
+        config: Config,
+        data_dir: &DataDir,
+        outside: Outside,
+    ) -> Result<Arc<Self>, GatewayError> {
+        let path = data_dir.root().join("gateway.sqlite");
+        let uploads = Uploads::new(sqlite::open(&path, &MIGRATIONS).await?);
+        let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
+        let tokens = Arc::new(TokenSource::new(&config.auth_url, client_id, client_secret));
+        let Outside { objects, workflow_keys, clock } = outside;
+        Ok(Arc::new(Self {
+            core: CoreClient::new(config.core_url.clone(), tokens),
+            uploads,
+            objects,
+            workflow_keys,
+            submissions: SubmissionSchemas::new(),
+            catalogue: Arc::new(catalogue()),
+            verifier: Arc::new(Verifier::new(&config.auth_url, Arc::clone(&clock))),
+            clock,
+            config,
+        }))
+    }
+}
+
+/// The steps of this version of the platform, as the gates want them.
+fn catalogue() -> Catalogue {
+    let contracts = step::catalogue().into_iter().map(|it| {
+        let contract = Contract {
+            step: it.step.to_owned(),
+            major: it.major,
+            outcomes: it.outcomes.iter().map(|&it| it.to_owned()).collect(),
+            hash: it.hash(),
+            arguments_schema: it.arguments,
+            output_schema: it.output,
+        };
+        (it.step.to_owned(), contract)
+    });
+    Catalogue { steps: contracts.collect() }
+}
+
+/// Operations on documents and workflows.
+type WorkflowEndpoints = (
+    PublishDefinition,
+    ListDefinitions,
+    GetDefinition,
+    GetDefinitionVersion,
+    StartWorkflow,
+    ListWorkflows,
+    GetWorkflow,
+    GetResult,
+    GetHistory,
+    CancelWorkflow,
+);
+/// Operations of people, and of the tenant as a whole.
+type PeopleEndpoints = (ListPrompts, Submit, UploadObject, Acknowledge, ListAcknowledgements);
+type Endpoints = (WorkflowEndpoints, PeopleEndpoints);
+
+fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
+    let gateway = || Arc::clone(gateway);
+    let workflows = (
+        PublishDefinition(gateway()),
+        ListDefinitions(gateway()),
+        GetDefinition(gateway()),
+        GetDefinitionVersion(gateway()),
+        StartWorkflow(gateway()),
+        ListWorkflows(gateway()),
+        GetWorkflow(gateway()),
+        GetResult(gateway()),
+        GetHistory(gateway()),
+        CancelWorkflow(gateway()),
+    );
+    let people = (
+        ListPrompts(gateway()),
+        Submit(gateway()),
+        UploadObject(gateway()),
+        Acknowledge(gateway()),
+        ListAcknowledgements(gateway()),
+    );
+    (workflows, people)
+}
+
+/// The OpenAPI document of the gateway, as committed in `schemas/openapi.json`.
+#[must_use]
+pub fn openapi_json() -> String {
+    openapi::document::<Endpoints>(
+        "BTrust gateway",
+        "Identity verification: definitions, workflows, prompts and evidence.",
+    )
+}
+
+/// Every route of the gateway.
+#[must_use]
+pub fn routes(gateway: &Arc<Gateway>) -> Route {
+    let api = OpenApiService::new(endpoints(gateway), "BTrust gateway", env!("CARGO_PKG_VERSION"));
+    let api = Arc::new(api.into_endpoint());
+    let limited = Limited { uploads: Arc::clone(&api), others: api.with(BodyLimit::new(JSON_BYTES_MAX)) };
+    let uploads = gateway.uploads.clone();
+    let db = CheckFn(move || {
+        let uploads = uploads.clone();
+        async move { uploads.ping().await.map_err(|error| error.to_string()) }
+    });
+    let http = btrust_platform::http::client();
+    let routes = Route::new()
+        .nest("/", limited.data(Arc::clone(&gateway.verifier)))
+        .at("/openapi.json", openapi::endpoint(openapi_json()));
+    Health::new("gateway")
+        .own("db", db)
+        .neighbour("core", ServiceCheck::new(http.clone(), gateway.config.core_url.as_str()))
+        .neighbour("auth", ServiceCheck::new(http, &gateway.config.auth_url))
+        .install(routes)
+}
+
+/// Bodies of JSON are limited here; an upload limits its own while it streams.
+struct Limited<U, O> {
+    uploads: U,
+    others: O,
+}
+
+impl<U: Endpoint, O: Endpoint> Endpoint for Limited<U, O> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        if request.uri().path().ends_with("/objects") {
+            return Ok(self.uploads.call(request).await?.into_response());
+        }
+        Ok(self.others.call(request).await?.into_response())
+    }
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+///
+/// [`GatewayError::Listen`] when the listener is not usable.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), GatewayError> {
+    let sweeper = Arc::clone(&gateway);
+    let sweeping = tokio::spawn(async move { sweeper.sweep_for_ever().await });
+    let routes = routes(&gateway);
+    let served = btrust_platform::http::serve("gateway", listener, routes, shutdown).await;
+    sweeping.abort();
+    Ok(served?)
+}

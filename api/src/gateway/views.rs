@@ -1,0 +1,265 @@
+//! The public wire forms of what core tells. Deliberately not core's own types:
+//! either may change without the other.
+
+use std::collections::BTreeMap;
+
+use poem_openapi::{Enum, Object, types::Any};
+use serde_json::Value;
+
+use btrust_schemas::{
+    core::{Acknowledgement, DefinitionView, ResultView, Status, WorkflowView},
+    prompt::{PromptView, PromptsView},
+    turn::Audience,
+};
+
+/// How a workflow stands.
+#[derive(Enum, Clone, Copy, PartialEq, Eq, Debug)]
+#[oai(rename = "Status", rename_all = "snake_case")]
+pub enum StatusWord {
+    Running,
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+}
+
+impl From<Status> for StatusWord {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Running => Self::Running,
+            Status::Succeeded => Self::Succeeded,
+            Status::Failed => Self::Failed,
+            Status::TimedOut => Self::TimedOut,
+            Status::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<StatusWord> for Status {
+    fn from(status: StatusWord) -> Self {
+        match status {
+            StatusWord::Running => Self::Running,
+            StatusWord::Succeeded => Self::Succeeded,
+            StatusWord::Failed => Self::Failed,
+            StatusWord::TimedOut => Self::TimedOut,
+            StatusWord::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// Whom a prompt asks.
+#[derive(Enum, Clone, Copy, PartialEq, Eq, Debug)]
+#[oai(rename = "Audience", rename_all = "lowercase")]
+pub enum AudienceWord {
+    Applicant,
+    Portal,
+    Reviewer,
+}
+
+impl From<Audience> for AudienceWord {
+    fn from(audience: Audience) -> Self {
+        match audience {
+            Audience::Applicant => Self::Applicant,
+            Audience::Portal => Self::Portal,
+            Audience::Reviewer => Self::Reviewer,
+        }
+    }
+}
+
+impl From<AudienceWord> for Audience {
+    fn from(audience: AudienceWord) -> Self {
+        match audience {
+            AudienceWord::Applicant => Self::Applicant,
+            AudienceWord::Portal => Self::Portal,
+            AudienceWord::Reviewer => Self::Reviewer,
+        }
+    }
+}
+
+/// A workflow, as anybody who may see it sees it.
+#[derive(Object)]
+#[oai(rename = "Workflow", rename_all = "camelCase")]
+pub struct WorkflowDocument {
+    pub id: String,
+    pub definition: String,
+    pub version: u32,
+    pub status: StatusWord,
+    /// Whom the oldest open prompt asks
+    pub waiting_for: Option<AudienceWord>,
+    pub decision: Option<String>,
+    /// Latest outcome of each step that has one; an applicant sees none
+    pub outcomes: BTreeMap<String, String>,
+    pub error: Option<String>,
+    pub cause: Option<String>,
+    /// RFC 3339
+    pub started_at: String,
+    /// RFC 3339
+    pub closed_at: Option<String>,
+    /// Number of the last event
+    pub sequence: u64,
+}
+
+impl From<WorkflowView> for WorkflowDocument {
+    fn from(view: WorkflowView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            definition: view.definition,
+            version: view.version,
+            status: view.status.into(),
+            waiting_for: view.waiting_for.map(Into::into),
+            decision: view.decision,
+            outcomes: view.outcomes,
+            error: view.error,
+            cause: view.cause,
+            started_at: view.started_at,
+            closed_at: view.closed_at,
+            sequence: view.sequence,
+        }
+    }
+}
+
+impl WorkflowDocument {
+    /// What the applicant may know of it: how far it is, and not which check said
+    /// what, which would teach how to pass it.
+    #[must_use]
+    pub fn for_applicant(mut self) -> Self {
+        self.outcomes.clear();
+        self.error = None;
+        self.cause = None;
+        self
+    }
+}
+
+/// How a workflow ended, if it has.
+#[derive(Object)]
+#[oai(rename = "Result", rename_all = "camelCase")]
+pub struct ResultDocument {
+    /// `running` when it was not closed in time
+    pub status: StatusWord,
+    pub decision: Option<String>,
+    pub output: Option<Any<Value>>,
+    pub error: Option<String>,
+    pub cause: Option<String>,
+}
+
+impl From<ResultView> for ResultDocument {
+    fn from(view: ResultView) -> Self {
+        Self {
+            status: view.status.into(),
+            decision: view.decision,
+            output: view.output.map(Any),
+            error: view.error,
+            cause: view.cause,
+        }
+    }
+}
+
+/// One open question to a person.
+#[derive(Object)]
+#[oai(rename = "Prompt", rename_all = "camelCase")]
+pub struct PromptDocument {
+    pub id: String,
+    pub workflow: String,
+    /// Name of the state in the definition
+    pub state_name: String,
+    /// The step with its major version: `kyc:otp@1`
+    pub resource: String,
+    pub audience: AudienceWord,
+    pub kind: String,
+    /// Typed by the step's prompt schema (`schemas/json/`)
+    pub body: Any<Value>,
+    pub locale: String,
+    /// RFC 3339
+    pub opened_at: String,
+    /// RFC 3339
+    pub expires_at: String,
+}
+
+impl From<PromptView> for PromptDocument {
+    fn from(view: PromptView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            workflow: view.workflow.to_string(),
+            state_name: view.state_name,
+            resource: view.resource,
+            audience: view.audience.into(),
+            kind: view.kind,
+            body: Any(view.body),
+            locale: view.locale,
+            opened_at: view.opened_at,
+            expires_at: view.expires_at,
+        }
+    }
+}
+
+/// The prompts that the caller may answer, and how far the workflow is.
+#[derive(Object)]
+#[oai(rename = "Prompts", rename_all = "camelCase")]
+pub struct PromptsDocument {
+    pub prompts: Vec<PromptDocument>,
+    /// Send it back as `after` to wait for something newer
+    pub sequence: u64,
+    pub status: StatusWord,
+    pub decision: Option<String>,
+}
+
+impl From<PromptsView> for PromptsDocument {
+    fn from(view: PromptsView) -> Self {
+        Self {
+            prompts: view.prompts.into_iter().map(Into::into).collect(),
+            sequence: view.sequence,
+            status: view.status.into(),
+            decision: view.decision,
+        }
+    }
+}
+
+/// One version of a definition.
+#[derive(Object)]
+#[oai(rename = "Definition", rename_all = "camelCase")]
+pub struct DefinitionDocument {
+    pub name: String,
+    pub version: u32,
+    pub title: String,
+    /// SHA-256 hex of the canonical JSON
+    pub digest: String,
+    /// RFC 3339
+    pub published_at: String,
+    /// Whether new workflows get this version
+    pub live: bool,
+    /// The whole document; left out of lists
+    #[oai(skip_serializing_if_is_none)]
+    pub envelope: Option<Any<Value>>,
+}
+
+impl From<DefinitionView> for DefinitionDocument {
+    fn from(view: DefinitionView) -> Self {
+        Self {
+            name: view.name,
+            version: view.version,
+            title: view.title,
+            digest: view.digest,
+            published_at: view.published_at,
+            live: view.live,
+            envelope: view.envelope.map(Any),
+        }
+    }
+}
+
+/// A tenant's statement that it knows of a limit and accepts it.
+#[derive(Object)]
+#[oai(rename = "Acknowledgement", rename_all = "camelCase")]
+pub struct AcknowledgementDocument {
+    pub kind: String,
+    pub statement: String,
+    /// Who made it
+    pub by: String,
+    /// RFC 3339
+    pub at: String,
+}
+
+impl From<Acknowledgement> for AcknowledgementDocument {
+    fn from(it: Acknowledgement) -> Self {
+        Self { kind: it.kind, statement: it.statement, by: it.by, at: it.at }
+    }
+}

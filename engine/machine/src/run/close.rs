@@ -1,0 +1,80 @@
+//! The end of a workflow.
+
+use super::evaluate::Seen;
+use super::{Failure, Run, Trouble};
+use crate::command::Refusal;
+use crate::effect::{CloseReason, Effect};
+use crate::event::EventKind;
+use crate::payload::Payload;
+use crate::state::{Closing, ROOT, Status};
+
+const EVIDENCE_MISSING: &str = "BTrust.EvidenceMissing";
+const DECISION_NOT_LITERAL: &str = "BTrust.DecisionNotLiteral";
+
+impl Run<'_> {
+    /// Lets a decision through only with the evidence that it needs.
+    pub(super) fn guard(&self, decision: &str, seen: &Seen<'_>) -> Result<(), Trouble> {
+        let Some(rule) = self.definition.decisions.get(decision) else {
+            let cause = format!("`{decision}` is not a decision of this definition.");
+            return Err(Failure::new(EVIDENCE_MISSING, cause).into());
+        };
+        let evidence = &self.thread(seen.thread)?.evidence;
+        if rule.is_met(|name| evidence.held().iter().any(|it| it == name)) {
+            return Ok(());
+        }
+        let cause = format!(
+            "`{decision}` needs one of {:?}; the workflow holds {:?}.",
+            rule.any_of,
+            evidence.held()
+        );
+        Err(Failure::new(EVIDENCE_MISSING, cause).into())
+    }
+
+    pub(super) fn close_succeeded(&mut self, output: Payload, decision: Option<String>) {
+        let claims = output.get("decision").is_some_and(serde_json::Value::is_string);
+        if claims && decision.is_none() && !self.definition.decisions.is_empty() {
+            let cause = "The output carries a decision that no Succeed state has taken.";
+            self.close_failed(Failure::new(DECISION_NOT_LITERAL, cause));
+            return;
+        }
+        let event = EventKind::ExecutionSucceeded { output: output.clone(), decision: decision.clone() };
+        let closing = Closing { output: Some(output), decision, ..self.closing() };
+        self.close(Status::Succeeded, closing, event);
+    }
+
+    pub(super) fn close_failed(&mut self, failure: Failure) {
+        let Failure { error, cause, .. } = failure;
+        let event = EventKind::ExecutionFailed { error: error.clone(), cause: cause.clone() };
+        let closing = Closing { error: Some(error), cause: Some(cause), ..self.closing() };
+        self.close(Status::Failed, closing, event);
+    }
+
+    pub(super) fn close_timed_out(&mut self) {
+        let closing = Closing { error: Some("States.Timeout".to_owned()), ..self.closing() };
+        self.close(Status::TimedOut, closing, EventKind::ExecutionTimedOut {});
+    }
+
+    pub(super) fn cancel(&mut self, reason: Option<String>) {
+        let closing = Closing { cause: reason.clone(), ..self.closing() };
+        self.close(Status::Cancelled, closing, EventKind::ExecutionAborted { reason });
+    }
+
+    fn closing(&self) -> Closing {
+        Closing { at_ms: self.now_ms(), output: None, decision: None, error: None, cause: None, evidence: Vec::new() }
+    }
+
+    fn close(&mut self, status: Status, mut closing: Closing, event: EventKind) {
+        // Nothing open may survive the end; a branch that cannot be withdrawn has nothing open.
+        let _: Result<(), Refusal> = self.withdraw(ROOT, CloseReason::Withdrawn);
+        if let Some(root) = self.state.threads.get(&ROOT) {
+            closing.evidence = root.evidence.held().to_vec();
+        }
+        self.emit(ROOT, event);
+        self.effects.push(Effect::Close { status, decision: closing.decision.clone() });
+        self.state.status = status;
+        self.state.closed = Some(closing);
+        self.state.deadline_ms = None;
+        self.state.threads.clear();
+        self.moves.clear();
+    }
+}

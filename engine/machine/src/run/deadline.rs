@@ -1,0 +1,76 @@
+//! What time brings about.
+
+use super::Run;
+use crate::command::Refusal;
+use crate::effect::TurnReason;
+use crate::state::{OpenTask, Phase, Position};
+
+/// What is due, in the order in which ties are judged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Workflow,
+    Attempt,
+    Prompt,
+    Wake,
+    Resume,
+}
+
+impl Run<'_> {
+    /// Judges every deadline that is due, the earliest first.
+    pub(super) fn judge_deadlines(&mut self) -> Result<(), Refusal> {
+        while !self.state.status.is_closed() {
+            let Some((at_ms, due, thread)) = self.earliest() else { return Ok(()) };
+            if self.now_ms() < at_ms {
+                return Ok(());
+            }
+            match due {
+                Due::Workflow => self.close_timed_out(),
+                Due::Attempt => self.time_out(thread)?,
+                Due::Prompt => self.expire(thread)?,
+                Due::Wake => self.open_turn(thread, TurnReason::Woken)?,
+                Due::Resume => self.resume(thread)?,
+            }
+            self.make_moves()?;
+        }
+        Ok(())
+    }
+
+    fn earliest(&self) -> Option<(i64, Due, u32)> {
+        let threads = self.state.threads.iter().filter_map(|(id, thread)| {
+            let (at_ms, due) = match &thread.position {
+                Position::Task(task) => due_of_task(task)?,
+                Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => (*until_ms, Due::Resume),
+                Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => return None,
+            };
+            Some((at_ms, due, *id))
+        });
+        threads.chain(self.state.deadline_ms.map(|at_ms| (at_ms, Due::Workflow, 0))).min()
+    }
+
+    /// A wait or a back-off is over.
+    fn resume(&mut self, thread: u32) -> Result<(), Refusal> {
+        match &self.thread(thread)?.position {
+            Position::Task(_) => self.begin_attempt(thread),
+            Position::Waiting { .. } => self.end_wait(thread),
+            Position::BackingOff { visit, .. } => {
+                let visit = visit.clone();
+                let state_def = self.state_def(thread, &visit.state)?;
+                self.fork(thread, state_def, visit)
+            }
+            Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => Ok(()),
+        }
+    }
+}
+
+fn due_of_task(task: &OpenTask) -> Option<(i64, Due)> {
+    let attempt = task.deadline_ms.map(|at_ms| (at_ms, Due::Attempt));
+    let prompt = task.prompt.as_ref().map(|it| (it.expires_ms, Due::Prompt));
+    match &task.phase {
+        Phase::BackingOff { until_ms } => Some((*until_ms, Due::Resume)),
+        Phase::Open { .. } => attempt.into_iter().chain(prompt).min(),
+        Phase::Parked => {
+            let wake = task.wake_ms.map(|at_ms| (at_ms, Due::Wake));
+            attempt.into_iter().chain(prompt).chain(wake).min()
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Histories written by hand from the text of the design; each names the sentence that it checks.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use btrust_machine::{
+    Command, Definition, Env, Event, EventKind, Reply, State, Status, Submitter, TurnResult, apply,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use support::{Follower, catalogue, show_turn};
+
+/// The time that `at: 0` means.
+const START_MS: i64 = 1_767_225_600_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    /// The sentence of the design that is checked.
+    checks: String,
+    /// A file of `golden/definitions`, or the document itself.
+    definition: Value,
+    /// Changes to states of the definition, by JSON pointer.
+    #[serde(default)]
+    with: Map<String, Value>,
+    #[serde(default)]
+    input: Value,
+    steps: Vec<Step>,
+    end: End,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    /// Seconds after the start.
+    at: f64,
+    #[serde(rename = "do")]
+    action: Action,
+    #[serde(default)]
+    refused: Option<String>,
+    #[serde(default)]
+    duplicate: bool,
+    #[serde(default)]
+    events: Option<Vec<String>>,
+    #[serde(default)]
+    turns: Option<Vec<String>>,
+    /// Numbers of the open prompts.
+    #[serde(default)]
+    prompts: Option<Vec<u32>>,
+    /// Seconds after the start; `null` is never.
+    #[serde(default, deserialize_with = "present")]
+    wake: Option<Value>,
+    #[serde(default)]
+    evidence: Option<Vec<String>>,
+    /// Arguments, parked state, checkpoint or reason of the first open turn, by JSON pointer.
+    #[serde(default)]
+    turn: Map<String, Value>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum Action {
+    Start,
+    Tick,
+    Cancel,
+    /// `[task, attempt, turn, outcome]`, then the output.
+    Complete(u32, u32, u32, String, Value),
+    /// `[task, attempt, turn]`, then the question.
+    Ask(u32, u32, u32, Value),
+    /// `[task, attempt, turn, error]`.
+    Fail(u32, u32, u32, String),
+    Checkpoint(u32, u32, u32, Value),
+    /// `[prompt, body]`, from the applicant.
+    Submit(u32, Value),
+    /// `[prompt, body]`, from a reviewer.
+    Review(u32, Value),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    status: Status,
+    #[serde(default)]
+    decision: Option<String>,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    output: Option<Value>,
+    #[serde(default)]
+    outcomes: Option<Value>,
+}
+
+#[test]
+fn every_golden_history_happens_as_the_design_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|it| it.unwrap().path())
+        .filter(|it| it.extension().is_some_and(|it| it == "json"))
+        .collect();
+    files.sort();
+    assert!(30 <= files.len(), "{} histories are too few", files.len());
+    let mut failures = Vec::new();
+    for file in &files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(file).unwrap();
+        let history: History = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let outcome = std::panic::catch_unwind(|| run(&folder, &history));
+        if let Err(panic) = outcome {
+            let detail = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            failures.push(format!("== {name}: {}\n{detail}", history.checks));
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} histories differ\n{}", failures.len(), files.len(), failures.join("\n"));
+}
+
+fn run(folder: &Path, history: &History) {
+    let definition = load(folder, history);
+    let mut follower = Follower::default();
+    let mut state: Option<State> = None;
+    for (index, step) in history.steps.iter().enumerate() {
+        let command = command(&step.action, history);
+        #[expect(clippy::cast_possible_truncation, reason = "seconds of a test")]
+        let now_ms = START_MS + (step.at * 1000.0) as i64;
+        let env = Env { now_ms, seed: 7 };
+        let place = format!("step {} at {} s", index + 1, step.at);
+        match apply(&definition, state.clone(), &command, &env) {
+            Err(refusal) => {
+                assert_eq!(step.refused.as_deref(), Some(refusal.code()), "{place}: {refusal}");
+            }
+            Ok(applied) => {
+                assert_eq!(step.refused, None, "{place} must be refused");
+                assert_eq!(step.duplicate, applied.reply == Reply::Duplicate, "{place}: duplicate");
+                follower.follow(&command, &applied);
+                if let Some(expected) = &step.events {
+                    let shown: Vec<String> = applied.events.iter().map(show_event).collect();
+                    assert_eq!(&shown, expected, "{place}: events");
+                }
+                // The snapshot survives being stored.
+                let stored = serde_json::to_string(&applied.state).unwrap();
+                let read: State = serde_json::from_str(&stored).unwrap();
+                assert_eq!(read, applied.state, "{place}: the stored snapshot");
+                state = Some(read);
+            }
+        }
+        if let Some(state) = &state {
+            check_state(step, state, &place);
+        }
+    }
+    check_end(&history.end, &state.unwrap());
+}
+
+fn load(folder: &Path, history: &History) -> Definition {
+    let mut document = match &history.definition {
+        Value::String(name) => {
+            let path = folder.join("definitions").join(format!("{name}.json"));
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+        }
+        document => document.clone(),
+    };
+    for (pointer, value) in &history.with {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        let parent = document.pointer_mut(parent).unwrap_or_else(|| panic!("nothing at {pointer}"));
+        parent[key] = value.clone();
+    }
+    Definition::parse(&document)
+        .and_then(|it| it.with_catalogue(&catalogue()))
+        .unwrap_or_else(|findings| panic!("{findings:#?}"))
+}
+
+fn check_state(step: &Step, state: &State, place: &str) {
+    if let Some(expected) = &step.turns {
+        let shown: Vec<String> = state.open_turns().iter().map(show_turn).collect();
+        assert_eq!(&shown, expected, "{place}: open turns");
+    }
+    if let Some(expected) = &step.prompts {
+        let numbers: Vec<u32> = state.open_prompts().iter().map(|it| it.prompt).collect();
+        assert_eq!(&numbers, expected, "{place}: open prompts");
+    }
+    if let Some(expected) = &step.wake {
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a test")]
+        let seconds = state.wake_at().map(|it| (it - START_MS) as f64 / 1000.0);
+        assert_eq!(seconds, expected.as_f64(), "{place}: wake-up");
+    }
+    if let Some(expected) = &step.evidence {
+        assert_eq!(state.evidence(), expected, "{place}: evidence");
+    }
+    for (pointer, expected) in &step.turn {
+        let turns = json!(state.open_turns());
+        let found = turns.pointer(&format!("/0{pointer}"));
+        assert_eq!(found, Some(expected), "{place}: {pointer} of the open turn");
+    }
+}
+
+fn check_end(end: &End, state: &State) {
+    assert_eq!(state.status(), end.status, "status; {:?} {:?}", state.error(), state.cause());
+    assert_eq!(state.decision(), end.decision.as_deref(), "decision");
+    assert_eq!(state.error(), end.error.as_deref(), "error; {:?}", state.cause());
+    if let Some(expected) = &end.output {
+        assert_eq!(state.output().map(|it| it.to_value()), Some(expected.clone()), "output");
+    }
+    if let Some(expected) = &end.outcomes {
+        assert_eq!(&json!(state.outcomes()), expected, "outcomes");
+    }
+}
+
+fn command(action: &Action, history: &History) -> Command {
+    let result = |task: &u32, attempt: &u32, turn: &u32, result: TurnResult| Command::TurnResult {
+        task: *task,
+        attempt: *attempt,
+        turn: *turn,
+        digest: digest(&format!("{result:?}")),
+        result,
+    };
+    let submit = |kind: &str, prompt: &u32, body: &Value| Command::Submit {
+        prompt: *prompt,
+        digest: digest(&body.to_string()),
+        body: body.clone().into(),
+        submitter: Submitter { kind: kind.to_owned(), id: "someone".to_owned() },
+    };
+    match action {
+        Action::Start => Command::Start {
+            workflow: "wf_00000000000000000000000000000001".to_owned(),
+            definition: "golden".to_owned(),
+            version: 1,
+            input: history.input.clone().into(),
+        },
+        Action::Tick => Command::Tick,
+        Action::Cancel => Command::Cancel { reason: Some("asked".to_owned()) },
+        Action::Complete(task, attempt, turn, outcome, output) => result(
+            task,
+            attempt,
+            turn,
+            TurnResult::Complete { outcome: outcome.clone(), output: output.clone().into() },
+        ),
+        Action::Ask(task, attempt, turn, question) => {
+            let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
+            let text = |key: &str, default: &str| {
+                question.get(key).and_then(Value::as_str).unwrap_or(default).to_owned()
+            };
+            let ask = TurnResult::Ask {
+                audience: text("audience", "applicant"),
+                kind: text("kind", "code"),
+                body: question.get("body").cloned().unwrap_or(json!({})).into(),
+                state: question.get("state").cloned().unwrap_or(json!({})).into(),
+                expires_in_ms: seconds("expiresIn").unwrap() * 1000,
+                wake_in_ms: seconds("wakeIn").map(|it| it * 1000),
+            };
+            result(task, attempt, turn, ask)
+        }
+        Action::Fail(task, attempt, turn, error) => {
+            result(task, attempt, turn, TurnResult::Fail { error: error.clone(), cause: "why".to_owned() })
+        }
+        Action::Checkpoint(task, attempt, turn, state) => Command::Checkpoint {
+            task: *task,
+            attempt: *attempt,
+            turn: *turn,
+            state: state.clone().into(),
+        },
+        Action::Submit(prompt, body) => submit("applicant", prompt, body),
+        Action::Review(prompt, body) => submit("reviewer", prompt, body),
+    }
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+/// An event in one line: its type and what tells it from others of the type.
+fn show_event(event: &Event) -> String {
+    let detail = match &event.kind {
+        EventKind::ExecutionStarted { .. } | EventKind::ExecutionTimedOut {} => String::new(),
+        EventKind::StateEntered { name, .. } | EventKind::StateExited { name, .. } => name.clone(),
+        EventKind::TaskScheduled { task, attempt, name, .. } => format!("{task}.{attempt} {name}"),
+        EventKind::TaskStarted { task, attempt, .. } => format!("{task}.{attempt}"),
+        EventKind::TaskSucceeded { task, attempt, turn, outcome, .. } => {
+            format!("{task}.{attempt}.{turn} {outcome}")
+        }
+        EventKind::TaskFailed { task, attempt, turn, error, .. } => format!("{task}.{attempt}.{turn} {error}"),
+        EventKind::TaskTimedOut { task, attempt, turn, .. }
+        | EventKind::TaskCheckpointed { task, attempt, turn, .. } => format!("{task}.{attempt}.{turn}"),
+        EventKind::EvaluationFailed { name, location, .. } => format!("{name} {location}"),
+        EventKind::ParallelStateStarted { name }
+        | EventKind::ParallelStateSucceeded { name }
+        | EventKind::ParallelStateFailed { name, .. } => name.clone(),
+        EventKind::ExecutionSucceeded { decision, .. } => decision.clone().unwrap_or_default(),
+        EventKind::ExecutionFailed { error, .. } => error.clone(),
+        EventKind::ExecutionAborted { reason } => reason.clone().unwrap_or_default(),
+        EventKind::TurnScheduled { task, attempt, turn, reason } => format!("{task}.{attempt}.{turn} {reason}"),
+        EventKind::PromptOpened { prompt, audience, kind, .. } => format!("{prompt} {audience} {kind}"),
+        EventKind::PromptExtended { prompt, .. } => prompt.to_string(),
+        EventKind::PromptAnswered { prompt, submitter, .. } => format!("{prompt} {}", submitter.kind),
+        EventKind::PromptClosed { prompt, reason, .. } => {
+            format!("{prompt} {}", json!(reason).as_str().unwrap_or_default())
+        }
+        EventKind::EvidenceGained { evidence, .. } | EventKind::EvidenceRetracted { evidence, .. } => {
+            evidence.clone()
+        }
+    };
+    format!("{} {detail}", event.type_name()).trim_end().to_owned()
+}
