@@ -40,7 +40,11 @@ pub fn dates_agree(printed: &str, zone: Date) -> Option<bool> {
 /// Whether a printed sex is the zone's; `M/M` and `F/F` are printed in two languages.
 #[must_use]
 pub fn sexes_agree(printed: &str, zone: &str) -> bool {
-    let first = printed.trim().chars().next().map(|it| it.to_ascii_uppercase());
+    let first = printed
+        .trim()
+        .chars()
+        .next()
+        .map(|it| it.to_ascii_uppercase());
     match zone {
         "" | "X" => matches!(first, Some('X' | '-' | '<')),
         _ => first == zone.chars().next(),
@@ -50,7 +54,9 @@ pub fn sexes_agree(printed: &str, zone: &str) -> bool {
 /// Whether a printed nationality is the zone's: its code, or a word that begins with the code.
 #[must_use]
 pub fn nationalities_agree(printed: &str, zone: &str) -> bool {
-    let mut words = printed.split(|it: char| !it.is_alphabetic()).map(str::to_uppercase);
+    let mut words = printed
+        .split(|it: char| !it.is_alphabetic())
+        .map(str::to_uppercase);
     !zone.is_empty() && words.any(|it| it == zone || (zone.len() == 3 && it.starts_with(zone)))
 }
 
@@ -129,7 +135,9 @@ mod tests {
     #[test]
     fn sex_nationality_and_dates_are_compared_in_their_printed_forms() {
         assert!(sexes_agree("F / F", "F") && !sexes_agree("M", "F") && sexes_agree("X", ""));
-        assert!(nationalities_agree("UTOPIAN / UTOPIENNE", "UTO") && nationalities_agree("UTO", "UTO"));
+        assert!(
+            nationalities_agree("UTOPIAN / UTOPIENNE", "UTO") && nationalities_agree("UTO", "UTO")
+        );
         assert!(!nationalities_agree("CANADIAN", "UTO") && !nationalities_agree("", "UTO"));
         let born = Date::new(1974, 8, 12).unwrap();
         assert_eq!(dates_agree("12 AUG 1974", born), Some(true));

@@ -57,7 +57,9 @@ impl Date {
             1..=12 => 31,
             _ => return None,
         };
-        (1..=days).contains(&day).then_some(Self { year, month, day })
+        (1..=days)
+            .contains(&day)
+            .then_some(Self { year, month, day })
     }
 
     /// The day (UTC) of a time in milliseconds since the epoch.
@@ -73,7 +75,11 @@ impl Date {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let month = if shifted_month < 10 {
+            shifted_month + 3
+        } else {
+            shifted_month - 9
+        };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         let narrow = |it: i64| u8::try_from(it).expect("a month or a day");
         Self {
@@ -123,7 +129,11 @@ impl Date {
     #[must_use]
     pub fn to_printed(self) -> PrintedDate {
         let year_of_century = u8::try_from(self.year.rem_euclid(100)).expect("below 100");
-        PrintedDate { year_of_century, month: self.month, day: self.day }
+        PrintedDate {
+            year_of_century,
+            month: self.month,
+            day: self.day,
+        }
     }
 }
 
@@ -144,18 +154,24 @@ pub fn parse_printed(text: &str) -> Option<PrintedDate> {
     let upper = text.to_uppercase().replace('Û', "U").replace('É', "E");
     let mut numbers: Vec<&str> = Vec::new();
     let mut month = None;
-    for token in upper.split(|it: char| !it.is_ascii_alphanumeric()).flat_map(split_digits) {
+    for token in upper
+        .split(|it: char| !it.is_ascii_alphanumeric())
+        .flat_map(split_digits)
+    {
         if token.bytes().all(|it| it.is_ascii_digit()) {
             numbers.push(token);
-        } else if let Some(index) =
-            MONTHS.iter().position(|names| names.iter().any(|it| token.starts_with(it)))
+        } else if let Some(index) = MONTHS
+            .iter()
+            .position(|names| names.iter().any(|it| token.starts_with(it)))
         {
             month.get_or_insert(u8::try_from(index + 1).expect("twelve months"));
         }
     }
     let (day, month, year) = match (month, numbers.as_slice()) {
         (Some(month), [day, year]) => (day.parse().ok()?, month, *year),
-        (None, [year, month, day]) if year.len() == 4 => (day.parse().ok()?, month.parse().ok()?, *year),
+        (None, [year, month, day]) if year.len() == 4 => {
+            (day.parse().ok()?, month.parse().ok()?, *year)
+        }
         (None, [day, month, year]) => (day.parse().ok()?, month.parse().ok()?, *year),
         _ => return None,
     };
@@ -186,7 +202,11 @@ fn split_digits(token: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    const TODAY: Date = Date { year: 2026, month: 11, day: 23 };
+    const TODAY: Date = Date {
+        year: 2026,
+        month: 11,
+        day: 23,
+    };
 
     #[test]
     fn milliseconds_become_the_day_they_fall_on() {
@@ -218,28 +238,51 @@ mod tests {
 
     #[test]
     fn an_expiry_date_is_near_today() {
-        for (zone, expected) in
-            [("120415", "2012-04-15"), ("360415", "2036-04-15"), ("960415", "1996-04-15")]
-        {
+        for (zone, expected) in [
+            ("120415", "2012-04-15"),
+            ("360415", "2036-04-15"),
+            ("960415", "1996-04-15"),
+        ] {
             assert_eq!(Date::of_expiry(zone, TODAY).unwrap().to_string(), expected);
         }
-        let late = Date { year: 2095, month: 1, day: 1 };
-        assert_eq!(Date::of_expiry("050415", late).unwrap().to_string(), "2105-04-15");
+        let late = Date {
+            year: 2095,
+            month: 1,
+            day: 1,
+        };
+        assert_eq!(
+            Date::of_expiry("050415", late).unwrap().to_string(),
+            "2105-04-15"
+        );
     }
 
     #[test]
     fn age_counts_completed_years() {
-        let born = Date { year: 2008, month: 11, day: 24 };
+        let born = Date {
+            year: 2008,
+            month: 11,
+            day: 24,
+        };
         assert_eq!(born.years_until(TODAY), 17);
         assert_eq!(born.years_until(Date { day: 24, ..TODAY }), 18);
     }
 
     #[test]
     fn printed_dates_are_read_in_their_usual_forms() {
-        let expected = Some(PrintedDate { year_of_century: 74, month: 8, day: 12 });
-        for text in
-            ["12 AUG 1974", "12 AUG/AOÛT 74", "12.08.1974", "1974-08-12", "12/08/74", "12AUG1974", "12 August 1974"]
-        {
+        let expected = Some(PrintedDate {
+            year_of_century: 74,
+            month: 8,
+            day: 12,
+        });
+        for text in [
+            "12 AUG 1974",
+            "12 AUG/AOÛT 74",
+            "12.08.1974",
+            "1974-08-12",
+            "12/08/74",
+            "12AUG1974",
+            "12 August 1974",
+        ] {
             assert_eq!(parse_printed(text), expected, "{text}");
         }
         for text in ["", "ZENITH", "12 AUG", "31.02.1974", "L898902C3"] {

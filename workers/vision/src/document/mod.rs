@@ -13,3 +13,7 @@ pub mod zone;
 pub use self::date::Date;
 pub use self::read::{Check, Portrait, ReadField, Reading, Source, Verdict, read_document};
 
+#[cfg(test)]
+mod specimen;
+#[cfg(test)]
+mod tests;

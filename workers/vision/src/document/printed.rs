@@ -37,6 +37,8 @@ const WORDS: &[(Label, &str)] = &[
     (Label::GivenNames, "givenname"),
     (Label::GivenNames, "firstname"),
     (Label::Surname, "surname"),
+    // What a reader makes of `rn` in small print.
+    (Label::Surname, "sumame"),
     (Label::DocumentNumber, "passportno"),
     (Label::DocumentNumber, "passportnumber"),
     (Label::DocumentNumber, "documentno"),
@@ -59,12 +61,20 @@ struct ReadLine {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct PrintedFields {
     values: Vec<(Label, PrintedText)>,
+    /// Everything that was read, labels included.
+    texts: Vec<PrintedText>,
 }
 
 impl PrintedFields {
     #[must_use]
     pub fn get(&self, label: Label) -> Option<&PrintedText> {
         self.values.iter().find(|it| it.0 == label).map(|it| &it.1)
+    }
+
+    /// The first text on the page, under whatever label, for which `says` holds.
+    #[must_use]
+    pub fn find(&self, says: impl Fn(&str) -> bool) -> Option<&PrintedText> {
+        self.texts.iter().find(|it| says(&it.text))
     }
 }
 
@@ -81,15 +91,24 @@ pub fn read_printed(
     portrait: Option<Rect>,
 ) -> Result<PrintedFields, VisionError> {
     let mut read = Vec::new();
-    for line in lines.iter().filter(|it| is_printed(it, zone, portrait)).take(LINES_MAX) {
+    for line in lines
+        .iter()
+        .filter(|it| is_printed(it, zone, portrait))
+        .take(LINES_MAX)
+    {
         let text = reader.read(picture, &line.quad)?;
         if CONFIDENCE_MIN <= text.confidence && !text.text.is_empty() {
-            read.push(ReadLine { bounds: bounds_of(&line.quad), text });
+            read.push(ReadLine {
+                bounds: bounds_of(&line.quad),
+                text,
+            });
         }
     }
     let mut fields = PrintedFields::default();
     for line in &read {
-        let Some(label) = label_of(&line.text.text) else { continue };
+        let Some(label) = label_of(&line.text.text) else {
+            continue;
+        };
         if fields.get(label).is_some() {
             continue;
         }
@@ -101,6 +120,7 @@ pub fn read_printed(
             fields.values.push((label, value));
         }
     }
+    fields.texts = read.into_iter().map(|it| it.text).collect();
     Ok(fields)
 }
 
@@ -108,9 +128,12 @@ pub fn read_printed(
 fn is_printed(line: &TextLine, zone: &[Quad], portrait: Option<Rect>) -> bool {
     let center = line.quad.center;
     let in_portrait = portrait.is_some_and(|it| {
-        (it.x..=it.x + it.width).contains(&center.x) && (it.y..=it.y + it.height).contains(&center.y)
+        (it.x..=it.x + it.width).contains(&center.x)
+            && (it.y..=it.y + it.height).contains(&center.y)
     });
-    let Some(first) = zone.first() else { return !in_portrait };
+    let Some(first) = zone.first() else {
+        return !in_portrait;
+    };
     let (along, across) = Quad::project(first.axis, center);
     let (middle, level) = Quad::project(first.axis, first.center);
     let above = level - across;
@@ -132,8 +155,13 @@ fn bounds_of(quad: &Quad) -> Rect {
 
 /// The field that a text is the label of.
 fn label_of(text: &str) -> Option<Label> {
-    let letters: String =
-        text.chars().filter(|it| it.is_alphabetic()).flat_map(char::to_lowercase).collect();
+    // No label holds a digit, so a zero is an `o`.
+    let letters: String = text
+        .chars()
+        .map(|it| if it == '0' { 'o' } else { it })
+        .filter(|it| it.is_alphabetic())
+        .flat_map(char::to_lowercase)
+        .collect();
     if letters == "sex" || letters.starts_with("sexsex") || letters.starts_with("sexe") {
         return Some(Label::Sex);
     }
@@ -143,7 +171,10 @@ fn label_of(text: &str) -> Option<Label> {
         let word: Vec<char> = word.chars().collect();
         let slips_max = word.len() / 6;
         let windows = letters.windows(word.len().min(letters.len().max(1)));
-        let slips = windows.map(|it| slips(it, &word)).min().unwrap_or(usize::MAX);
+        let slips = windows
+            .map(|it| slips(it, &word))
+            .min()
+            .unwrap_or(usize::MAX);
         if slips <= slips_max && best.is_none_or(|it| slips < it.0) {
             best = Some((slips, *label));
         }
@@ -163,7 +194,10 @@ fn value_of(label: &ReadLine, lines: &[ReadLine]) -> Option<PrintedText> {
     if let Some((_, value)) = label.text.text.split_once(':')
         && !value.trim().is_empty()
     {
-        return Some(PrintedText { text: value.trim().to_owned(), ..label.text.clone() });
+        return Some(PrintedText {
+            text: value.trim().to_owned(),
+            ..label.text.clone()
+        });
     }
     let is_value = |it: &&ReadLine| label_of(&it.text.text).is_none();
     let below = |it: &ReadLine| it.bounds.center().y - at.center().y;
@@ -217,8 +251,16 @@ mod tests {
         #[expect(clippy::cast_precision_loss, reason = "short texts")]
         let width = text.len() as f64 * 10.0;
         ReadLine {
-            bounds: Rect { x, y, width, height: 20.0 },
-            text: PrintedText { text: text.to_owned(), confidence: 0.9 },
+            bounds: Rect {
+                x,
+                y,
+                width,
+                height: 20.0,
+            },
+            text: PrintedText {
+                text: text.to_owned(),
+                confidence: 0.9,
+            },
         }
     }
 
@@ -226,7 +268,7 @@ mod tests {
     fn labels_are_known_with_a_slip_and_in_two_languages() {
         for (text, expected) in [
             ("Surname / Nom", Some(Label::Surname)),
-            ("01 PRIJMENI/SURNARNE/NOM", None),
+            ("Sumame", Some(Label::Surname)),
             ("01 PRIJMENI/SURNAMF/NOM", Some(Label::Surname)),
             ("Given names/ Prénoms", Some(Label::GivenNames)),
             ("Passport No.", Some(Label::DocumentNumber)),
@@ -260,7 +302,10 @@ mod tests {
 
     #[test]
     fn a_label_is_never_taken_for_a_value() {
-        let page = [line(100.0, 50.0, "Surname"), line(100.0, 75.0, "Given names")];
+        let page = [
+            line(100.0, 50.0, "Surname"),
+            line(100.0, 75.0, "Given names"),
+        ];
         assert_eq!(value_of(&page[0], &page), None);
     }
 }

@@ -58,15 +58,34 @@ pub enum ZoneReading {
 /// # Errors
 ///
 /// [`VisionError`] if the recognition model does not run.
-pub fn read_zone(reader: &Reader, picture: &Picture, lines: &[TextLine]) -> Result<ZoneReading, VisionError> {
+pub fn read_zone(
+    reader: &Reader,
+    picture: &Picture,
+    lines: &[TextLine],
+) -> Result<ZoneReading, VisionError> {
     let mut refused = None;
     for candidate in candidates(lines) {
         for direction in [candidate.clone(), candidate.reversed()] {
-            let Some(zone) = direction.confirmed(reader, picture)? else { continue };
-            for (stretch, growth) in ATTEMPTS {
-                let glyphs = zone.glyphs(reader, picture, stretch, growth)?;
+            let Some((zone, first)) = direction.confirmed(reader, picture)? else {
+                continue;
+            };
+            for (index, attempt) in ATTEMPTS.into_iter().enumerate() {
+                // The first line was read with the first attempt's cut already.
+                let mut glyphs = if index == 0 {
+                    vec![first.clone()]
+                } else {
+                    Vec::new()
+                };
+                for line in &zone.lines[glyphs.len()..] {
+                    glyphs.push(read_line(reader, picture, line, attempt)?);
+                }
                 match mrz::parse(&glyphs) {
-                    Ok(mrz) => return Ok(ZoneReading::Read { lines: zone.lines, mrz: Box::new(mrz) }),
+                    Ok(mrz) => {
+                        return Ok(ZoneReading::Read {
+                            lines: zone.lines,
+                            mrz: Box::new(mrz),
+                        });
+                    }
                     Err(refusal) => {
                         let lines = zone.lines.clone();
                         refused.get_or_insert(ZoneReading::Refused { lines, refusal });
@@ -81,57 +100,77 @@ pub fn read_zone(reader: &Reader, picture: &Picture, lines: &[TextLine]) -> Resu
 
 impl Candidate {
     fn reversed(&self) -> Self {
-        Self { lines: self.lines.iter().rev().map(Quad::reversed).collect() }
+        Self {
+            lines: self.lines.iter().rev().map(Quad::reversed).collect(),
+        }
     }
 
-    /// The lines of the zone that the first line announces, or `None` if it is printed text.
-    fn confirmed(&self, reader: &Reader, picture: &Picture) -> Result<Option<Self>, VisionError> {
-        let (stretch, growth) = ATTEMPTS[0];
-        let first = Self { lines: self.lines[..1].to_vec() };
-        let glyphs = first.glyphs(reader, picture, stretch, growth)?.concat();
-        let n_fillers = glyphs.iter().filter(|it| it.symbol == mrz::FILLER).count();
-        if glyphs.len() < LENGTH_MIN || n_fillers < FILLERS_MIN {
+    /// The lines of the zone that the first line announces, and that line's glyphs; `None` if it is printed text.
+    fn confirmed(
+        &self,
+        reader: &Reader,
+        picture: &Picture,
+    ) -> Result<Option<(Self, Vec<Glyph>)>, VisionError> {
+        let first = read_line(reader, picture, &self.lines[0], ATTEMPTS[0])?;
+        let n_fillers = first.iter().filter(|it| it.symbol == mrz::FILLER).count();
+        if first.len() < LENGTH_MIN || n_fillers < FILLERS_MIN {
             return Ok(None);
         }
-        let n_lines = if glyphs.len() < LENGTH_OF_TWO_MIN { 3 } else { 2 };
-        Ok(self.lines.get(..n_lines).map(|it| Self { lines: it.to_vec() }))
+        let n_lines = if first.len() < LENGTH_OF_TWO_MIN {
+            3
+        } else {
+            2
+        };
+        Ok(self
+            .lines
+            .get(..n_lines)
+            .map(|it| (Self { lines: it.to_vec() }, first)))
     }
 
     fn length(&self) -> f64 {
         self.lines.iter().map(|it| it.length).fold(0.0, f64::max)
     }
+}
 
-    fn glyphs(
-        &self,
-        reader: &Reader,
-        picture: &Picture,
-        stretch: f64,
-        growth: f64,
-    ) -> Result<Vec<Vec<Glyph>>, VisionError> {
-        let cut = |it: &Quad| it.grown(it.height * END_MARGIN, it.height * growth);
-        self.lines.iter().map(|it| reader.read_zone_line(picture, &cut(it), stretch)).collect()
-    }
+fn read_line(
+    reader: &Reader,
+    picture: &Picture,
+    line: &Quad,
+    (stretch, growth): (f64, f64),
+) -> Result<Vec<Glyph>, VisionError> {
+    let cut = line.grown(line.height * END_MARGIN, line.height * growth);
+    reader.read_zone_line(picture, &cut, stretch)
 }
 
 /// The groups of lines most like a zone: of lines as detected, then of lines joined from pieces; the longest first.
-pub(super) fn candidates(lines: &[TextLine]) -> Vec<Candidate> {
+fn candidates(lines: &[TextLine]) -> Vec<Candidate> {
     let whole: Vec<Quad> = lines.iter().map(|it| it.quad).collect();
     let joined = joined(&whole);
     let mut candidates = groups(&whole);
     if joined != whole {
-        candidates.extend(groups(&joined).into_iter().filter(|it| !candidates.contains(it)).collect::<Vec<_>>());
+        candidates.extend(
+            groups(&joined)
+                .into_iter()
+                .filter(|it| !candidates.contains(it))
+                .collect::<Vec<_>>(),
+        );
     }
     candidates
 }
 
 fn groups(lines: &[Quad]) -> Vec<Candidate> {
-    let long: Vec<&Quad> = lines.iter().filter(|it| ASPECT_MIN <= it.length / it.height).collect();
+    let long: Vec<&Quad> = lines
+        .iter()
+        .filter(|it| ASPECT_MIN <= it.length / it.height)
+        .collect();
     let mut groups: Vec<Vec<Quad>> = Vec::new();
     for (index, first) in long.iter().enumerate() {
         let mut neighbours: Vec<Quad> = long
             .iter()
             .enumerate()
-            .filter(|(other, it)| *other != index && is_flush(first, it) && 0.0 < distance_below(first, it))
+            .filter(|(other, it)| {
+                *other != index && is_flush(first, it) && 0.0 < distance_below(first, it)
+            })
             .map(|it| **it.1)
             .collect();
         neighbours.sort_by(|a, b| distance_below(first, a).total_cmp(&distance_below(first, b)));
@@ -148,8 +187,12 @@ fn groups(lines: &[Quad]) -> Vec<Candidate> {
             groups.push(group);
         }
     }
-    let mut candidates: Vec<Candidate> =
-        groups.into_iter().map(|lines| Candidate { lines: flush(&lines) }).collect();
+    let mut candidates: Vec<Candidate> = groups
+        .into_iter()
+        .map(|lines| Candidate {
+            lines: flush(&lines),
+        })
+        .collect();
     candidates.sort_by(|a, b| b.length().total_cmp(&a.length()));
     candidates.truncate(CANDIDATES_MAX);
     candidates
@@ -173,8 +216,13 @@ fn is_flush(one: &Quad, other: &Quad) -> bool {
 
 /// The lines, each as long as the whole group.
 fn flush(lines: &[Quad]) -> Vec<Quad> {
-    let longest = lines.iter().copied().max_by(|a, b| a.length.total_cmp(&b.length));
-    let Some(longest) = longest else { return Vec::new() };
+    let longest = lines
+        .iter()
+        .copied()
+        .max_by(|a, b| a.length.total_cmp(&b.length));
+    let Some(longest) = longest else {
+        return Vec::new();
+    };
     let corners: Vec<Point> = lines.iter().flat_map(Quad::corners).collect();
     let whole = Quad::bounding(&corners, longest.axis);
     let (middle, _) = Quad::project(longest.axis, whole.center);
@@ -186,7 +234,12 @@ fn flush(lines: &[Quad]) -> Vec<Quad> {
             }
             let (_, across) = Quad::project(longest.axis, line.center);
             let center = Quad::unproject(longest.axis, middle, across);
-            Quad { center, axis: longest.axis, length: whole.length, height: line.height }
+            Quad {
+                center,
+                axis: longest.axis,
+                length: whole.length,
+                height: line.height,
+            }
         })
         .collect()
 }
@@ -213,7 +266,10 @@ fn joined(lines: &[Quad]) -> Vec<Quad> {
         match joined.iter_mut().find(|it| continues(it)) {
             Some(whole) => {
                 let corners = [whole.corners(), piece.corners()].concat();
-                *whole = Quad { height: whole.height, ..Quad::bounding(&corners, whole.axis) };
+                *whole = Quad {
+                    height: whole.height,
+                    ..Quad::bounding(&corners, whole.axis)
+                };
             }
             None => joined.push(piece),
         }
@@ -228,7 +284,15 @@ mod tests {
 
     fn line(x: f64, y: f64, length: f64, height: f64) -> TextLine {
         let center = Point::new(x + length / 2.0, y);
-        TextLine { quad: Quad { center, axis: Point::new(1.0, 0.0), length, height }, score: 0.9 }
+        TextLine {
+            quad: Quad {
+                center,
+                axis: Point::new(1.0, 0.0),
+                length,
+                height,
+            },
+            score: 0.9,
+        }
     }
 
     #[test]
@@ -246,7 +310,10 @@ mod tests {
 
     #[test]
     fn a_line_that_lost_its_fillers_is_made_as_long_as_the_other() {
-        let lines = [line(40.0, 400.0, 300.0, 26.0), line(40.0, 440.0, 560.0, 26.0)];
+        let lines = [
+            line(40.0, 400.0, 300.0, 26.0),
+            line(40.0, 440.0, 560.0, 26.0),
+        ];
         let found = candidates(&lines);
         assert!((found[0].lines[0].length - 560.0).abs() < 1e-9);
         assert!((found[0].lines[0].center.x - 320.0).abs() < 1e-9);

@@ -211,7 +211,7 @@ fn read_aligned(format: Format, mut zone: Zone) -> Result<Mrz, Refusal> {
     Ok(assemble(format, &zone, repairs))
 }
 
-/// Makes every symbol of a place one that may stand there.
+/// Makes every symbol of a place, and every rival, one that may stand there.
 fn fit_alphabet(
     format: Format,
     zone: &mut Zone,
@@ -221,43 +221,54 @@ fn fit_alphabet(
 ) -> Result<(), Refusal> {
     for column in span.start..span.end {
         let glyph = &mut zone[span.line][column];
-        if holds(alphabet, glyph.symbol) {
-            continue;
-        }
-        let replacement = match alphabet {
-            Alphabet::Letters | Alphabet::Sex => as_letter(glyph.symbol),
-            Alphabet::Digits | Alphabet::DateDigits => as_digit(glyph.symbol),
-            Alphabet::Mixed => None,
-        };
-        let Some(to) = replacement.filter(|&it| holds(alphabet, it)) else {
-            return Err(Refusal::Alphabet {
-                format,
+        if !holds(alphabet, glyph.symbol) {
+            let replacement = match alphabet {
+                Alphabet::Letters | Alphabet::Sex => as_letter(glyph.symbol),
+                Alphabet::Digits | Alphabet::DateDigits => as_digit(glyph.symbol),
+                Alphabet::Mixed => None,
+            };
+            let Some(to) = replacement.filter(|&it| holds(alphabet, it)) else {
+                return Err(Refusal::Alphabet {
+                    format,
+                    line: span.line,
+                    column,
+                });
+            };
+            repairs.push(Repair {
                 line: span.line,
                 column,
+                from: char::from(glyph.symbol),
+                to: char::from(to),
+                proof: Proof::Alphabet,
             });
-        };
-        repairs.push(Repair {
-            line: span.line,
-            column,
-            from: char::from(glyph.symbol),
-            to: char::from(to),
-            proof: Proof::Alphabet,
-        });
-        glyph.symbol = to;
-        glyph.rivals.retain(|it| it.0 != to);
+            glyph.symbol = to;
+        }
+        let symbol = glyph.symbol;
+        glyph
+            .rivals
+            .retain(|it| it.0 != symbol && holds(alphabet, it.0));
     }
     Ok(())
 }
 
 /// A zero in a state's code may have been a `D` as well as an `O`: the list of states knows.
 fn fit_state(format: Format, zone: &mut Zone, slot: Slot, repairs: &mut [Repair]) {
-    let Some(span) = format.span_of(slot) else { return };
+    let Some(span) = format.span_of(slot) else {
+        return;
+    };
     let code: String = symbols(zone, span).map(char::from).collect();
     if is_known_state(&trimmed(&code)) {
         return;
     }
-    for repair in repairs.iter_mut().filter(|it| it.line == span.line && it.from == '0') {
-        let Some(offset) = repair.column.checked_sub(span.start).filter(|it| *it < code.len()) else {
+    for repair in repairs
+        .iter_mut()
+        .filter(|it| it.line == span.line && it.from == '0')
+    {
+        let Some(offset) = repair
+            .column
+            .checked_sub(span.start)
+            .filter(|it| *it < code.len())
+        else {
             continue;
         };
         let mut other = code.clone();
@@ -357,9 +368,7 @@ fn choose_rivals(
         for column in span.start..span.end {
             let glyph = &zone[span.line][column];
             for &(rival, probability) in &glyph.rivals {
-                let must_be_digit =
-                    glyph.symbol.is_ascii_digit() && !is_mixed(format, span.line, column);
-                if probability < REPAIR_RIVAL_MIN || (must_be_digit && !rival.is_ascii_digit()) {
+                if probability < REPAIR_RIVAL_MIN {
                     continue;
                 }
                 let mut candidate = zone.clone();
@@ -389,15 +398,6 @@ fn choose_rivals(
         repairs.push(repair);
         zone
     }))
-}
-
-fn is_mixed(format: Format, line: usize, column: usize) -> bool {
-    format.places().iter().any(|it| {
-        it.alphabet == Alphabet::Mixed
-            && it.span.line == line
-            && it.span.start <= column
-            && column < it.span.end
-    })
 }
 
 // ---- values
@@ -439,7 +439,11 @@ fn assemble(format: Format, zone: &Zone, repairs: Vec<Repair>) -> Mrz {
             .flat_map(|span| symbols(zone, span));
         symbols.map(char::from).collect::<String>()
     };
-    let field = |slot, value, protected| Field { value, protected, confidence: confidence(format, zone, slot) };
+    let field = |slot, value, protected| Field {
+        value,
+        protected,
+        confidence: confidence(format, zone, slot),
+    };
     let unprotected = |slot| field(slot, trimmed(&text(slot)), false);
     let names = text(Slot::Names);
     let (primary, secondary) = names.split_once("<<").unwrap_or((&names, ""));
@@ -447,7 +451,9 @@ fn assemble(format: Format, zone: &Zone, repairs: Vec<Repair>) -> Mrz {
     let (number, optional_first) = match long_number(format, zone) {
         Some((number, _)) => (
             number.iter().copied().map(char::from).collect(),
-            text(Slot::OptionalFirst).split_once('<').map_or(String::new(), |it| it.1.to_owned()),
+            text(Slot::OptionalFirst)
+                .split_once('<')
+                .map_or(String::new(), |it| it.1.to_owned()),
         ),
         None => (text(Slot::DocumentNumber), text(Slot::OptionalFirst)),
     };
@@ -455,7 +461,10 @@ fn assemble(format: Format, zone: &Zone, repairs: Vec<Repair>) -> Mrz {
         && (long_number(format, zone).is_none() || is_proven(Slot::OptionalFirst));
     Mrz {
         format,
-        lines: zone.iter().map(|it| it.iter().map(|it| char::from(it.symbol)).collect()).collect(),
+        lines: zone
+            .iter()
+            .map(|it| it.iter().map(|it| char::from(it.symbol)).collect())
+            .collect(),
         document_code: unprotected(Slot::DocumentCode),
         issuing_state: unprotected(Slot::IssuingState),
         primary_identifier: field(Slot::Names, spaced(primary), false),
@@ -465,7 +474,11 @@ fn assemble(format: Format, zone: &Zone, repairs: Vec<Repair>) -> Mrz {
         birth_date: field(Slot::BirthDate, text(Slot::BirthDate), true),
         sex: unprotected(Slot::Sex),
         expiry_date: field(Slot::ExpiryDate, text(Slot::ExpiryDate), true),
-        optional_first: field(Slot::OptionalFirst, trimmed(&optional_first), is_proven(Slot::OptionalFirst)),
+        optional_first: field(
+            Slot::OptionalFirst,
+            trimmed(&optional_first),
+            is_proven(Slot::OptionalFirst),
+        ),
         optional_second: field(
             Slot::OptionalSecond,
             trimmed(&text(Slot::OptionalSecond)),
@@ -477,9 +490,15 @@ fn assemble(format: Format, zone: &Zone, repairs: Vec<Repair>) -> Mrz {
 }
 
 fn confidence(format: Format, zone: &Zone, slot: Slot) -> f32 {
-    let Some(span) = format.span_of(slot) else { return 1.0 };
+    let Some(span) = format.span_of(slot) else {
+        return 1.0;
+    };
     let certainty = |it: &Glyph| 1.0 - it.rivals.iter().map(|it| it.1).sum::<f32>();
-    zone[span.line][span.start..span.end].iter().map(certainty).fold(1.0, f32::min).max(0.0)
+    zone[span.line][span.start..span.end]
+        .iter()
+        .map(certainty)
+        .fold(1.0, f32::min)
+        .max(0.0)
 }
 
 fn is_covered(format: Format, slot: Slot) -> bool {

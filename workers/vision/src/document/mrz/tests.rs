@@ -50,7 +50,11 @@ const PUBLISHED: &[(Format, &[&str], &str)] = &[
 ];
 
 fn certain(value: impl Into<String>, protected: bool) -> Field {
-    Field { value: value.into(), protected, confidence: 1.0 }
+    Field {
+        value: value.into(),
+        protected,
+        confidence: 1.0,
+    }
 }
 
 fn glyphs(lines: &[impl AsRef<str>]) -> Vec<Vec<Glyph>> {
@@ -63,10 +67,7 @@ fn the_published_specimens_are_read() {
         let mrz = parse(&glyphs(lines)).unwrap();
         assert_eq!(mrz.format, *format);
         assert_eq!(mrz.lines, *lines);
-        assert_eq!(
-            mrz.document_number,
-            certain(*number, true)
-        );
+        assert_eq!(mrz.document_number, certain(*number, true));
         assert_eq!(mrz.primary_identifier.value, "ERIKSSON");
         assert_eq!(mrz.secondary_identifier.value, "ANNA MARIA");
         assert!(
@@ -89,7 +90,11 @@ fn a_letter_in_a_date_and_a_digit_in_a_name_are_repaired() {
 
 #[test]
 fn a_zero_in_a_state_is_the_letter_that_makes_it_a_state() {
-    let lines = ["I<D<<T220001293<<<<<<<<<<<<<<<", "6408125<20103150<<<<<<<<<<<<<4", "MUSTERMANN<<ERIKA<<<<<<<<<<<<<"];
+    let lines = [
+        "I<D<<T220001293<<<<<<<<<<<<<<<",
+        "6408125<20103150<<<<<<<<<<<<<4",
+        "MUSTERMANN<<ERIKA<<<<<<<<<<<<<",
+    ];
     assert_eq!(parse(&glyphs(&lines)).unwrap().nationality.value, "D");
 }
 
@@ -157,7 +162,10 @@ fn a_symbol_that_no_check_digit_tells_apart_takes_the_protection_away() {
     let number = parse(&lines).unwrap().document_number;
     assert_eq!(
         number,
-        Field { confidence: 0.8, ..certain("L898902C3", false) }
+        Field {
+            confidence: 0.8,
+            ..certain("L898902C3", false)
+        }
     );
 }
 

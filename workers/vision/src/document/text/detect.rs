@@ -40,7 +40,9 @@ pub struct TextLine {
 /// [`VisionError`] if the model is missing or does not run.
 pub fn detect(vision: &Vision, picture: &Picture, side: u32) -> Result<Vec<TextLine>, VisionError> {
     let (width, height) = input_size(picture, side);
-    let input = picture.resize(width, height).to_tensor(Planes::Bgr, MEAN, SCALE);
+    let input = picture
+        .resize(width, height)
+        .to_tensor(Planes::Bgr, MEAN, SCALE);
     let outputs = vision.model(Role::TextDetection)?.run(&[input])?;
     let map = outputs.into_iter().next().ok_or(VisionError::Shape {
         role: Role::TextDetection,
@@ -52,7 +54,10 @@ pub fn detect(vision: &Vision, picture: &Picture, side: u32) -> Result<Vec<TextL
     );
     let mut lines: Vec<TextLine> = lines_of(&map)
         .into_iter()
-        .map(|it| TextLine { quad: it.quad.scaled(scale_x, scale_y), ..it })
+        .map(|it| TextLine {
+            quad: it.quad.scaled(scale_x, scale_y),
+            ..it
+        })
         .collect();
     lines.sort_by(|a, b| a.quad.center.y.total_cmp(&b.quad.center.y));
     Ok(lines)
@@ -67,7 +72,9 @@ fn input_size(picture: &Picture, side: u32) -> (u32, u32) {
     let longer = f64::from(picture.width().max(picture.height()));
     let ratio = f64::from(side) / longer;
     let to_steps = |it: u32| {
-        let steps = (f64::from(it) * ratio / f64::from(SIDE_STEP)).round().max(1.0);
+        let steps = (f64::from(it) * ratio / f64::from(SIDE_STEP))
+            .round()
+            .max(1.0);
         steps as u32 * SIDE_STEP
     };
     (to_steps(picture.width()), to_steps(picture.height()))
@@ -75,7 +82,9 @@ fn input_size(picture: &Picture, side: u32) -> (u32, u32) {
 
 /// Groups the map's text pixels, and puts a rectangle around each group.
 fn lines_of(map: &Tensor) -> Vec<TextLine> {
-    let [.., height, width] = map.shape[..] else { return Vec::new() };
+    let [.., height, width] = map.shape[..] else {
+        return Vec::new();
+    };
     if map.data.len() < height * width {
         return Vec::new();
     }
@@ -115,7 +124,13 @@ fn dilated_mask(map: &[f32], width: usize, height: usize) -> Vec<bool> {
     mask
 }
 
-fn flood(mask: &[bool], seen: &mut [bool], width: usize, height: usize, start: usize) -> Vec<usize> {
+fn flood(
+    mask: &[bool],
+    seen: &mut [bool],
+    width: usize,
+    height: usize,
+    start: usize,
+) -> Vec<usize> {
     let mut group = vec![start];
     seen[start] = true;
     let mut next = 0;
@@ -153,7 +168,10 @@ fn line_of(group: &[usize], map: &[f32], width: usize) -> Option<TextLine> {
         return None;
     }
     let out = quad.length * quad.height * UNCLIP_RATIO / (2.0 * (quad.length + quad.height));
-    Some(TextLine { quad: quad.grown(out, out), score })
+    Some(TextLine {
+        quad: quad.grown(out, out),
+        score,
+    })
 }
 
 #[cfg(test)]
@@ -168,7 +186,10 @@ mod tests {
                 data[y * width + left..y * width + right].fill(value);
             }
         }
-        Tensor { shape: vec![1, 1, height, width], data }
+        Tensor {
+            shape: vec![1, 1, height, width],
+            data,
+        }
     }
 
     #[test]
@@ -177,7 +198,10 @@ mod tests {
         assert_eq!(lines.len(), 2);
         let first = lines[0].quad;
         // 41 x 5 with the closing pixel; grown by 41*5*1.6/92 = 3.57 on every side.
-        assert!((first.length - 48.13).abs() < 0.1 && (first.height - 12.13).abs() < 0.1, "{first:?}");
+        assert!(
+            (first.length - 48.13).abs() < 0.1 && (first.height - 12.13).abs() < 0.1,
+            "{first:?}"
+        );
     }
 
     #[test]
@@ -187,6 +211,12 @@ mod tests {
 
     #[test]
     fn a_malformed_map_has_no_lines() {
-        assert!(lines_of(&Tensor { shape: vec![4], data: vec![0.9; 4] }).is_empty());
+        assert!(
+            lines_of(&Tensor {
+                shape: vec![4],
+                data: vec![0.9; 4]
+            })
+            .is_empty()
+        );
     }
 }

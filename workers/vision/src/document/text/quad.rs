@@ -17,25 +17,38 @@ impl Quad {
     /// The same place, read from its other end.
     #[must_use]
     pub fn reversed(&self) -> Self {
-        Self { axis: Point::new(-self.axis.x, -self.axis.y), ..*self }
+        Self {
+            axis: Point::new(-self.axis.x, -self.axis.y),
+            ..*self
+        }
     }
 
     /// Longer by `along` and higher by `across` pixels at each end.
     #[must_use]
     pub fn grown(&self, along: f64, across: f64) -> Self {
-        Self { length: self.length + 2.0 * along, height: self.height + 2.0 * across, ..*self }
+        Self {
+            length: self.length + 2.0 * along,
+            height: self.height + 2.0 * across,
+            ..*self
+        }
     }
 
     /// Position along and across the axis of a frame through the origin.
     #[must_use]
     pub fn project(axis: Point, point: Point) -> (f64, f64) {
-        (point.x * axis.x + point.y * axis.y, point.y * axis.x - point.x * axis.y)
+        (
+            point.x * axis.x + point.y * axis.y,
+            point.y * axis.x - point.x * axis.y,
+        )
     }
 
     /// The point at a position along and across an axis; the inverse of [`Quad::project`].
     #[must_use]
     pub fn unproject(axis: Point, along: f64, across: f64) -> Point {
-        Point::new(along * axis.x - across * axis.y, along * axis.y + across * axis.x)
+        Point::new(
+            along * axis.x - across * axis.y,
+            along * axis.y + across * axis.x,
+        )
     }
 
     /// The map from a `width` x `height` cut-out to the picture.
@@ -110,9 +123,17 @@ impl Quad {
             low = (low.0.min(along), low.1.min(across));
             high = (high.0.max(along), high.1.max(across));
         }
-        let center =
-            Self::unproject(axis, f64::midpoint(low.0, high.0), f64::midpoint(low.1, high.1));
-        Self { center, axis, length: high.0 - low.0, height: high.1 - low.1 }
+        let center = Self::unproject(
+            axis,
+            f64::midpoint(low.0, high.0),
+            f64::midpoint(low.1, high.1),
+        );
+        Self {
+            center,
+            axis,
+            length: high.0 - low.0,
+            height: high.1 - low.1,
+        }
     }
 
     /// The four corners, clockwise on screen from the beginning of the text.
@@ -128,15 +149,31 @@ impl Quad {
     /// The same place, read along whichever of its sides is nearest to level, towards the right.
     #[must_use]
     pub fn level(self) -> Self {
-        let flat = if self.axis.x.abs() < self.axis.y.abs() { self.across() } else { self };
-        if flat.axis.x < 0.0 { flat.reversed() } else { flat }
+        let flat = if self.axis.x.abs() < self.axis.y.abs() {
+            self.across()
+        } else {
+            self
+        };
+        if flat.axis.x < 0.0 {
+            flat.reversed()
+        } else {
+            flat
+        }
     }
 
     /// The same place with the longer side as axis, pointing right, or down where upright.
     fn oriented(self) -> Self {
-        let long = if self.length < self.height { self.across() } else { self };
+        let long = if self.length < self.height {
+            self.across()
+        } else {
+            self
+        };
         let is_flat = long.axis.y.abs() <= long.axis.x.abs();
-        let points_back = if is_flat { long.axis.x < 0.0 } else { long.axis.y < 0.0 };
+        let points_back = if is_flat {
+            long.axis.x < 0.0
+        } else {
+            long.axis.y < 0.0
+        };
         if points_back { long.reversed() } else { long }
     }
 
@@ -159,7 +196,9 @@ fn convex_hull(points: &[Point]) -> Vec<Point> {
     let chain = |points: &mut dyn Iterator<Item = Point>| {
         let mut chain: Vec<Point> = Vec::new();
         for point in points {
-            while 2 <= chain.len() && turn(chain[chain.len() - 2], chain[chain.len() - 1], point) <= 0.0 {
+            while 2 <= chain.len()
+                && turn(chain[chain.len() - 2], chain[chain.len() - 1], point) <= 0.0
+            {
                 chain.pop();
             }
             chain.push(point);
@@ -179,7 +218,12 @@ mod tests {
     #[test]
     fn the_smallest_rectangle_follows_a_turned_line_of_points() {
         let axis = Point::new(0.8, 0.6);
-        let truth = Quad { center: Point::new(50.0, 40.0), axis, length: 60.0, height: 8.0 };
+        let truth = Quad {
+            center: Point::new(50.0, 40.0),
+            axis,
+            length: 60.0,
+            height: 8.0,
+        };
         let mut points = truth.corners().to_vec();
         points.push(truth.center);
         let found = Quad::around(&points).unwrap();
@@ -197,13 +241,32 @@ mod tests {
             height: 10.0,
         };
         let map = quad.to_source(80, 20);
-        assert!(map.apply(Point::new(0.0, 0.0)).distance(Point::new(15.0, 10.0)) < 1e-9);
-        assert!(map.apply(Point::new(80.0, 0.0)).distance(Point::new(15.0, 50.0)) < 1e-9);
-        assert!(map.apply(Point::new(80.0, 20.0)).distance(Point::new(5.0, 50.0)) < 1e-9);
+        assert!(
+            map.apply(Point::new(0.0, 0.0))
+                .distance(Point::new(15.0, 10.0))
+                < 1e-9
+        );
+        assert!(
+            map.apply(Point::new(80.0, 0.0))
+                .distance(Point::new(15.0, 50.0))
+                < 1e-9
+        );
+        assert!(
+            map.apply(Point::new(80.0, 20.0))
+                .distance(Point::new(5.0, 50.0))
+                < 1e-9
+        );
     }
 
     #[test]
     fn points_on_a_line_have_no_rectangle() {
-        assert_eq!(Quad::around(&[Point::new(0.0, 0.0), Point::new(1.0, 1.0), Point::new(2.0, 2.0)]), None);
+        assert_eq!(
+            Quad::around(&[
+                Point::new(0.0, 0.0),
+                Point::new(1.0, 1.0),
+                Point::new(2.0, 2.0)
+            ]),
+            None
+        );
     }
 }

@@ -60,7 +60,11 @@ impl Reader {
                 _ => None,
             })
             .collect();
-        Ok(Self { model, alphabet, zone_classes })
+        Ok(Self {
+            model,
+            alphabet,
+            zone_classes,
+        })
     }
 
     #[must_use]
@@ -81,15 +85,24 @@ impl Reader {
         let mut before = 0;
         for step in scores.data.chunks_exact(n_classes) {
             let (class, score) = best_class(step);
-            if class != before && let Some(symbol) = class.checked_sub(1).and_then(|it| self.alphabet.get(it)) {
+            if class != before
+                && let Some(symbol) = class.checked_sub(1).and_then(|it| self.alphabet.get(it))
+            {
                 text.push_str(symbol);
                 total += score;
                 n_symbols += 1.0;
             }
             before = class;
         }
-        let confidence = if n_symbols == 0.0 { 0.0 } else { total / n_symbols };
-        Ok(PrintedText { text: text.trim().to_owned(), confidence })
+        let confidence = if n_symbols == 0.0 {
+            0.0
+        } else {
+            total / n_symbols
+        };
+        Ok(PrintedText {
+            text: text.trim().to_owned(),
+            confidence,
+        })
     }
 
     /// Reads one line of a machine readable zone, whose 37 symbols are the only ones considered.
@@ -114,14 +127,24 @@ impl Reader {
         let mut before = None;
         for step in scores.chunks_exact(n_classes) {
             let nothing = step[0];
-            let best = self.zone_classes.iter().copied().max_by(|a, b| step[a.0].total_cmp(&step[b.0]));
+            let best = self
+                .zone_classes
+                .iter()
+                .copied()
+                .max_by(|a, b| step[a.0].total_cmp(&step[b.0]));
             let Some((class, symbol)) = best.filter(|it| nothing < step[it.0]) else {
                 before = None;
                 continue;
             };
             let strength = step[class];
             if before != Some(symbol) {
-                glyphs.push((Glyph { symbol, rivals: Vec::new() }, 0.0));
+                glyphs.push((
+                    Glyph {
+                        symbol,
+                        rivals: Vec::new(),
+                    },
+                    0.0,
+                ));
             }
             before = Some(symbol);
             let (glyph, peak) = glyphs.last_mut().expect("pushed when it began");
@@ -140,7 +163,12 @@ impl Reader {
     }
 
     /// The model's class scores for each step along the line, and the number of classes.
-    fn run(&self, picture: &Picture, quad: &Quad, stretch: f64) -> Result<(Tensor, usize), VisionError> {
+    fn run(
+        &self,
+        picture: &Picture,
+        quad: &Quad,
+        stretch: f64,
+    ) -> Result<(Tensor, usize), VisionError> {
         let width = input_width(quad, stretch);
         let cut = picture.warp(&quad.to_source(width, INPUT_HEIGHT), width, INPUT_HEIGHT);
         let outputs = self.model.run(&[cut.to_tensor(Planes::Bgr, MEAN, SCALE)])?;
@@ -164,7 +192,9 @@ impl Reader {
 )]
 fn input_width(quad: &Quad, stretch: f64) -> u32 {
     let width = f64::from(INPUT_HEIGHT) * quad.length / quad.height.max(1.0) * stretch;
-    width.ceil().clamp(f64::from(INPUT_WIDTH_MIN), f64::from(INPUT_WIDTH_MAX)) as u32
+    width
+        .ceil()
+        .clamp(f64::from(INPUT_WIDTH_MIN), f64::from(INPUT_WIDTH_MAX)) as u32
 }
 
 fn best_class(step: &[f32]) -> (usize, f32) {
