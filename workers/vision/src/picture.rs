@@ -1,6 +1,6 @@
 //! Pictures in memory: decoding with limits first, cutting, scaling, warping.
 
-use std::io::Cursor;
+use std::{borrow::Cow, io::Cursor};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
@@ -233,6 +233,23 @@ impl Picture {
             rgb.extend_from_slice(&row[x * 3..(x + width as usize) * 3]);
         }
         Some(Self { width, height, rgb })
+    }
+
+    /// The picture, shrunk so that its longer side is at most `side` pixels.
+    #[must_use]
+    pub fn fit_within(&self, side: u32) -> Cow<'_, Self> {
+        let longest = self.width.max(self.height);
+        if longest <= side {
+            return Cow::Borrowed(self);
+        }
+        let share = f64::from(side) / f64::from(longest);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most the side"
+        )]
+        let shrink = |it: u32| ((f64::from(it) * share).round() as u32).max(1);
+        Cow::Owned(self.resize(shrink(self.width), shrink(self.height)))
     }
 
     /// Scales to exactly `width` x `height`: averages when it shrinks, linear
@@ -537,6 +554,14 @@ mod tests {
             );
             assert_eq!(blue, 128);
         }
+    }
+
+    #[test]
+    fn fitting_shrinks_the_longer_side_and_leaves_small_pictures() {
+        let picture = gradient(300, 200);
+        let small = picture.fit_within(60);
+        assert_eq!((small.width(), small.height()), (60, 40));
+        assert!(matches!(picture.fit_within(300), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -89,13 +89,7 @@ fn wrong_shape() -> VisionError {
 fn letterbox(picture: &Picture, side: u32) -> (Tensor, f64) {
     let longest = picture.width().max(picture.height());
     let scale = (f64::from(longest) / f64::from(side)).max(1.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "at most the side"
-    )]
-    let shrink = |it: u32| ((f64::from(it) / scale).round() as u32).max(1);
-    let small = picture.resize(shrink(picture.width()), shrink(picture.height()));
+    let small = picture.fit_within(side);
     let cell = STRIDES[2];
     let (width, height) = (
         small.width().next_multiple_of(cell) as usize,

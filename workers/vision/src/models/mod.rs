@@ -9,6 +9,9 @@ pub mod onnx;
 pub mod progress;
 pub mod tflite;
 
+pub use fetch::{FetchError, Fetched, fetch};
+pub use progress::{Progress, standard_error};
+
 use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
