@@ -24,14 +24,35 @@ const STEPS: &[(Service, Make)] = &[
     (Service::Steps, |_| Arc::new(Form)),
     (Service::Steps, |_| Arc::new(Review)),
     (Service::Otp, otp),
-    (Service::Ocr, |ports| Arc::new(Ocr::new(Arc::clone(&ports.vision)))),
-    (Service::FaceMatch, |ports| Arc::new(FaceMatch::new(Arc::clone(&ports.vision)))),
-    (Service::Liveness, |ports| Arc::new(Liveness::new(Arc::clone(&ports.vision), random_challenges()))),
+    (Service::Ocr, |ports| {
+        Arc::new(Ocr::new(Arc::clone(&ports.vision)))
+    }),
+    (Service::FaceMatch, |ports| {
+        Arc::new(FaceMatch::new(Arc::clone(&ports.vision)))
+    }),
+    (Service::Liveness, |ports| {
+        Arc::new(Liveness::new(
+            Arc::clone(&ports.vision),
+            random_challenges(),
+        ))
+    }),
 ];
 
 fn otp(ports: &Ports) -> Arc<dyn Step> {
-    let Ports { steps_db, keys, messenger, contacts, .. } = ports.clone();
-    Arc::new(Otp::new(steps_db, keys, messenger, contacts, random_codes()))
+    let Ports {
+        steps_db,
+        keys,
+        messenger,
+        contacts,
+        ..
+    } = ports.clone();
+    Arc::new(Otp::new(
+        steps_db,
+        keys,
+        messenger,
+        contacts,
+        random_codes(),
+    ))
 }
 
 /// A fleet of workers: one process serves one of them.
@@ -47,7 +68,13 @@ pub enum Service {
 
 impl Service {
     /// Every service, in the order in which they are started.
-    pub const ALL: [Self; 5] = [Self::Steps, Self::Otp, Self::Ocr, Self::FaceMatch, Self::Liveness];
+    pub const ALL: [Self; 5] = [
+        Self::Steps,
+        Self::Otp,
+        Self::Ocr,
+        Self::FaceMatch,
+        Self::Liveness,
+    ];
 
     /// The name of the service: `btrust serve <name>`, and the id of its client at the auth service.
     #[must_use]
@@ -101,7 +128,11 @@ impl Service {
     /// The steps of the service.
     #[must_use]
     pub fn steps(self, ports: &Ports) -> Vec<Arc<dyn Step>> {
-        STEPS.iter().filter(|(service, _)| *service == self).map(|(_, make)| make(ports)).collect()
+        STEPS
+            .iter()
+            .filter(|(service, _)| *service == self)
+            .map(|(_, make)| make(ports))
+            .collect()
     }
 }
 
@@ -113,14 +144,19 @@ impl fmt::Display for Service {
 
 /// There is no service of that name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there is no worker service of that name; there are steps, otp, ocr, face-match and liveness")]
+#[error(
+    "there is no worker service of that name; there are steps, otp, ocr, face-match and liveness"
+)]
 pub struct UnknownService;
 
 impl FromStr for Service {
     type Err = UnknownService;
 
     fn from_str(text: &str) -> Result<Self, UnknownService> {
-        Self::ALL.into_iter().find(|it| it.as_str() == text).ok_or(UnknownService)
+        Self::ALL
+            .into_iter()
+            .find(|it| it.as_str() == text)
+            .ok_or(UnknownService)
     }
 }
 
@@ -141,7 +177,10 @@ mod tests {
             assert_eq!(steps, service.queues(), "{service}");
             run.extend(steps);
         }
-        let published: BTreeSet<_> = btrust_schemas::step::catalogue().iter().map(|it| it.step).collect();
+        let published: BTreeSet<_> = btrust_schemas::step::catalogue()
+            .iter()
+            .map(|it| it.step)
+            .collect();
         assert_eq!(run.len(), published.len());
         assert_eq!(run.into_iter().collect::<BTreeSet<_>>(), published);
     }

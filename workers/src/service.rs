@@ -84,12 +84,17 @@ impl Ports {
     /// # Errors
     ///
     /// [`OpenError`]; none of its cases goes away by trying again.
-    pub async fn embedded(settings: &Settings, data_dir: &DataDir, clock: SharedClock) -> Result<Self, OpenError> {
+    pub async fn embedded(
+        settings: &Settings,
+        data_dir: &DataDir,
+        clock: SharedClock,
+    ) -> Result<Self, OpenError> {
         let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&data_dir.keyring())?);
         let workflow_keys: Arc<dyn WorkflowKeys> =
             Arc::new(SqliteWorkflowKeys::open(&data_dir.keys_db(), Arc::clone(&keys)).await?);
         let objects = Arc::new(FileObjects::new(data_dir.objects()));
-        let contacts = SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await?;
+        let contacts =
+            SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await?;
         Ok(Self {
             messenger: messenger_from(settings, data_dir, Arc::clone(&clock))?,
             clock,
@@ -97,7 +102,11 @@ impl Ports {
             steps_db: sqlite::open(&data_dir.steps_db(), &STEPS_MIGRATIONS).await?,
             keys,
             contacts: Arc::new(contacts),
-            vision: Vision::open(settings.get("BTRUST_MODELS").map_or_else(|| data_dir.models(), PathBuf::from)),
+            vision: Vision::open(
+                settings
+                    .get("BTRUST_MODELS")
+                    .map_or_else(|| data_dir.models(), PathBuf::from),
+            ),
             cpu: CpuPool::sized_to_machine(),
         })
     }
@@ -150,17 +159,31 @@ fn warm_up(service: Service, vision: &Arc<Vision>) {
     let vision = Arc::clone(vision);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = vision.warm_up(service.models()) {
-            tracing::error!(error = &error as &dyn std::error::Error, service = service.as_str(), "cannot load the models");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                service = service.as_str(),
+                "cannot load the models"
+            );
         }
     });
 }
 
 /// Whether every file is there that the service will run.
 fn models_present(service: Service, vision: &Vision) -> Result<(), String> {
-    let runtime = if service.models().is_empty() { None } else { Some(&Role::Runtime) };
-    let missing = service.models().iter().chain(runtime).find(|role| !vision.dir().join(role.file_name()).is_file());
+    let runtime = if service.models().is_empty() {
+        None
+    } else {
+        Some(&Role::Runtime)
+    };
+    let missing = service
+        .models()
+        .iter()
+        .chain(runtime)
+        .find(|role| !vision.dir().join(role.file_name()).is_file());
     match missing {
-        Some(role) => Err(format!("the model `{role}` is missing; run `btrust models fetch`")),
+        Some(role) => Err(format!(
+            "the model `{role}` is missing; run `btrust models fetch`"
+        )),
         None => Ok(()),
     }
 }

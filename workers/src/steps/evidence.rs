@@ -10,7 +10,10 @@ pub const ERROR_MODEL_UNAVAILABLE: &str = "BTrust.ModelUnavailable";
 
 /// The fault of a model that gave no answer.
 pub fn model_fault(error: &VisionError) -> Fault {
-    tracing::error!(error = error as &dyn std::error::Error, "a model gave no answer");
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "a model gave no answer"
+    );
     Fault::failed(ERROR_MODEL_UNAVAILABLE, error.to_string())
 }
 
@@ -18,7 +21,11 @@ pub fn model_fault(error: &VisionError) -> Fault {
 pub fn models_used(vision: &Vision, roles: &[Role]) -> Result<Vec<ModelUse>, VisionError> {
     let used = |role: &Role| {
         let model = vision.model(*role)?;
-        Ok(ModelUse { role: role.to_string(), name: role.file_name(), sha256: model.sha256().to_owned() })
+        Ok(ModelUse {
+            role: role.to_string(),
+            name: role.file_name(),
+            sha256: model.sha256().to_owned(),
+        })
     };
     roles.iter().map(used).collect()
 }

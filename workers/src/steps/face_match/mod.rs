@@ -48,7 +48,9 @@ impl Step for FaceMatch {
         let portrait = context.read(&portrait).await?;
         let selfie = context.read(&selfie).await?;
         let vision = Arc::clone(&self.vision);
-        let compared = context.compute(move || compare_pictures(&vision, &portrait, &selfie)).await?;
+        let compared = context
+            .compute(move || compare_pictures(&vision, &portrait, &selfie))
+            .await?;
         let output = compared.map_err(|error| model_fault(&error))?;
         complete(outcome(output.score), &output)
     }
@@ -64,7 +66,11 @@ fn outcome(score: Option<f32>) -> &'static str {
 }
 
 /// Compares the largest faces of two encoded pictures.
-fn compare_pictures(vision: &Vision, portrait: &Bytes, selfie: &Bytes) -> Result<Output, VisionError> {
+fn compare_pictures(
+    vision: &Vision,
+    portrait: &Bytes,
+    selfie: &Bytes,
+) -> Result<Output, VisionError> {
     let mut no_face_in = Vec::new();
     let mut faces = Vec::new();
     for (name, bytes) in [("portrait", portrait), ("selfie", selfie)] {
@@ -77,15 +83,28 @@ fn compare_pictures(vision: &Vision, portrait: &Bytes, selfie: &Bytes) -> Result
         [portrait, selfie] => Some(compare(portrait, selfie)),
         _ => None,
     };
-    let thresholds = Thresholds { match_min: MATCH_MIN, uncertain: UNCERTAIN_MIN };
-    Ok(Output { score, thresholds, no_face_in, models: models_used(vision, ROLES)? })
+    let thresholds = Thresholds {
+        match_min: MATCH_MIN,
+        uncertain: UNCERTAIN_MIN,
+    };
+    Ok(Output {
+        score,
+        thresholds,
+        no_face_in,
+        models: models_used(vision, ROLES)?,
+    })
 }
 
 /// `None` where there is no face, and where the bytes are no picture: that is what the evidence is.
 fn largest_face(vision: &Vision, bytes: &Bytes) -> Result<Option<Embedding>, VisionError> {
-    let Ok(picture) = Picture::decode(bytes) else { return Ok(None) };
+    let Ok(picture) = Picture::decode(bytes) else {
+        return Ok(None);
+    };
     let faces = detect(vision, &picture, DETECT_SIDE)?;
-    faces.first().map(|face| embed(vision, &picture, face)).transpose()
+    faces
+        .first()
+        .map(|face| embed(vision, &picture, face))
+        .transpose()
 }
 
 #[cfg(test)]
@@ -103,7 +122,11 @@ mod tests {
         let portrait = stored(&bench, &portrait).await;
         let selfie = stored(&bench, &selfie).await;
         let step = FaceMatch::new(vision());
-        completed(bench.first(&step, json!({ "portrait": portrait, "selfie": selfie })).await)
+        completed(
+            bench
+                .first(&step, json!({ "portrait": portrait, "selfie": selfie }))
+                .await,
+        )
     }
 
     async fn stored(bench: &Bench, picture: &Picture) -> ObjectRef {
@@ -111,7 +134,9 @@ mod tests {
     }
 
     fn person(role: Role) -> Picture {
-        Manifest::shipped().demo_picture(&models_dir(), role).expect("a fetched demo picture")
+        Manifest::shipped()
+            .demo_picture(&models_dir(), role)
+            .expect("a fetched demo picture")
     }
 
     #[tokio::test]
@@ -120,10 +145,17 @@ mod tests {
         let smaller = applicant.resize(applicant.width() / 2, applicant.height() / 2);
         let (outcome, output) = check(smaller, applicant).await;
         assert_eq!(outcome, MATCH);
-        assert!(f64::from(MATCH_MIN) <= output["score"].as_f64().unwrap(), "{output}");
+        assert!(
+            f64::from(MATCH_MIN) <= output["score"].as_f64().unwrap(),
+            "{output}"
+        );
         let models = output["models"].as_array().unwrap();
         assert_eq!(models.len(), 2);
-        assert!(models.iter().all(|it| it["sha256"].as_str().unwrap().len() == 64));
+        assert!(
+            models
+                .iter()
+                .all(|it| it["sha256"].as_str().unwrap().len() == 64)
+        );
     }
 
     #[tokio::test]
@@ -137,7 +169,10 @@ mod tests {
     async fn a_picture_without_a_face_is_named() {
         let blank = Picture::filled(400, 400, [200; 3]);
         let (outcome, output) = check(person(Role::DemoApplicant), blank).await;
-        assert_eq!((outcome.as_str(), &output["noFaceIn"]), (NO_FACE, &json!(["selfie"])));
+        assert_eq!(
+            (outcome.as_str(), &output["noFaceIn"]),
+            (NO_FACE, &json!(["selfie"]))
+        );
         assert_eq!(output["score"], Value::Null);
     }
 
@@ -147,7 +182,19 @@ mod tests {
         let mut portrait = bench.store("image/jpeg", vec![1, 2, 3]).await;
         portrait.sha256 = "0".repeat(64);
         let step = FaceMatch::new(vision());
-        let fault = bench.first(&step, json!({ "portrait": portrait, "selfie": portrait })).await.unwrap_err();
-        assert!(matches!(fault, Fault::Failed { error: "BTrust.EvidenceUnreadable", .. }), "{fault:?}");
+        let fault = bench
+            .first(&step, json!({ "portrait": portrait, "selfie": portrait }))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                fault,
+                Fault::Failed {
+                    error: "BTrust.EvidenceUnreadable",
+                    ..
+                }
+            ),
+            "{fault:?}"
+        );
     }
 }

@@ -30,9 +30,17 @@ pub type ChallengeSource = Arc<dyn Fn() -> Challenge + Send + Sync>;
 pub fn random_challenges() -> ChallengeSource {
     Arc::new(|| {
         let mut rng = rand::rng();
-        let mut actions = vec![Action::Front, Action::TurnLeft, Action::TurnRight, Action::Blink];
+        let mut actions = vec![
+            Action::Front,
+            Action::TurnLeft,
+            Action::TurnRight,
+            Action::Blink,
+        ];
         actions.shuffle(&mut rng);
-        Challenge { nonce: hex::encode(rng.random::<[u8; 16]>()), actions }
+        Challenge {
+            nonce: hex::encode(rng.random::<[u8; 16]>()),
+            actions,
+        }
     })
 }
 
@@ -64,7 +72,15 @@ pub struct Parked {
 
 impl Default for Parked {
     fn default() -> Self {
-        Self { v: 1, n_challenges: 0, n_reissues: 0, challenge: None, expires_at_ms: 0, device: None, seen: Vec::new() }
+        Self {
+            v: 1,
+            n_challenges: 0,
+            n_reissues: 0,
+            challenge: None,
+            expires_at_ms: 0,
+            device: None,
+            seen: Vec::new(),
+        }
     }
 }
 
@@ -95,7 +111,11 @@ impl Parked {
         now_ms: i64,
     ) -> Result<(), Refusal> {
         let challenge = self.challenge.take();
-        if self.device.as_deref().is_some_and(|bound| Some(bound) != device) {
+        if self
+            .device
+            .as_deref()
+            .is_some_and(|bound| Some(bound) != device)
+        {
             self.device = device.map(str::to_owned);
             return Err(Refusal::NewDevice);
         }
@@ -112,9 +132,15 @@ impl Parked {
         if challenge.actions != actions {
             return Err(Refusal::Counted("wrong_frames"));
         }
-        let is_reused = sha256s.iter().any(|it| self.seen.iter().any(|seen| seen == it));
+        let is_reused = sha256s
+            .iter()
+            .any(|it| self.seen.iter().any(|seen| seen == it));
         self.seen.extend(sha256s.iter().map(|it| (*it).to_owned()));
-        if is_reused { Err(Refusal::Counted("frames_reused")) } else { Ok(()) }
+        if is_reused {
+            Err(Refusal::Counted("frames_reused"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -128,13 +154,22 @@ mod tests {
 
     fn issued() -> Parked {
         let mut parked = Parked::default();
-        parked.issue(Challenge { nonce: "n1".to_owned(), actions: ACTIONS.to_vec() }, 100);
+        parked.issue(
+            Challenge {
+                nonce: "n1".to_owned(),
+                actions: ACTIONS.to_vec(),
+            },
+            100,
+        );
         parked
     }
 
     #[track_caller]
     fn check(nonce: &str, actions: &[Action], now_ms: i64, expected: Result<(), Refusal>) {
-        assert_eq!(issued().answer(nonce, actions, &["a", "b"], None, now_ms), expected);
+        assert_eq!(
+            issued().answer(nonce, actions, &["a", "b"], None, now_ms),
+            expected
+        );
     }
 
     #[test]
@@ -142,15 +177,28 @@ mod tests {
         check("n1", &ACTIONS, 99, Ok(()));
         check("n1", &ACTIONS, 100, Err(Refusal::ChallengeExpired));
         check("n2", &ACTIONS, 99, Err(Refusal::Counted("wrong_nonce")));
-        check("n1", &[Action::TurnLeft, Action::Front], 99, Err(Refusal::Counted("wrong_frames")));
-        check("n1", &ACTIONS[..1], 99, Err(Refusal::Counted("wrong_frames")));
+        check(
+            "n1",
+            &[Action::TurnLeft, Action::Front],
+            99,
+            Err(Refusal::Counted("wrong_frames")),
+        );
+        check(
+            "n1",
+            &ACTIONS[..1],
+            99,
+            Err(Refusal::Counted("wrong_frames")),
+        );
     }
 
     #[test]
     fn a_challenge_is_answered_once() {
         let mut parked = issued();
         assert_eq!(parked.answer("n1", &ACTIONS, &["a", "b"], None, 1), Ok(()));
-        assert_eq!(parked.answer("n1", &ACTIONS, &["c", "d"], None, 2), Err(Refusal::Counted("wrong_nonce")));
+        assert_eq!(
+            parked.answer("n1", &ACTIONS, &["c", "d"], None, 2),
+            Err(Refusal::Counted("wrong_nonce"))
+        );
         assert_eq!(parked.n_challenges, 2);
     }
 
@@ -158,21 +206,43 @@ mod tests {
     fn a_frame_counts_for_one_challenge_only() {
         let mut parked = issued();
         assert_eq!(parked.answer("n1", &ACTIONS, &["a", "b"], None, 1), Ok(()));
-        parked.issue(Challenge { nonce: "n2".to_owned(), actions: ACTIONS.to_vec() }, 100);
-        assert_eq!(parked.answer("n2", &ACTIONS, &["c", "b"], None, 2), Err(Refusal::Counted("frames_reused")));
+        parked.issue(
+            Challenge {
+                nonce: "n2".to_owned(),
+                actions: ACTIONS.to_vec(),
+            },
+            100,
+        );
+        assert_eq!(
+            parked.answer("n2", &ACTIONS, &["c", "b"], None, 2),
+            Err(Refusal::Counted("frames_reused"))
+        );
     }
 
     #[test]
     fn a_switch_of_devices_costs_the_challenge_but_no_attempt() {
         let mut parked = issued();
-        assert_eq!(parked.answer("n1", &ACTIONS, &["a", "b"], Some("phone"), 1), Ok(()));
+        assert_eq!(
+            parked.answer("n1", &ACTIONS, &["a", "b"], Some("phone"), 1),
+            Ok(())
+        );
         for (nonce, device, expected) in [
             ("n2", Some("laptop"), Err(Refusal::NewDevice)),
             ("n3", Some("laptop"), Ok(())),
             ("n4", None, Err(Refusal::NewDevice)),
         ] {
-            parked.issue(Challenge { nonce: nonce.to_owned(), actions: ACTIONS.to_vec() }, 100);
-            assert_eq!(parked.answer(nonce, &ACTIONS, &[nonce], device, 2), expected, "{nonce}");
+            parked.issue(
+                Challenge {
+                    nonce: nonce.to_owned(),
+                    actions: ACTIONS.to_vec(),
+                },
+                100,
+            );
+            assert_eq!(
+                parked.answer(nonce, &ACTIONS, &[nonce], device, 2),
+                expected,
+                "{nonce}"
+            );
         }
         assert_eq!(parked.n_challenges, 2);
     }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use btrust_schemas::core::UNCERTIFIED_LIVENESS;
 use btrust_schemas::step::ModelUse;
 use btrust_schemas::step::liveness::{
-    ALTERNATIVE_REQUESTED, Action, Arguments, EXPIRED, Frame, LIVE, LOCKED, Output, Prompt, SPOOF, Signal, Submission,
+    ALTERNATIVE_REQUESTED, Action, Arguments, EXPIRED, Frame, LIVE, LOCKED, Output, Prompt, SPOOF,
+    Signal, Submission,
 };
 use btrust_schemas::turn::{Audience, Submitter, TurnInput, TurnReason, TurnResult};
 use btrust_vision::liveness::{self as vision_liveness, Outcome, Verdict, judge, look};
@@ -34,8 +35,14 @@ const CERTIFIED: bool = false;
 /// Scores are shown within these bounds; a measure that could not be taken is minus infinity.
 const SCORE_SHOWN_MAX: f64 = 1_000.0;
 /// The models that judge frames.
-pub const ROLES: &[Role] =
-    &[Role::FaceDetection, Role::FaceMesh, Role::HeadPose, Role::EyeState, Role::Pad, Role::FaceEmbedding];
+pub const ROLES: &[Role] = &[
+    Role::FaceDetection,
+    Role::FaceMesh,
+    Role::HeadPose,
+    Role::EyeState,
+    Role::Pad,
+    Role::FaceEmbedding,
+];
 
 pub struct Liveness {
     vision: Arc<Vision>,
@@ -86,10 +93,13 @@ impl Conversation<'_> {
             (TurnReason::First, _) => self.challenge(Vec::new()),
             // Nobody has to hurry: the challenge is replaced while the person gets ready.
             (TurnReason::Expired { .. }, _) => self.reissue("challenge_expired"),
-            (_, Some(Submission::Alternative)) => complete(ALTERNATIVE_REQUESTED, &self.output(Vec::new())),
-            (TurnReason::Submission { submitter, .. }, Some(Submission::Frames { nonce, frames })) => {
-                self.frames(vision, submitter, &nonce, &frames).await
+            (_, Some(Submission::Alternative)) => {
+                complete(ALTERNATIVE_REQUESTED, &self.output(Vec::new()))
             }
+            (
+                TurnReason::Submission { submitter, .. },
+                Some(Submission::Frames { nonce, frames }),
+            ) => self.frames(vision, submitter, &nonce, &frames).await,
             _ => self.challenge(vec!["wrong_frames".to_owned()]),
         }
     }
@@ -104,7 +114,10 @@ impl Conversation<'_> {
         let sha256s: Vec<&str> = frames.iter().map(|it| it.picture.sha256.as_str()).collect();
         let actions: Vec<Action> = frames.iter().map(|it| it.action).collect();
         let device = submitter.device.as_deref();
-        match self.parked.answer(nonce, &actions, &sha256s, device, self.context.now_ms()) {
+        match self
+            .parked
+            .answer(nonce, &actions, &sha256s, device, self.context.now_ms())
+        {
             Ok(()) => {}
             Err(Refusal::NewDevice) => return self.reissue("new_device"),
             Err(Refusal::ChallengeExpired) => return self.reissue("challenge_expired"),
@@ -115,17 +128,29 @@ impl Conversation<'_> {
             encoded.push((seen(frame.action), self.context.read(&frame.picture).await?));
         }
         let vision = Arc::clone(vision);
-        let looked = self.context.compute(move || judge_frames(&vision, &encoded)).await?;
+        let looked = self
+            .context
+            .compute(move || judge_frames(&vision, &encoded))
+            .await?;
         let (verdict, models) = looked.map_err(|error| model_fault(&error))?;
         let output = Output {
             signals: verdict.signals.iter().map(shown).collect(),
-            best_frame: verdict.best_frame.and_then(|it| frames.get(it)).map(|it| it.picture.clone()),
+            best_frame: verdict
+                .best_frame
+                .and_then(|it| frames.get(it))
+                .map(|it| it.picture.clone()),
             models,
             ..self.output(Vec::new())
         };
         match verdict.outcome {
             Outcome::Live => complete(LIVE, &output),
-            Outcome::Spoof => complete(SPOOF, &Output { reasons: vec!["spoof_signs".to_owned()], ..output }),
+            Outcome::Spoof => complete(
+                SPOOF,
+                &Output {
+                    reasons: vec!["spoof_signs".to_owned()],
+                    ..output
+                },
+            ),
             Outcome::Retry(reason) => self.another(reason.code(), output),
         }
     }
@@ -156,12 +181,23 @@ impl Conversation<'_> {
             reasons,
             attempts_left: self.attempts_max().saturating_sub(self.parked.n_challenges),
         };
-        self.parked.issue(challenge, self.context.now_ms().saturating_add(ttl_ms));
-        Ok(TurnResult::Ask(ask(Audience::Applicant, "liveness-challenge", &prompt, &self.parked, ttl_ms)?))
+        self.parked
+            .issue(challenge, self.context.now_ms().saturating_add(ttl_ms));
+        Ok(TurnResult::Ask(ask(
+            Audience::Applicant,
+            "liveness-challenge",
+            &prompt,
+            &self.parked,
+            ttl_ms,
+        )?))
     }
 
     fn output(&self, reasons: Vec<String>) -> Output {
-        let acknowledged = self.input.acknowledgements.iter().any(|it| it == UNCERTIFIED_LIVENESS);
+        let acknowledged = self
+            .input
+            .acknowledgements
+            .iter()
+            .any(|it| it == UNCERTIFIED_LIVENESS);
         Output {
             signals: Vec::new(),
             certified: CERTIFIED,
@@ -185,7 +221,11 @@ fn judge_frames(
     encoded: &[(vision_liveness::Action, Bytes)],
 ) -> Result<(Verdict, Vec<ModelUse>), VisionError> {
     let models = models_used(vision, ROLES)?;
-    let retry = |reason| Verdict { outcome: Outcome::Retry(reason), signals: Vec::new(), best_frame: None };
+    let retry = |reason| Verdict {
+        outcome: Outcome::Retry(reason),
+        signals: Vec::new(),
+        best_frame: None,
+    };
     let actions = encoded.iter().map(|(action, _)| *action).collect();
     let Some(challenge) = vision_liveness::Challenge::new(actions) else {
         return Ok((retry(vision_liveness::Reason::WrongFrames), models));
@@ -213,7 +253,10 @@ const fn seen(action: Action) -> vision_liveness::Action {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "scores are shown with the precision of an f32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scores are shown with the precision of an f32"
+)]
 fn shown(signal: &vision_liveness::Signal) -> Signal {
     let number = |it: f64| it.clamp(-SCORE_SHOWN_MAX, SCORE_SHOWN_MAX) as f32;
     Signal {
