@@ -52,12 +52,18 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
         .at("/workflows/:id/prompts", get(list_prompts))
         .at("/workflows/:id/cancel", post(cancel_it))
         .at("/prompts/:id/submissions", post(submit_it))
-        .at("/tenants/:tenant/acknowledgements", post(acknowledge_it).get(list_acknowledgements))
+        .at(
+            "/tenants/:tenant/acknowledgements",
+            post(acknowledge_it).get(list_acknowledgements),
+        )
         .data(core)
         .around(move |api, request| {
             let verifier = Arc::clone(&verifier);
             async move {
-                verifier.authenticate(&request).await?.require("core:call")?;
+                verifier
+                    .authenticate(&request)
+                    .await?
+                    .require("core:call")?;
                 poem::Endpoint::call(&api, request).await
             }
         });
@@ -68,6 +74,7 @@ fn lock(core: &Core) -> MutexGuard<'_, Tables> {
     core.lock().unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what every handler here returns")]
 fn ok(body: impl Serialize + Send) -> Answer {
     Ok(Json(body).into_response())
 }
@@ -89,11 +96,18 @@ impl Tables {
 #[handler]
 fn publish_it(Data(core): Data<&Core>, Json(it): Json<PublishRequest>) -> Answer {
     let mut tables = lock(core);
-    let own = |(tenant, view): &&(String, DefinitionView)| *tenant == it.tenant && view.name == it.name;
-    if let Some((_, definition)) =
-        tables.definitions.iter().filter(own).find(|(_, view)| view.digest == it.digest)
+    let own =
+        |(tenant, view): &&(String, DefinitionView)| *tenant == it.tenant && view.name == it.name;
+    if let Some((_, definition)) = tables
+        .definitions
+        .iter()
+        .filter(own)
+        .find(|(_, view)| view.digest == it.digest)
     {
-        return ok(PublishResponse { created: false, definition: definition.clone() });
+        return ok(PublishResponse {
+            created: false,
+            definition: definition.clone(),
+        });
     }
     let version = u32::try_from(tables.definitions.iter().filter(own).count()).unwrap() + 1;
     let definition = DefinitionView {
@@ -106,14 +120,28 @@ fn publish_it(Data(core): Data<&Core>, Json(it): Json<PublishRequest>) -> Answer
         envelope: Some(it.envelope),
     };
     tables.definitions.push((it.tenant, definition.clone()));
-    ok(PublishResponse { created: true, definition })
+    ok(PublishResponse {
+        created: true,
+        definition,
+    })
 }
 
 #[handler]
-fn list_definitions(Data(core): Data<&Core>, Query(query): Query<HashMap<String, String>>) -> Answer {
+fn list_definitions(
+    Data(core): Data<&Core>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
     let tables = lock(core);
-    let own = tables.definitions.iter().filter(|it| it.0 == query["tenant"]);
-    ok(own.map(|it| DefinitionView { envelope: None, ..it.1.clone() }).collect::<Vec<_>>())
+    let own = tables
+        .definitions
+        .iter()
+        .filter(|it| it.0 == query["tenant"]);
+    ok(own
+        .map(|it| DefinitionView {
+            envelope: None,
+            ..it.1.clone()
+        })
+        .collect::<Vec<_>>())
 }
 
 #[handler]
@@ -125,7 +153,9 @@ fn get_definition(
     let version: Option<u32> = query.get("version").map(|it| it.parse().unwrap());
     let tables = lock(core);
     let mut found = tables.definitions.iter().filter(|(tenant, view)| {
-        *tenant == query["tenant"] && view.name == name && version.is_none_or(|it| it == view.version)
+        *tenant == query["tenant"]
+            && view.name == name
+            && version.is_none_or(|it| it == view.version)
     });
     match found.next_back() {
         Some((_, view)) => ok(view),
@@ -142,7 +172,10 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
             return refuse(409, "idempotency_key_reused");
         }
         let workflow = tables.find(&it.tenant, &id.to_string())?.clone();
-        return ok(StartResponse { created: false, workflow });
+        return ok(StartResponse {
+            created: false,
+            workflow,
+        });
     }
     if it.definition != "known" {
         return refuse(404, "definition_unknown");
@@ -170,7 +203,10 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
     };
     tables.workflows.push((it.tenant, workflow.clone()));
     tables.keys.insert(key, (it.request_digest, id));
-    ok(StartResponse { created: true, workflow })
+    ok(StartResponse {
+        created: true,
+        workflow,
+    })
 }
 
 #[handler]
@@ -235,7 +271,10 @@ fn list_prompts(
     let asked = |it: &&PromptView| {
         it.workflow == workflow.id && json!(it.audience) == query["audience"].as_str()
     };
-    let open = tables.prompts.iter().filter(|it| !tables.answers.contains_key(&it.id));
+    let open = tables
+        .prompts
+        .iter()
+        .filter(|it| !tables.answers.contains_key(&it.id));
     ok(PromptsView {
         prompts: open.filter(asked).cloned().collect(),
         sequence: workflow.sequence,
@@ -276,12 +315,18 @@ fn submit_it(
         return refuse(403, "audience_mismatch");
     }
     match tables.answers.get(&id) {
-        Some(digest) if *digest == it.digest => ok(SubmissionResponse { prompt: id, created: false }),
+        Some(digest) if *digest == it.digest => ok(SubmissionResponse {
+            prompt: id,
+            created: false,
+        }),
         Some(_) => refuse(409, "prompt_closed"),
         None => {
             tables.answers.insert(id, it.digest.clone());
             tables.submissions.push(it);
-            ok(SubmissionResponse { prompt: id, created: true })
+            ok(SubmissionResponse {
+                prompt: id,
+                created: true,
+            })
         }
     }
 }

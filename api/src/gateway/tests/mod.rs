@@ -29,7 +29,10 @@ async fn every_operation_refuses_who_may_not_call_it() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             n_operations += 1;
-            assert!(!operation["security"].as_array().unwrap().is_empty(), "{method} {path}");
+            assert!(
+                !operation["security"].as_array().unwrap().is_empty(),
+                "{method} {path}"
+            );
             let path = path.replace("{id}", "wf_00").replace("{version}", "1");
             let (status, body) = world.call(method, &path, None, json!({})).await;
             assert_problem(status, &body, (401, "unauthenticated"));
@@ -44,9 +47,16 @@ async fn every_operation_refuses_who_may_not_call_it() {
 async fn what_cannot_be_read_is_a_problem_and_so_is_a_path_that_is_not_there() {
     let world = world().await;
     let bank = world.bank().await;
-    let request = world.client.post("/v1/workflows").header("idempotency-key", "1");
+    let request = world
+        .client
+        .post("/v1/workflows")
+        .header("idempotency-key", "1");
     let request = request.header("authorization", format!("Bearer {bank}"));
-    let response = request.content_type("application/json").body("{ not json").send().await;
+    let response = request
+        .content_type("application/json")
+        .body("{ not json")
+        .send()
+        .await;
     response.assert_header("content-type", "application/problem+json");
     let status = response.0.status();
     let body: Value = response.json().await.value().deserialize();

@@ -2,10 +2,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageFormat};
-use poem::{
-    Body, Endpoint, Response,
-    http::StatusCode,
-};
+use poem::{Body, Endpoint, Response, http::StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -16,13 +13,18 @@ use crate::gateway::{UNNAMED_TTL_MS, UPLOAD_BYTES_MAX};
 
 fn picture(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    DynamicImage::new_rgb8(640, 480).write_to(&mut bytes, format).unwrap();
+    DynamicImage::new_rgb8(640, 480)
+        .write_to(&mut bytes, format)
+        .unwrap();
     bytes.into_inner()
 }
 
 /// A body that comes in small pieces and does not say how long it is.
 fn streamed(bytes: Vec<u8>) -> Body {
-    let pieces: Vec<_> = bytes.chunks(1_000).map(|it| Ok::<_, std::io::Error>(it.to_vec())).collect();
+    let pieces: Vec<_> = bytes
+        .chunks(1_000)
+        .map(|it| Ok::<_, std::io::Error>(it.to_vec()))
+        .collect();
     Body::from_bytes_stream(futures_util::stream::iter(pieces))
 }
 
@@ -34,7 +36,9 @@ impl<E: Endpoint<Output = Response>> World<E> {
         media_type: &str,
         body: Body,
     ) -> (StatusCode, Value) {
-        let request = self.client.post(format!("/v1/workflows/{workflow}/objects"));
+        let request = self
+            .client
+            .post(format!("/v1/workflows/{workflow}/objects"));
         let request = request.header("authorization", format!("Bearer {token}"));
         let response = request.content_type(media_type).body(body).send().await;
         let status = response.0.status();
@@ -44,9 +48,13 @@ impl<E: Endpoint<Output = Response>> World<E> {
     /// How many files the object store holds, whatever they are.
     fn n_objects(&self) -> usize {
         fn count(folder: &Path) -> usize {
-            let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                return 0;
+            };
             let paths = entries.map(|it| it.unwrap().path());
-            paths.map(|it| if it.is_dir() { count(&it) } else { 1 }).sum()
+            paths
+                .map(|it| if it.is_dir() { count(&it) } else { 1 })
+                .sum()
         }
         count(&self.folder.path().join("objects"))
     }
@@ -58,12 +66,15 @@ async fn a_picture_is_stored_sealed_and_a_submission_may_name_it() {
     let bank = world.bank().await;
     let id = world.start(&bank, "bank", "1").await;
     let applicant = world.applicant(&bank, id).await;
-    for (media_type, format) in
-        [("image/jpeg", ImageFormat::Jpeg), ("image/png", ImageFormat::Png), ("image/webp", ImageFormat::WebP)]
-    {
+    for (media_type, format) in [
+        ("image/jpeg", ImageFormat::Jpeg),
+        ("image/png", ImageFormat::Png),
+        ("image/webp", ImageFormat::WebP),
+    ] {
         let bytes = picture(format);
-        let (status, stored) =
-            world.upload(&applicant, id, media_type, streamed(bytes.clone())).await;
+        let (status, stored) = world
+            .upload(&applicant, id, media_type, streamed(bytes.clone()))
+            .await;
         assert_eq!(status, StatusCode::CREATED, "{stored}");
         assert_eq!(stored["mediaType"], media_type);
         assert_eq!(stored["bytes"], bytes.len());
@@ -88,15 +99,23 @@ async fn content_decides_what_an_upload_is() {
     let id = world.start(&bank, "bank", "1").await;
     let applicant = world.applicant(&bank, id).await;
     let png = picture(ImageFormat::Png);
-    let (status, body) = world.upload(&applicant, id, "image/jpeg", streamed(png.clone())).await;
+    let (status, body) = world
+        .upload(&applicant, id, "image/jpeg", streamed(png.clone()))
+        .await;
     assert_problem(status, &body, (422, "media_type_mismatch"));
     let html = b"<html><script>".to_vec();
-    let (status, body) = world.upload(&applicant, id, "image/png", streamed(html)).await;
+    let (status, body) = world
+        .upload(&applicant, id, "image/png", streamed(html))
+        .await;
     assert_problem(status, &body, (422, "media_type_mismatch"));
-    let (status, body) = world.upload(&applicant, id, "image/png", Body::empty()).await;
+    let (status, body) = world
+        .upload(&applicant, id, "image/png", Body::empty())
+        .await;
     assert_problem(status, &body, (422, "media_type_mismatch"));
     for media_type in ["application/pdf", "image/gif", "image/svg+xml"] {
-        let (status, body) = world.upload(&applicant, id, media_type, streamed(png.clone())).await;
+        let (status, body) = world
+            .upload(&applicant, id, media_type, streamed(png.clone()))
+            .await;
         assert_problem(status, &body, (415, "media_type_unsupported"));
     }
     assert_eq!(world.n_objects(), 0);
@@ -118,13 +137,17 @@ async fn an_upload_beyond_a_limit_is_refused_and_leaves_nothing() {
         assert_problem(status, &body, (413, "object_too_large"));
     }
     large.truncate(limit);
-    let (status, body) = world.upload(&applicant, id, "image/png", streamed(large)).await;
+    let (status, body) = world
+        .upload(&applicant, id, "image/png", streamed(large))
+        .await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
 
     // An extended WebP whose canvas is 16,777,216 pixels wide.
     let mut bomb = b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0".to_vec();
     bomb.extend([0xff, 0xff, 0xff, 0xdf, 0x01, 0]);
-    let (status, body) = world.upload(&applicant, id, "image/webp", streamed(bomb)).await;
+    let (status, body) = world
+        .upload(&applicant, id, "image/webp", streamed(bomb))
+        .await;
     assert_problem(status, &body, (422, "picture_too_large"));
     assert_eq!(world.n_objects(), 1);
 }

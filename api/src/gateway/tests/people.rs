@@ -17,7 +17,9 @@ async fn the_first_answer_wins_and_the_same_one_is_taken_again() {
     let prompt = world.ask(id, 1, "otp", Audience::Applicant);
     let applicant = world.applicant(&bank, id).await;
 
-    let (_, open) = world.get(&format!("/v1/workflows/{id}/prompts"), &applicant).await;
+    let (_, open) = world
+        .get(&format!("/v1/workflows/{id}/prompts"), &applicant)
+        .await;
     assert_eq!(open["prompts"][0]["id"], prompt.to_string());
     assert_eq!(open["sequence"], 3);
 
@@ -25,7 +27,10 @@ async fn the_first_answer_wins_and_the_same_one_is_taken_again() {
     for _ in 0..2 {
         let (status, body) = world.post(&path(prompt), &applicant, answer.clone()).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{body}");
-        assert_eq!(body, json!({ "prompt": prompt.to_string(), "accepted": true }));
+        assert_eq!(
+            body,
+            json!({ "prompt": prompt.to_string(), "accepted": true })
+        );
     }
     let late = json!({ "body": { "action": "answer", "code": "654321" } });
     let (status, body) = world.post(&path(prompt), &applicant, late).await;
@@ -36,7 +41,12 @@ async fn the_first_answer_wins_and_the_same_one_is_taken_again() {
     let submitter = &tables.submissions[0].submitter;
     assert_eq!(submitter.kind, Audience::Applicant);
     assert_eq!(submitter.id, format!("applicant:{id}"));
-    assert!(submitter.device.as_ref().is_some_and(|it| it.starts_with("dev_")));
+    assert!(
+        submitter
+            .device
+            .as_ref()
+            .is_some_and(|it| it.starts_with("dev_"))
+    );
 }
 
 #[tokio::test]
@@ -49,7 +59,13 @@ async fn an_answer_that_the_step_does_not_take_is_refused_with_its_place() {
     let answer = json!({ "body": { "action": "answer", "code": 123_456 } });
     let (status, body) = world.post(&path(prompt), &applicant, answer).await;
     assert_problem(status, &body, (422, "submission_invalid"));
-    assert!(body["errors"][0]["pointer"].as_str().unwrap().starts_with("/body"), "{body}");
+    assert!(
+        body["errors"][0]["pointer"]
+            .as_str()
+            .unwrap()
+            .starts_with("/body"),
+        "{body}"
+    );
     assert!(world.core.lock().unwrap().submissions.is_empty());
 }
 
@@ -74,7 +90,14 @@ async fn a_prompt_is_answered_by_its_audience_and_by_nobody_of_another_workflow(
     assert_problem(status, &body, (403, "audience_mismatch"));
     let (status, body) = world.post(&path(prompt), &bank, answer.clone()).await;
     assert_problem(status, &body, (403, "audience_mismatch"));
-    for unknown in [PromptId { workflow: id, number: 9 }.to_string(), "nonsense".to_owned()] {
+    for unknown in [
+        PromptId {
+            workflow: id,
+            number: 9,
+        }
+        .to_string(),
+        "nonsense".to_owned(),
+    ] {
         let path = format!("/v1/prompts/{unknown}/submissions");
         let (status, body) = world.post(&path, &applicant, answer.clone()).await;
         assert_problem(status, &body, (404, "prompt_unknown"));
@@ -92,10 +115,21 @@ async fn everybody_sees_the_prompts_that_they_may_answer() {
     let portals = world.ask(id, 3, "form", Audience::Portal);
     let reviewer = world.token("reviewer", "bank", &["reviews:write"]).await;
     let applicant = world.applicant(&bank, id).await;
-    for (token, prompt) in [(applicant, applicants), (reviewer, reviewers), (bank, portals)] {
-        let (status, open) = world.get(&format!("/v1/workflows/{id}/prompts"), &token).await;
+    for (token, prompt) in [
+        (applicant, applicants),
+        (reviewer, reviewers),
+        (bank, portals),
+    ] {
+        let (status, open) = world
+            .get(&format!("/v1/workflows/{id}/prompts"), &token)
+            .await;
         assert_eq!(status, StatusCode::OK, "{open}");
-        let ids: Vec<_> = open["prompts"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+        let ids: Vec<_> = open["prompts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["id"])
+            .collect();
         assert_eq!(ids, [&json!(prompt)]);
     }
 }
@@ -112,7 +146,10 @@ async fn a_tenant_acknowledges_what_it_accepts() {
     assert_eq!(made["by"], "admin");
     let (_, kept) = world.get(path, &admin).await;
     assert_eq!(kept["acknowledgements"], json!([made]));
-    assert_eq!(world.get(path, &other).await.1["acknowledgements"], json!([]));
+    assert_eq!(
+        world.get(path, &other).await.1["acknowledgements"],
+        json!([])
+    );
 
     let unknown = json!({ "kind": "anything", "statement": "we know" });
     let (status, body) = world.post(path, &admin, unknown).await;

@@ -25,7 +25,9 @@ async fn a_key_starts_one_workflow() {
     assert_eq!(status, StatusCode::CREATED);
     assert_ne!(first["id"], second["id"]);
     // Keys belong to a tenant.
-    let (status, theirs) = world.start_with(&world.other_bank().await, "k1", new()).await;
+    let (status, theirs) = world
+        .start_with(&world.other_bank().await, "k1", new())
+        .await;
     assert_eq!(status, StatusCode::CREATED, "{theirs}");
 }
 
@@ -75,7 +77,11 @@ async fn a_workflow_is_seen_by_its_tenant_and_its_applicant_and_nobody_else() {
         let (status, body) = world.get(&path, &applicant).await;
         assert_problem(status, &body, (403, "scope_missing"));
     }
-    for id in [other_id.to_string(), "wf_00".to_owned(), "nonsense".to_owned()] {
+    for id in [
+        other_id.to_string(),
+        "wf_00".to_owned(),
+        "nonsense".to_owned(),
+    ] {
         let (status, body) = world.get(&format!("/v1/workflows/{id}"), &applicant).await;
         assert_problem(status, &body, (404, "workflow_unknown"));
     }
@@ -88,7 +94,10 @@ async fn an_applicant_does_not_learn_what_the_checks_said() {
     let id = world.start(&bank, "bank", "1").await;
     let applicant = world.applicant(&bank, id).await;
     let path = format!("/v1/workflows/{id}");
-    assert_eq!(world.get(&path, &bank).await.1["outcomes"]["VerifyPhone"], "verified");
+    assert_eq!(
+        world.get(&path, &bank).await.1["outcomes"]["VerifyPhone"],
+        "verified"
+    );
     let (_, seen) = world.get(&path, &applicant).await;
     assert_eq!(seen["outcomes"], json!({}));
     assert_eq!(seen["waitingFor"], "applicant");
@@ -108,10 +117,16 @@ async fn a_list_is_read_page_by_page_and_a_cursor_is_good_for_its_own_list() {
     let mut path = "/v1/workflows?status=running&limit=2".to_owned();
     let (_, first) = world.get(&path, &bank).await;
     let cursor = first["next"].as_str().unwrap().to_owned();
-    path.push_str(&format!("&cursor={cursor}"));
+    path = format!("{path}&cursor={cursor}");
     let (_, second) = world.get(&path, &bank).await;
     for page in [&first, &second] {
-        ids.extend(page["workflows"].as_array().unwrap().iter().map(|it| it["id"].clone()));
+        ids.extend(
+            page["workflows"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["id"].clone()),
+        );
     }
     assert_eq!(ids.len(), 3);
     assert_eq!(second["next"], Value::Null);
@@ -138,10 +153,17 @@ async fn a_workflow_is_cancelled_once() {
     let bank = world.bank().await;
     let id = world.start(&bank, "bank", "1").await;
     let path = format!("/v1/workflows/{id}/cancel");
-    let (status, body) = world.post(&path, &world.other_bank().await, json!({})).await;
+    let (status, body) = world
+        .post(&path, &world.other_bank().await, json!({}))
+        .await;
     assert_problem(status, &body, (404, "workflow_unknown"));
-    let (status, body) = world.post(&path, &bank, json!({ "reason": "asked to" })).await;
-    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("cancelled")));
+    let (status, body) = world
+        .post(&path, &bank, json!({ "reason": "asked to" }))
+        .await;
+    assert_eq!(
+        (status, &body["status"]),
+        (StatusCode::OK, &json!("cancelled"))
+    );
     let (status, body) = world.post(&path, &bank, json!({})).await;
     assert_problem(status, &body, (409, "workflow_closed"));
 }
@@ -151,8 +173,12 @@ async fn a_result_is_waited_for_at_core_and_not_for_ever() {
     let world = world().await;
     let bank = world.bank().await;
     let id = world.start(&bank, "bank", "1").await;
-    let (_, result) = world.get(&format!("/v1/workflows/{id}/result?wait=25"), &bank).await;
+    let (_, result) = world
+        .get(&format!("/v1/workflows/{id}/result?wait=25"), &bank)
+        .await;
     assert_eq!(result["output"]["waitMs"], "25000");
-    let (status, body) = world.get(&format!("/v1/workflows/{id}/result?wait=26"), &bank).await;
+    let (status, body) = world
+        .get(&format!("/v1/workflows/{id}/result?wait=26"), &bank)
+        .await;
     assert_problem(status, &body, (400, "malformed_request"));
 }

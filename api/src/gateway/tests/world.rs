@@ -41,7 +41,9 @@ struct Nobody;
 #[async_trait]
 impl Messenger for Nobody {
     async fn send(&self, _: Message) -> Result<Delivery, SendError> {
-        Err(SendError::Undeliverable { reason: "nobody is sent anything here" })
+        Err(SendError::Undeliverable {
+            reason: "nobody is sent anything here",
+        })
     }
 }
 
@@ -60,7 +62,11 @@ pub struct World<E> {
 
 #[track_caller]
 pub fn assert_problem(status: StatusCode, body: &Value, expected: (u16, &str)) {
-    assert_eq!((status.as_u16(), body["code"].as_str().unwrap_or("none")), expected, "{body}");
+    assert_eq!(
+        (status.as_u16(), body["code"].as_str().unwrap_or("none")),
+        expected,
+        "{body}"
+    );
 }
 
 async fn listen() -> (TcpListener, String) {
@@ -76,7 +82,9 @@ pub async fn world() -> World<impl Endpoint<Output = Response>> {
     let data_dir = DataDir::open(folder.path()).unwrap();
     let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&data_dir.keyring()).unwrap());
     let keys_db = data_dir.keys_db();
-    let workflow_keys = SqliteWorkflowKeys::open(&keys_db, Arc::clone(&keys)).await.unwrap();
+    let workflow_keys = SqliteWorkflowKeys::open(&keys_db, Arc::clone(&keys))
+        .await
+        .unwrap();
     let workflow_keys: Arc<dyn WorkflowKeys> = Arc::new(workflow_keys);
     let contacts =
         SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await;
@@ -100,15 +108,23 @@ pub async fn world() -> World<impl Endpoint<Output = Response>> {
     let config = auth::Config::from_settings(&settings).unwrap();
     let auth = auth::Auth::open(config, &data_dir, outside).await.unwrap();
     let service = auth::ClientKind::Service;
-    auth.ensure_client("gateway", service, "btrust", &["core:call"], &secret).await.unwrap();
-    tokio::spawn(auth::serve(Arc::clone(&auth), auth_listener, Shutdown::new()));
+    auth.ensure_client("gateway", service, "btrust", &["core:call"], &secret)
+        .await
+        .unwrap();
+    tokio::spawn(auth::serve(
+        Arc::clone(&auth),
+        auth_listener,
+        Shutdown::new(),
+    ));
 
     let core = Core::new(Mutex::default());
     let routes = core::routes(Arc::clone(&core), Verifier::new(&auth_url, clock.clone()));
     let core_shutdown = Shutdown::new();
     let shutdown = core_shutdown.clone();
     let core_serving = tokio::spawn(async move {
-        btrust_platform::http::serve("core", core_listener, routes, shutdown).await.unwrap();
+        btrust_platform::http::serve("core", core_listener, routes, shutdown)
+            .await
+            .unwrap();
     });
 
     let config = gateway::Config::from_settings(&settings).unwrap();
@@ -117,7 +133,9 @@ pub async fn world() -> World<impl Endpoint<Output = Response>> {
         workflow_keys: Arc::clone(&workflow_keys),
         clock: clock.clone(),
     };
-    let gateway = gateway::Gateway::open(config, &data_dir, outside).await.unwrap();
+    let gateway = gateway::Gateway::open(config, &data_dir, outside)
+        .await
+        .unwrap();
     let routes = gateway::routes(&gateway);
     World {
         client: TestClient::new(btrust_platform::http::wrap("gateway", routes)),
@@ -138,19 +156,33 @@ impl<E: Endpoint<Output = Response>> World<E> {
     pub async fn token(&self, id: &str, tenant: &str, scopes: &[&str]) -> String {
         let secret: Secret = auth::generate_secret();
         let kind = auth::ClientKind::Client;
-        self.auth.ensure_client(id, kind, tenant, scopes, &secret).await.unwrap();
-        TokenSource::new(&self.auth_url, id, secret).bearer().await.unwrap()
+        self.auth
+            .ensure_client(id, kind, tenant, scopes, &secret)
+            .await
+            .unwrap();
+        TokenSource::new(&self.auth_url, id, secret)
+            .bearer()
+            .await
+            .unwrap()
     }
 
     /// The bank's backend.
     pub async fn bank(&self) -> String {
-        let scopes = ["workflows:read", "workflows:write", "applicant-tokens:write"];
+        let scopes = [
+            "workflows:read",
+            "workflows:write",
+            "applicant-tokens:write",
+        ];
         self.token("bank", "bank", &scopes).await
     }
 
     /// The backend of another bank.
     pub async fn other_bank(&self) -> String {
-        let scopes = ["workflows:read", "workflows:write", "applicant-tokens:write"];
+        let scopes = [
+            "workflows:read",
+            "workflows:write",
+            "applicant-tokens:write",
+        ];
         self.token("other-bank", "other-bank", &scopes).await
     }
 
@@ -203,12 +235,21 @@ impl<E: Endpoint<Output = Response>> World<E> {
         let (status, body) = self.start_with(token, key, new).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
         let id: WorkflowId = body["id"].as_str().unwrap().parse().unwrap();
-        self.workflow_keys.create_many(&[(tenant.to_owned(), id)]).await.unwrap();
+        self.workflow_keys
+            .create_many(&[(tenant.to_owned(), id)])
+            .await
+            .unwrap();
         id
     }
 
     /// Opens a prompt of a step in a workflow.
-    pub fn ask(&self, workflow: WorkflowId, number: u32, step: &str, audience: Audience) -> PromptId {
+    pub fn ask(
+        &self,
+        workflow: WorkflowId,
+        number: u32,
+        step: &str,
+        audience: Audience,
+    ) -> PromptId {
         let id = PromptId { workflow, number };
         self.core.lock().unwrap().prompts.push(PromptView {
             id,
