@@ -1,1 +1,34 @@
-//! placeholder
+//! The state machine made durable: partitions, stores, timers, dispatch, relay, and core's server.
+//!
+//! **Architecture invariant:** every decision about a workflow is `btrust_machine::apply`; this crate
+//! stores what it decided, then makes it happen. Nobody is answered and no turn is handed out before
+//! the commit that it follows from.
+
+mod acknowledgements;
+mod cache;
+pub mod check;
+mod committer;
+pub mod core;
+mod definitions;
+mod dispatch;
+pub mod engine;
+mod error;
+mod exchange;
+mod mailbox;
+mod metrics;
+mod partition;
+mod recovery;
+mod relay;
+mod round;
+mod seal;
+mod shared;
+pub mod store;
+mod stream_events;
+mod subjects;
+mod timers;
+mod watchers;
+mod workflow;
+
+pub use crate::core::{CoreConfig, serve};
+pub use crate::engine::{Engine, Ports};
+pub use crate::error::EngineError;

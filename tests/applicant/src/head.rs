@@ -52,6 +52,10 @@ const HEAD_RING: f64 = 1.4;
 const STILL_RING: f64 = 2.1;
 /// How far the middle of the head lies behind the widest points, as a share of the face's width.
 const CENTRE_BEHIND_SIDES: f64 = 0.1;
+/// Height of the lashes above the edge of the upper lid, as a share of the eye's
+/// opening: so much of a lid comes down as it is, and only the skin above is stretched.
+const LASHES: f64 = 0.3;
+
 /// Part of the outline, seen from its middle, inside which points of the mesh are
 /// used. Nearer to the outline the skin runs along the line of sight: there its
 /// points fall beside each other with very different depths, and a turn would tear
@@ -128,6 +132,15 @@ impl Head {
                 follows: Follows::Head,
             })
             .collect();
+        vertices.extend(LIDS.iter().map(|&(upper, lower)| {
+            let at = std::array::from_fn(|axis| {
+                skin[upper][axis] + LASHES * (skin[upper][axis] - skin[lower][axis])
+            });
+            Vertex {
+                at,
+                follows: Follows::Head,
+            }
+        }));
         for (size, follows) in [
             (HEAD_RING, Follows::Head),
             (STILL_RING, Follows::Background),
@@ -167,10 +180,14 @@ impl Head {
     #[must_use]
     pub fn posed(&self, pose: &Pose) -> RgbImage {
         let mut places: Vec<[f64; 3]> = self.vertices.iter().map(|it| it.at).collect();
-        for (upper, lower) in LIDS {
+        // The points above the lashes follow those of the mesh, in the order of the lids.
+        for (above_lashes, (upper, lower)) in (N_SKIN_POINTS..).zip(LIDS) {
             let [from, to] = [self.vertices[upper].at, self.vertices[lower].at];
-            places[upper] =
-                std::array::from_fn(|axis| from[axis] + pose.eyes_closed * (to[axis] - from[axis]));
+            for axis in 0..3 {
+                let way = pose.eyes_closed * (to[axis] - from[axis]);
+                places[upper][axis] += way;
+                places[above_lashes][axis] += way;
+            }
         }
         for (place, vertex) in places.iter_mut().zip(&self.vertices) {
             if vertex.follows == Follows::Head {

@@ -25,7 +25,10 @@ impl Point {
     /// The point half-way to `other`.
     #[must_use]
     pub fn middle(self, other: Self) -> Self {
-        Self::new(f64::midpoint(self.x, other.x), f64::midpoint(self.y, other.y))
+        Self::new(
+            f64::midpoint(self.x, other.x),
+            f64::midpoint(self.y, other.y),
+        )
     }
 }
 
@@ -67,7 +70,12 @@ impl Rect {
     pub fn square(&self, factor: f64) -> Self {
         let side = self.width.max(self.height) * factor;
         let center = self.center();
-        Self { x: center.x - side / 2.0, y: center.y - side / 2.0, width: side, height: side }
+        Self {
+            x: center.x - side / 2.0,
+            y: center.y - side / 2.0,
+            width: side,
+            height: side,
+        }
     }
 }
 
@@ -84,7 +92,17 @@ impl Transform {
     #[must_use]
     pub fn similarity(scale: f64, angle: f64, x: f64, y: f64) -> Self {
         let (sin, cos) = angle.sin_cos();
-        Self([scale * cos, -scale * sin, x, scale * sin, scale * cos, y, 0.0, 0.0, 1.0])
+        Self([
+            scale * cos,
+            -scale * sin,
+            x,
+            scale * sin,
+            scale * cos,
+            y,
+            0.0,
+            0.0,
+            1.0,
+        ])
     }
 
     #[must_use]
@@ -103,8 +121,9 @@ impl Transform {
         let mut product = [0.0; 9];
         for row in 0..3 {
             for column in 0..3 {
-                product[row * 3 + column] =
-                    (0..3).map(|k| self.0[row * 3 + k] * first.0[k * 3 + column]).sum();
+                product[row * 3 + column] = (0..3)
+                    .map(|k| self.0[row * 3 + k] * first.0[k * 3 + column])
+                    .sum();
             }
         }
         Self(product)
@@ -218,13 +237,17 @@ fn mean(points: &[Point]) -> Option<Point> {
 fn normalisation(points: &[Point]) -> Option<Transform> {
     let center = mean(points)?;
     #[expect(clippy::cast_precision_loss, reason = "a few hundred points")]
-    let spread =
-        points.iter().map(|it| it.distance(center)).sum::<f64>() / points.len() as f64;
+    let spread = points.iter().map(|it| it.distance(center)).sum::<f64>() / points.len() as f64;
     if spread < 1e-12 {
         return None;
     }
     let scale = std::f64::consts::SQRT_2 / spread;
-    Some(Transform::similarity(scale, 0.0, -scale * center.x, -scale * center.y))
+    Some(Transform::similarity(
+        scale,
+        0.0,
+        -scale * center.x,
+        -scale * center.y,
+    ))
 }
 
 /// Rotations until a 9x9 symmetric matrix is diagonal; convergence is
@@ -239,7 +262,10 @@ fn smallest_eigenvector(mut a: [[f64; 9]; 9]) -> [f64; 9] {
         row[i] = 1.0;
     }
     for _ in 0..JACOBI_SWEEPS_MAX {
-        let off: f64 = (0..9).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i][j].powi(2)).sum();
+        let off: f64 = (0..9)
+            .flat_map(|i| (0..i).map(move |j| (i, j)))
+            .map(|(i, j)| a[i][j].powi(2))
+            .sum();
         if off < 1e-24 {
             break;
         }
@@ -249,7 +275,9 @@ fn smallest_eigenvector(mut a: [[f64; 9]; 9]) -> [f64; 9] {
             }
         }
     }
-    let smallest = (0..9).min_by(|&i, &j| a[i][i].total_cmp(&a[j][j])).unwrap_or(8);
+    let smallest = (0..9)
+        .min_by(|&i, &j| a[i][i].total_cmp(&a[j][j]))
+        .unwrap_or(8);
     std::array::from_fn(|row| vectors[row][smallest])
 }
 
@@ -282,13 +310,19 @@ mod tests {
     use super::*;
 
     fn grid() -> Vec<Point> {
-        (0..5).flat_map(|x| (0..4).map(move |y| Point::new(f64::from(x * 37), f64::from(y * 53)))).collect()
+        (0..5)
+            .flat_map(|x| (0..4).map(move |y| Point::new(f64::from(x * 37), f64::from(y * 53))))
+            .collect()
     }
 
     #[track_caller]
     fn assert_carries(map: &Transform, from: &[Point], to: &[Point]) {
         for (a, b) in from.iter().zip(to) {
-            assert!(map.apply(*a).distance(*b) < 1e-6, "{a:?} goes to {:?}, not {b:?}", map.apply(*a));
+            assert!(
+                map.apply(*a).distance(*b) < 1e-6,
+                "{a:?} goes to {:?}, not {b:?}",
+                map.apply(*a)
+            );
         }
     }
 
@@ -318,12 +352,20 @@ mod tests {
 
     #[test]
     fn three_pairs_are_too_few_for_a_homography() {
-        assert_eq!(Transform::fit_homography(&grid()[..3], &grid()[..3], &[1.0; 3]), None);
+        assert_eq!(
+            Transform::fit_homography(&grid()[..3], &grid()[..3], &[1.0; 3]),
+            None
+        );
     }
 
     #[test]
     fn disjoint_boxes_do_not_overlap_and_equal_ones_do_fully() {
-        let a = Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 };
+        let a = Rect {
+            x: 0.0,
+            y: 0.0,
+            width: 10.0,
+            height: 10.0,
+        };
         assert!(a.overlap(&Rect { x: 20.0, ..a }) < 1e-12);
         assert!((a.overlap(&a) - 1.0).abs() < 1e-12);
     }

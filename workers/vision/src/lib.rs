@@ -4,6 +4,7 @@
 //! network. Bytes and numbers go in, measurements and verdicts come out; the
 //! steps in `btrust-workers` decide what an outcome is called.
 
+pub mod document;
 pub mod face;
 pub mod geometry;
 pub mod liveness;

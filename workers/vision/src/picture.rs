@@ -1,6 +1,6 @@
 //! Pictures in memory: decoding with limits first, cutting, scaling, warping.
 
-use std::io::Cursor;
+use std::{borrow::Cow, io::Cursor};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
@@ -31,7 +31,9 @@ pub enum PictureError {
     TooManyBytes { bytes: usize },
     #[error("the bytes are not a JPEG, PNG or WebP picture")]
     UnknownFormat,
-    #[error("the picture is {width}x{height}; sides must be {SIDE_MIN} to {SIDE_MAX} and pixels at most {PIXELS_MAX}")]
+    #[error(
+        "the picture is {width}x{height}; sides must be {SIDE_MIN} to {SIDE_MAX} and pixels at most {PIXELS_MAX}"
+    )]
     Size { width: u32, height: u32 },
     #[error("the picture is damaged")]
     Damaged(#[source] image::ImageError),
@@ -86,7 +88,10 @@ impl Picture {
             return Err(PictureError::TooManyBytes { bytes: bytes.len() });
         }
         let format = image::guess_format(bytes).map_err(|_| PictureError::UnknownFormat)?;
-        if !matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP) {
+        if !matches!(
+            format,
+            ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP
+        ) {
             return Err(PictureError::UnknownFormat);
         }
         let mut limits = Limits::default();
@@ -96,7 +101,8 @@ impl Picture {
         let (width, height) = ImageReader::with_format(Cursor::new(bytes), format)
             .into_dimensions()
             .map_err(PictureError::Damaged)?;
-        let sides_fit = (SIDE_MIN..=SIDE_MAX).contains(&width) && (SIDE_MIN..=SIDE_MAX).contains(&height);
+        let sides_fit =
+            (SIDE_MIN..=SIDE_MAX).contains(&width) && (SIDE_MIN..=SIDE_MAX).contains(&height);
         if !sides_fit || PIXELS_MAX < u64::from(width) * u64::from(height) {
             return Err(PictureError::Size { width, height });
         }
@@ -120,7 +126,11 @@ impl Picture {
     /// A picture of one colour.
     #[must_use]
     pub fn filled(width: u32, height: u32, color: [u8; 3]) -> Self {
-        Self { width, height, rgb: color.repeat(width as usize * height as usize) }
+        Self {
+            width,
+            height,
+            rgb: color.repeat(width as usize * height as usize),
+        }
     }
 
     #[must_use]
@@ -159,7 +169,12 @@ impl Picture {
     pub fn to_jpeg(&self, quality: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality)
-            .encode(&self.rgb, self.width, self.height, image::ExtendedColorType::Rgb8)
+            .encode(
+                &self.rgb,
+                self.width,
+                self.height,
+                image::ExtendedColorType::Rgb8,
+            )
             .expect("writing to memory cannot fail and the buffer fits the size");
         bytes
     }
@@ -174,7 +189,12 @@ impl Picture {
         use image::ImageEncoder;
         let mut bytes = Vec::new();
         image::codecs::png::PngEncoder::new(&mut bytes)
-            .write_image(&self.rgb, self.width, self.height, image::ExtendedColorType::Rgb8)
+            .write_image(
+                &self.rgb,
+                self.width,
+                self.height,
+                image::ExtendedColorType::Rgb8,
+            )
             .expect("writing to memory cannot fail and the buffer fits the size");
         bytes
     }
@@ -185,20 +205,51 @@ impl Picture {
     #[must_use]
     pub fn crop(&self, rect: Rect) -> Option<Self> {
         let clamp = |value: f64, max: u32| value.round().clamp(0.0, f64::from(max));
-        let (left, right) = (clamp(rect.x, self.width), clamp(rect.x + rect.width, self.width));
-        let (top, bottom) = (clamp(rect.y, self.height), clamp(rect.y + rect.height, self.height));
+        let (left, right) = (
+            clamp(rect.x, self.width),
+            clamp(rect.x + rect.width, self.width),
+        );
+        let (top, bottom) = (
+            clamp(rect.y, self.height),
+            clamp(rect.y + rect.height, self.height),
+        );
         if right <= left || bottom <= top {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the picture")]
-        let (x, y, width, height) =
-            (left as usize, top as usize, (right - left) as u32, (bottom - top) as u32);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to the picture"
+        )]
+        let (x, y, width, height) = (
+            left as usize,
+            top as usize,
+            (right - left) as u32,
+            (bottom - top) as u32,
+        );
         let stride = self.width as usize * 3;
         let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
         for row in self.rgb.chunks_exact(stride).skip(y).take(height as usize) {
             rgb.extend_from_slice(&row[x * 3..(x + width as usize) * 3]);
         }
         Some(Self { width, height, rgb })
+    }
+
+    /// The picture, shrunk so that its longer side is at most `side` pixels.
+    #[must_use]
+    pub fn fit_within(&self, side: u32) -> Cow<'_, Self> {
+        let longest = self.width.max(self.height);
+        if longest <= side {
+            return Cow::Borrowed(self);
+        }
+        let share = f64::from(side) / f64::from(longest);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most the side"
+        )]
+        let shrink = |it: u32| ((f64::from(it) * share).round() as u32).max(1);
+        Cow::Owned(self.resize(shrink(self.width), shrink(self.height)))
     }
 
     /// Scales to exactly `width` x `height`: averages when it shrinks, linear
@@ -212,11 +263,17 @@ impl Picture {
         let rows = spans(self.height, height);
         let mut wide = vec![0.0_f32; width as usize * self.height as usize * 3];
         let in_stride = self.width as usize * 3;
-        for (line, out) in
-            self.rgb.chunks_exact(in_stride).zip(wide.chunks_exact_mut(width as usize * 3))
+        for (line, out) in self
+            .rgb
+            .chunks_exact(in_stride)
+            .zip(wide.chunks_exact_mut(width as usize * 3))
         {
             for (span, pixel) in columns.iter().zip(out.chunks_exact_mut(3)) {
-                for (weight, source) in span.weights.iter().zip(line[span.first * 3..].chunks_exact(3)) {
+                for (weight, source) in span
+                    .weights
+                    .iter()
+                    .zip(line[span.first * 3..].chunks_exact(3))
+                {
                     for channel in 0..3 {
                         pixel[channel] += weight * f32::from(source[channel]);
                     }
@@ -278,7 +335,11 @@ impl Picture {
         let axis = |value: f64, side: u32| {
             let value = (value - 0.5).clamp(0.0, f64::from(side - 1));
             let low = value.floor();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the picture")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped to the picture"
+            )]
             let (low, part) = (low as usize, (value - low) as f32);
             (low, (low + 1).min(side as usize - 1), part)
         };
@@ -324,10 +385,17 @@ impl Picture {
                 Planes::Bgr => 2 - plane,
             };
             data.extend(
-                self.rgb.iter().skip(channel).step_by(3).map(|it| (f32::from(*it) - mean[plane]) * scale[plane]),
+                self.rgb
+                    .iter()
+                    .skip(channel)
+                    .step_by(3)
+                    .map(|it| (f32::from(*it) - mean[plane]) * scale[plane]),
             );
         }
-        Tensor { shape: vec![1, 3, self.height as usize, self.width as usize], data }
+        Tensor {
+            shape: vec![1, 3, self.height as usize, self.width as usize],
+            data,
+        }
     }
 }
 
@@ -335,7 +403,11 @@ impl From<DynamicImage> for Picture {
     fn from(image: DynamicImage) -> Self {
         let image = image.into_rgb8();
         let (width, height) = image.dimensions();
-        Self { width, height, rgb: image.into_raw() }
+        Self {
+            width,
+            height,
+            rgb: image.into_raw(),
+        }
     }
 }
 
@@ -354,14 +426,24 @@ fn spans(side_in: u32, side_out: u32) -> Vec<Span> {
         .map(|index| {
             let center = (f64::from(index) + 0.5) * ratio;
             let first = (center - radius).floor().clamp(0.0, f64::from(side_in - 1));
-            let last = (center + radius).ceil().clamp(first + 1.0, f64::from(side_in));
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the side")]
+            let last = (center + radius)
+                .ceil()
+                .clamp(first + 1.0, f64::from(side_in));
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped to the side"
+            )]
             let (first, last) = (first as usize, last as usize);
             #[expect(clippy::cast_precision_loss, reason = "pixel indexes are small")]
-            let raw: Vec<f64> =
-                (first..last).map(|it| (1.0 - (it as f64 + 0.5 - center).abs() / radius).max(0.0)).collect();
+            let raw: Vec<f64> = (first..last)
+                .map(|it| (1.0 - (it as f64 + 0.5 - center).abs() / radius).max(0.0))
+                .collect();
             let total: f64 = raw.iter().sum();
-            #[expect(clippy::cast_possible_truncation, reason = "weights need no double precision")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "weights need no double precision"
+            )]
             let weights = raw.iter().map(|it| (it / total) as f32).collect();
             Span { first, weights }
         })
@@ -376,11 +458,17 @@ fn warp_samples(to_source: &Transform, width: u32, height: u32) -> u32 {
     let right = to_source.apply(Point::new(middle.x + 1.0, middle.y));
     let down = to_source.apply(Point::new(middle.x, middle.y + 1.0));
     let shrink = here.distance(right).max(here.distance(down));
-    (1..WARP_SAMPLES_MAX).find(|n| shrink <= 1.5 * f64::from(*n)).unwrap_or(WARP_SAMPLES_MAX)
+    (1..WARP_SAMPLES_MAX)
+        .find(|n| shrink <= 1.5 * f64::from(*n))
+        .unwrap_or(WARP_SAMPLES_MAX)
 }
 
 fn to_byte(value: f32) -> u8 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to a byte"
+    )]
     let byte = value.round().clamp(0.0, 255.0) as u8;
     byte
 }
@@ -416,7 +504,12 @@ mod tests {
     #[test]
     fn a_cut_off_picture_is_damaged() {
         let bytes = gradient(200, 200).to_png();
-        assert_eq!(Picture::decode(&bytes[..bytes.len() / 2]).unwrap_err().code(), "picture_damaged");
+        assert_eq!(
+            Picture::decode(&bytes[..bytes.len() / 2])
+                .unwrap_err()
+                .code(),
+            "picture_damaged"
+        );
     }
 
     #[test]
@@ -428,13 +521,22 @@ mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        assert_eq!(Picture::decode(&bytes).unwrap_err().code(), "picture_size_refused");
+        assert_eq!(
+            Picture::decode(&bytes).unwrap_err().code(),
+            "picture_size_refused"
+        );
     }
 
     #[test]
     fn a_picture_of_ten_pixels_is_too_small() {
         let bytes = gradient(10, 10).to_png();
-        assert!(matches!(Picture::decode(&bytes), Err(PictureError::Size { width: 10, height: 10 })));
+        assert!(matches!(
+            Picture::decode(&bytes),
+            Err(PictureError::Size {
+                width: 10,
+                height: 10
+            })
+        ));
     }
 
     #[test]
@@ -442,10 +544,24 @@ mod tests {
         let small = gradient(300, 200).resize(75, 50);
         for (x, y) in [(5, 5), (37, 25), (70, 45)] {
             let [red, green, blue] = small.pixel(x, y);
-            assert!(red.abs_diff(u8::try_from(x * 255 / 75).unwrap()) <= 3, "{red} at {x}");
-            assert!(green.abs_diff(u8::try_from(y * 255 / 50).unwrap()) <= 4, "{green} at {y}");
+            assert!(
+                red.abs_diff(u8::try_from(x * 255 / 75).unwrap()) <= 3,
+                "{red} at {x}"
+            );
+            assert!(
+                green.abs_diff(u8::try_from(y * 255 / 50).unwrap()) <= 4,
+                "{green} at {y}"
+            );
             assert_eq!(blue, 128);
         }
+    }
+
+    #[test]
+    fn fitting_shrinks_the_longer_side_and_leaves_small_pictures() {
+        let picture = gradient(300, 200);
+        let small = picture.fit_within(60);
+        assert_eq!((small.width(), small.height()), (60, 40));
+        assert!(matches!(picture.fit_within(300), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -457,9 +573,25 @@ mod tests {
     #[test]
     fn a_crop_is_clipped_to_the_picture() {
         let picture = gradient(50, 60);
-        let crop = picture.crop(Rect { x: 40.0, y: -5.0, width: 100.0, height: 15.0 }).unwrap();
+        let crop = picture
+            .crop(Rect {
+                x: 40.0,
+                y: -5.0,
+                width: 100.0,
+                height: 15.0,
+            })
+            .unwrap();
         assert_eq!((crop.width(), crop.height()), (10, 10));
         assert_eq!(crop.pixel(0, 0), picture.pixel(40, 0));
-        assert!(picture.crop(Rect { x: 60.0, y: 0.0, width: 5.0, height: 5.0 }).is_none());
+        assert!(
+            picture
+                .crop(Rect {
+                    x: 60.0,
+                    y: 0.0,
+                    width: 5.0,
+                    height: 5.0
+                })
+                .is_none()
+        );
     }
 }

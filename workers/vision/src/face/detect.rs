@@ -64,7 +64,14 @@ pub fn detect(vision: &Vision, picture: &Picture, side: u32) -> Result<Vec<Face>
         {
             return Err(wrong_shape());
         }
-        let head = Head { class, object, bounds, points, stride: f64::from(*stride), columns: columns / *stride as usize };
+        let head = Head {
+            class,
+            object,
+            bounds,
+            points,
+            stride: f64::from(*stride),
+            columns: columns / *stride as usize,
+        };
         head.candidates(scale, &mut candidates);
     }
     Ok(suppress(candidates))
@@ -82,21 +89,30 @@ fn wrong_shape() -> VisionError {
 fn letterbox(picture: &Picture, side: u32) -> (Tensor, f64) {
     let longest = picture.width().max(picture.height());
     let scale = (f64::from(longest) / f64::from(side)).max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the side")]
-    let shrink = |it: u32| ((f64::from(it) / scale).round() as u32).max(1);
-    let small = picture.resize(shrink(picture.width()), shrink(picture.height()));
+    let small = picture.fit_within(side);
     let cell = STRIDES[2];
-    let (width, height) =
-        (small.width().next_multiple_of(cell) as usize, small.height().next_multiple_of(cell) as usize);
+    let (width, height) = (
+        small.width().next_multiple_of(cell) as usize,
+        small.height().next_multiple_of(cell) as usize,
+    );
     let tight = small.to_tensor(Planes::Bgr, [0.0; 3], [1.0; 3]);
     let mut data = vec![0.0; 3 * width * height];
     let lines = tight.data.chunks_exact(small.width() as usize).enumerate();
     for (line, values) in lines {
-        let (plane, y) = (line / small.height() as usize, line % small.height() as usize);
+        let (plane, y) = (
+            line / small.height() as usize,
+            line % small.height() as usize,
+        );
         let start = (plane * height + y) * width;
         data[start..start + values.len()].copy_from_slice(values);
     }
-    (Tensor { shape: vec![1, 3, height, width], data }, scale)
+    (
+        Tensor {
+            shape: vec![1, 3, height, width],
+            data,
+        },
+        scale,
+    )
 }
 
 /// The outputs of one grid.
@@ -116,7 +132,10 @@ impl Head<'_> {
             if score < FACE_SCORE_MIN {
                 continue;
             }
-            #[expect(clippy::cast_precision_loss, reason = "a grid has at most 80 cells a side")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a grid has at most 80 cells a side"
+            )]
             let (column, row) = ((cell % self.columns) as f64, (cell / self.columns) as f64);
             let unit = self.stride * scale;
             let at = |index: usize| f64::from(self.bounds.data[cell * 4 + index]);
@@ -127,7 +146,12 @@ impl Head<'_> {
                 Point::new((column + at(0)) * unit, (row + at(1)) * unit)
             };
             found.push(Face {
-                bounds: Rect { x: x - width / 2.0, y: y - height / 2.0, width, height },
+                bounds: Rect {
+                    x: x - width / 2.0,
+                    y: y - height / 2.0,
+                    width,
+                    height,
+                },
                 points: std::array::from_fn(point),
                 score,
             });
@@ -140,7 +164,10 @@ fn suppress(mut candidates: Vec<Face>) -> Vec<Face> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut faces: Vec<Face> = Vec::new();
     for candidate in candidates {
-        if faces.iter().all(|it| it.bounds.overlap(&candidate.bounds) <= SAME_FACE_OVERLAP) {
+        if faces
+            .iter()
+            .all(|it| it.bounds.overlap(&candidate.bounds) <= SAME_FACE_OVERLAP)
+        {
             faces.push(candidate);
         }
         if faces.len() == FACES_MAX {
@@ -158,7 +185,12 @@ mod tests {
 
     fn face(x: f64, side: f64, score: f32) -> Face {
         Face {
-            bounds: Rect { x, y: 0.0, width: side, height: side },
+            bounds: Rect {
+                x,
+                y: 0.0,
+                width: side,
+                height: side,
+            },
             points: [Point::default(); 5],
             score,
         }
@@ -166,8 +198,15 @@ mod tests {
 
     #[test]
     fn overlapping_candidates_become_the_best_of_them() {
-        let kept = suppress(vec![face(0.0, 10.0, 0.7), face(1.0, 10.0, 0.9), face(40.0, 20.0, 0.65)]);
-        assert_eq!(kept.iter().map(|it| it.score).collect::<Vec<_>>(), [0.65, 0.9]);
+        let kept = suppress(vec![
+            face(0.0, 10.0, 0.7),
+            face(1.0, 10.0, 0.9),
+            face(40.0, 20.0, 0.65),
+        ]);
+        assert_eq!(
+            kept.iter().map(|it| it.score).collect::<Vec<_>>(),
+            [0.65, 0.9]
+        );
     }
 
     #[test]
@@ -180,7 +219,10 @@ mod tests {
     #[test]
     fn a_small_picture_is_not_enlarged() {
         let (tensor, scale) = letterbox(&Picture::filled(100, 90, [9, 9, 9]), 320);
-        assert_eq!((tensor.shape.as_slice(), scale.to_bits()), ([1, 3, 96, 128].as_slice(), 1.0_f64.to_bits()));
+        assert_eq!(
+            (tensor.shape.as_slice(), scale.to_bits()),
+            ([1, 3, 96, 128].as_slice(), 1.0_f64.to_bits())
+        );
     }
 
     #[test]
@@ -191,7 +233,10 @@ mod tests {
             let faces = detect(&vision, &picture, DETECT_SIDE).unwrap();
             assert_eq!(faces.len(), 1, "{role}: {faces:?}");
             let [left_eye, right_eye, nose, left_mouth, right_mouth] = faces[0].points;
-            assert!(left_eye.x < right_eye.x && left_mouth.x < right_mouth.x, "{role}");
+            assert!(
+                left_eye.x < right_eye.x && left_mouth.x < right_mouth.x,
+                "{role}"
+            );
             assert!(left_eye.y < nose.y && nose.y < left_mouth.y, "{role}");
         }
     }
@@ -204,8 +249,17 @@ mod tests {
 
     #[test]
     fn every_portrait_of_the_measuring_set_has_its_face_found() {
-        for name in ["person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2"] {
-            let Some(picture) = testing::photograph(&format!("{name}.jpg")) else { return };
+        for name in [
+            "person_a_1",
+            "person_a_2",
+            "person_b_1",
+            "person_b_2",
+            "impostor_1",
+            "impostor_2",
+        ] {
+            let Some(picture) = testing::photograph(&format!("{name}.jpg")) else {
+                return;
+            };
             for side in [DETECT_SIDE, DETECT_SIDE_FINE] {
                 let faces = detect(&testing::vision(), &picture, side).unwrap();
                 println!("{name} at {side}: {faces:?}");

@@ -33,8 +33,10 @@ const TEMPLATE: [Point; 5] = [
     Point::new(41.5493, 92.3655),
     Point::new(70.7299, 92.2041),
 ];
-const WRONG_SHAPE: VisionError =
-    VisionError::Shape { role: Role::FaceEmbedding, expected: "128 numbers" };
+const WRONG_SHAPE: VisionError = VisionError::Shape {
+    role: Role::FaceEmbedding,
+    expected: "128 numbers",
+};
 
 /// A face as 128 numbers of unit length. A biometric template: never logged,
 /// never sent to a browser.
@@ -101,14 +103,20 @@ pub fn embed(vision: &Vision, picture: &Picture, face: &Face) -> Result<Embeddin
     let model = vision.model(Role::FaceEmbedding)?;
     let aligned = align(picture, face).ok_or(WRONG_SHAPE)?;
     let outputs = model.run(&[aligned.to_tensor(Planes::Rgb, [0.0; 3], [1.0; 3])])?;
-    let values = outputs.first().and_then(|it| it.data.as_slice().try_into().ok());
+    let values = outputs
+        .first()
+        .and_then(|it| it.data.as_slice().try_into().ok());
     values.and_then(Embedding::new).ok_or(WRONG_SHAPE)
 }
 
 /// The cosine similarity of two faces, in `[-1, 1]`.
 #[must_use]
 pub fn compare(a: &Embedding, b: &Embedding) -> f32 {
-    a.0.iter().zip(&b.0).map(|(a, b)| a * b).sum::<f32>().clamp(-1.0, 1.0)
+    a.0.iter()
+        .zip(&b.0)
+        .map(|(a, b)| a * b)
+        .sum::<f32>()
+        .clamp(-1.0, 1.0)
 }
 
 #[cfg(test)]
@@ -151,7 +159,11 @@ mod tests {
 
     #[test]
     fn the_two_demo_people_do_not_match() {
-        let picture = |role| Manifest::shipped().demo_picture(&testing::models_dir(), role).unwrap();
+        let picture = |role| {
+            Manifest::shipped()
+                .demo_picture(&testing::models_dir(), role)
+                .unwrap()
+        };
         let (a, b) = (picture(Role::DemoApplicant), picture(Role::DemoOther));
         let similarity = compare(&embedding(&a), &embedding(&b));
         println!("similarity {similarity}");
@@ -160,10 +172,19 @@ mod tests {
 
     #[test]
     fn people_of_the_measuring_set_match_themselves_only() {
-        let names = ["person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2"];
+        let names = [
+            "person_a_1",
+            "person_a_2",
+            "person_b_1",
+            "person_b_2",
+            "impostor_1",
+            "impostor_2",
+        ];
         let mut embeddings = Vec::new();
         for name in names {
-            let Some(picture) = testing::photograph(&format!("{name}.jpg")) else { return };
+            let Some(picture) = testing::photograph(&format!("{name}.jpg")) else {
+                return;
+            };
             embeddings.push((&name[..name.len() - 1], embedding(&picture)));
         }
         for (index, (a, first)) in embeddings.iter().enumerate() {

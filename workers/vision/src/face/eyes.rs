@@ -32,10 +32,16 @@ pub fn eyes_closed(vision: &Vision, picture: &Picture, mesh: &Mesh) -> Result<f3
         let grey = picture.warp(&to_source, INPUT_SIDE, INPUT_SIDE).to_grey();
         let data = grey.into_iter().map(|it| f32::from(it) / 255.0).collect();
         let sides = INPUT_SIDE as usize;
-        let outputs = model.run(&[Tensor { shape: vec![1, 1, sides, sides], data }])?;
+        let outputs = model.run(&[Tensor {
+            shape: vec![1, 1, sides, sides],
+            data,
+        }])?;
         let logits = outputs.first().map_or(&[][..], |it| it.data.as_slice());
         let &[closed, open] = logits else {
-            return Err(VisionError::Shape { role: Role::EyeState, expected: "closed and open" });
+            return Err(VisionError::Shape {
+                role: Role::EyeState,
+                expected: "closed and open",
+            });
         };
         lowest = lowest.min(1.0 / (1.0 + (open - closed).exp()));
     }
@@ -55,7 +61,9 @@ mod tests {
     fn the_demo_people_have_their_eyes_open() {
         let vision = testing::vision();
         for role in [Role::DemoApplicant, Role::DemoOther] {
-            let picture = Manifest::shipped().demo_picture(&testing::models_dir(), role).unwrap();
+            let picture = Manifest::shipped()
+                .demo_picture(&testing::models_dir(), role)
+                .unwrap();
             let face = detect(&vision, &picture, DETECT_SIDE).unwrap().remove(0);
             let mesh = mesh(&vision, &picture, &face).unwrap();
             let closed = eyes_closed(&vision, &picture, &mesh).unwrap();

@@ -25,15 +25,18 @@ const EXPRESSION_POINTS: [usize; 146] = [
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65,
     66, 67, 70, 78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136,
     144, 145, 146, 148, 149, 150, 152, 153, 154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172,
-    173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263, 267, 269, 270, 276,
-    282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321,
-    323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382,
-    384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470,
-    471, 472, 473, 474, 475, 476, 477,
+    173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263, 267, 269, 270, 276, 282, 283,
+    284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321, 323, 324,
+    332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385,
+    386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472,
+    473, 474, 475, 476, 477,
 ];
 /// For each eye: outer corner, two points of the upper lid, inner corner, two
 /// points of the lower lid below the upper ones, in reverse order.
-pub(super) const EYES: [[usize; 6]; 2] = [[33, 160, 158, 133, 153, 144], [263, 387, 385, 362, 380, 373]];
+pub(super) const EYES: [[usize; 6]; 2] = [
+    [33, 160, 158, 133, 153, 144],
+    [263, 387, 385, 362, 380, 373],
+];
 
 /// One point of a mesh in picture pixels; `z` grows away from the camera, in
 /// the same unit, and is relative to the middle of the head.
@@ -100,7 +103,9 @@ pub fn mesh(vision: &Vision, picture: &Picture, face: &Face) -> Result<Mesh, Vis
     let to_source = crop_transform(face);
     let crop = picture.warp(&to_source, INPUT_SIDE, INPUT_SIDE);
     let outputs = model.run(&[crop.to_tensor(Planes::Rgb, [0.0; 3], [1.0 / 255.0; 3])])?;
-    let [points, presence, ..] = outputs.as_slice() else { return Err(wrong) };
+    let [points, presence, ..] = outputs.as_slice() else {
+        return Err(wrong);
+    };
     if points.data.len() != MESH_POINTS * 3 || presence.data.len() != 1 {
         return Err(wrong);
     }
@@ -112,10 +117,17 @@ pub fn mesh(vision: &Vision, picture: &Picture, face: &Face) -> Result<Mesh, Vis
         .iter()
         .map(|&[x, y, z]| {
             let flat = to_source.apply(Point::new(f64::from(x), f64::from(y)));
-            MeshPoint { x: flat.x, y: flat.y, z: f64::from(z) * scale }
+            MeshPoint {
+                x: flat.x,
+                y: flat.y,
+                z: f64::from(z) * scale,
+            }
         })
         .collect();
-    Ok(Mesh { points, presence: 1.0 / (1.0 + (-presence.data[0]).exp()) })
+    Ok(Mesh {
+        points,
+        presence: 1.0 / (1.0 + (-presence.data[0]).exp()),
+    })
 }
 
 /// From the cut-out's pixels to the picture's: a square around the face, turned
@@ -138,15 +150,24 @@ fn crop_transform(face: &Face) -> Transform {
 /// The model cannot be loaded or run.
 pub fn expression(vision: &Vision, mesh: &Mesh) -> Result<Expression, VisionError> {
     let model = vision.model(Role::FaceBlendshapes)?;
-    #[expect(clippy::cast_possible_truncation, reason = "the model reads 32-bit pixels")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the model reads 32-bit pixels"
+    )]
     let data = EXPRESSION_POINTS
         .iter()
         .flat_map(|it| [mesh.points[*it].x as f32, mesh.points[*it].y as f32])
         .collect();
-    let outputs = model.run(&[Tensor { shape: vec![1, EXPRESSION_POINTS.len(), 2], data }])?;
+    let outputs = model.run(&[Tensor {
+        shape: vec![1, EXPRESSION_POINTS.len(), 2],
+        data,
+    }])?;
     let scores = outputs.first().map_or(&[][..], |it| it.data.as_slice());
     let Ok(scores) = <&[f32; 52]>::try_from(scores) else {
-        return Err(VisionError::Shape { role: Role::FaceBlendshapes, expected: "52 scores" });
+        return Err(VisionError::Shape {
+            role: Role::FaceBlendshapes,
+            expected: "52 scores",
+        });
     };
     Ok(Expression {
         blink: scores[9].min(scores[10]),
@@ -173,7 +194,11 @@ mod tests {
         let face = detect(&vision, &picture, DETECT_SIDE).unwrap().remove(0);
         let mesh = mesh(&vision, &picture, &face).unwrap();
         let expression = expression(&vision, &mesh).unwrap();
-        println!("presence {} openness {:.3} {expression:?}", mesh.presence, mesh.eye_openness());
+        println!(
+            "presence {} openness {:.3} {expression:?}",
+            mesh.presence,
+            mesh.eye_openness()
+        );
         assert!(MESH_PRESENCE_MIN < mesh.presence);
         assert!(0.25 < mesh.eye_openness());
         assert!(0.5 < expression.smile && expression.blink < 0.4);
@@ -189,7 +214,9 @@ mod tests {
         let picture = Manifest::shipped()
             .demo_picture(&testing::models_dir(), Role::DemoApplicant)
             .unwrap();
-        let face = detect(&testing::vision(), &picture, DETECT_SIDE).unwrap().remove(0);
+        let face = detect(&testing::vision(), &picture, DETECT_SIDE)
+            .unwrap()
+            .remove(0);
         assert!(mesh(&testing::vision(), &wall, &face).unwrap().presence < MESH_PRESENCE_MIN);
     }
 }

@@ -43,7 +43,10 @@ pub fn passive(vision: &Vision, picture: &Picture, face: &Face) -> Result<f32, V
     let outputs = model.run(&[crop.to_tensor(Planes::Bgr, [0.0; 3], [1.0; 3])])?;
     let logits = outputs.first().map_or(&[][..], |it| it.data.as_slice());
     if logits.len() != 3 {
-        return Err(VisionError::Shape { role: Role::Pad, expected: "three classes" });
+        return Err(VisionError::Shape {
+            role: Role::Pad,
+            expected: "three classes",
+        });
     }
     let highest = logits.iter().copied().fold(f32::MIN, f32::max);
     let total: f32 = logits.iter().map(|it| (it - highest).exp()).sum();
@@ -54,7 +57,9 @@ pub fn passive(vision: &Vision, picture: &Picture, face: &Face) -> Result<f32, V
 /// inside.
 fn surroundings(picture: &Picture, bounds: &Rect) -> Rect {
     let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
-    let factor = CROP_FACTOR.min(width / bounds.width).min(height / bounds.height);
+    let factor = CROP_FACTOR
+        .min(width / bounds.width)
+        .min(height / bounds.height);
     let center = bounds.center();
     let (w, h) = (bounds.width * factor, bounds.height * factor);
     Rect {
@@ -78,7 +83,9 @@ mod tests {
     fn the_demo_photos_are_judged() {
         let vision = testing::vision();
         for role in [Role::DemoApplicant, Role::DemoOther] {
-            let picture = Manifest::shipped().demo_picture(&testing::models_dir(), role).unwrap();
+            let picture = Manifest::shipped()
+                .demo_picture(&testing::models_dir(), role)
+                .unwrap();
             let face = detect(&vision, &picture, DETECT_SIDE).unwrap().remove(0);
             let live = passive(&vision, &picture, &face).unwrap();
             println!("{role}: {live}");
@@ -88,10 +95,19 @@ mod tests {
 
     #[test]
     fn genuine_photos_of_the_measuring_set_look_live() {
-        let names = ["person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2"];
+        let names = [
+            "person_a_1",
+            "person_a_2",
+            "person_b_1",
+            "person_b_2",
+            "impostor_1",
+            "impostor_2",
+        ];
         let mut n_live = 0;
         for name in names {
-            let Some(picture) = testing::photograph(&format!("{name}.jpg")) else { return };
+            let Some(picture) = testing::photograph(&format!("{name}.jpg")) else {
+                return;
+            };
             let vision = testing::vision();
             let face = detect(&vision, &picture, DETECT_SIDE).unwrap().remove(0);
             let live = passive(&vision, &picture, &face).unwrap();
@@ -104,7 +120,12 @@ mod tests {
     #[test]
     fn the_surroundings_stay_inside_the_picture() {
         let picture = Picture::filled(200, 100, [0; 3]);
-        let bounds = Rect { x: 150.0, y: 40.0, width: 40.0, height: 50.0 };
+        let bounds = Rect {
+            x: 150.0,
+            y: 40.0,
+            width: 40.0,
+            height: 50.0,
+        };
         let area = surroundings(&picture, &bounds);
         assert!(0.0 <= area.x && area.x + area.width <= 200.0 + 1e-9);
         assert!(0.0 <= area.y && area.y + area.height <= 100.0 + 1e-9);

@@ -43,7 +43,11 @@ pub fn pose_of_mesh(mesh: &Mesh) -> Pose {
     let sum = |pairs: &[(usize, usize)]| {
         pairs.iter().fold([0.0; 3], |sum, (from, to)| {
             let (from, to) = (mesh.points[*from], mesh.points[*to]);
-            [sum[0] + to.x - from.x, sum[1] + to.y - from.y, sum[2] + to.z - from.z]
+            [
+                sum[0] + to.x - from.x,
+                sum[1] + to.y - from.y,
+                sum[2] + to.z - from.z,
+            ]
         })
     };
     let (across, down) = (sum(&SIDES), sum(&HEIGHTS));
@@ -59,19 +63,33 @@ pub fn pose_of_mesh(mesh: &Mesh) -> Pose {
 /// # Errors
 ///
 /// The model cannot be loaded or run.
-pub fn pose_of_pixels(vision: &Vision, picture: &Picture, face: &Face) -> Result<Pose, VisionError> {
+pub fn pose_of_pixels(
+    vision: &Vision,
+    picture: &Picture,
+    face: &Face,
+) -> Result<Pose, VisionError> {
     let model = vision.model(Role::HeadPose)?;
     let square = face.bounds.square(CROP_FACTOR);
     let scale = square.width / f64::from(INPUT_SIDE);
     let to_source = Transform::similarity(scale, 0.0, square.x, square.y);
     let crop = picture.warp(&to_source, INPUT_SIDE, INPUT_SIDE);
     let outputs = model.run(&[crop.to_tensor(Planes::Rgb, MEAN, SCALE)])?;
-    let angles: Vec<f64> = outputs.iter().filter_map(|it| expected_degrees(&it.data)).collect();
+    let angles: Vec<f64> = outputs
+        .iter()
+        .filter_map(|it| expected_degrees(&it.data))
+        .collect();
     // The model counts yaw to the left of the picture.
     let [yaw, pitch, roll] = angles[..] else {
-        return Err(VisionError::Shape { role: Role::HeadPose, expected: "three times 66 classes" });
+        return Err(VisionError::Shape {
+            role: Role::HeadPose,
+            expected: "three times 66 classes",
+        });
     };
-    Ok(Pose { yaw: -yaw, pitch, roll })
+    Ok(Pose {
+        yaw: -yaw,
+        pitch,
+        roll,
+    })
 }
 
 /// The mean angle under the model's distribution over classes.

@@ -2,7 +2,7 @@
 
 use crate::{
     Manifest, Picture, Role,
-    geometry::{Rect, Transform},
+    geometry::{Point, Rect, Transform},
     liveness::{Action, Challenge, Outcome, Verdict, judge, look},
     testing,
 };
@@ -36,31 +36,90 @@ fn frame(picture: &Picture, hold: Hold) -> Picture {
     ]);
     let middle = |x: f64, y: f64| Transform::similarity(1.0, 0.0, x, y);
     let spun = Transform::similarity(1.5, hold.roll, 0.0, 0.0);
-    let to_frame = middle(240.0, 280.0).after(&turned).after(&spun).after(&middle(-110.0, -130.0));
+    let to_frame = middle(240.0, 280.0)
+        .after(&turned)
+        .after(&spun)
+        .after(&middle(-110.0, -130.0));
     picture.warp(&to_frame.inverse().unwrap(), 480, 560)
 }
 
 fn applicant() -> Picture {
-    let picture =
-        Manifest::shipped().demo_picture(&testing::models_dir(), Role::DemoApplicant).unwrap();
-    picture.crop(Rect { x: 110.0, y: 0.0, width: 220.0, height: 260.0 }).unwrap()
+    let picture = Manifest::shipped()
+        .demo_picture(&testing::models_dir(), Role::DemoApplicant)
+        .unwrap();
+    picture
+        .crop(Rect {
+            x: 110.0,
+            y: 0.0,
+            width: 220.0,
+            height: 260.0,
+        })
+        .unwrap()
+}
+
+/// A frame that shows the picture bent round an upright cylinder, `radius` in
+/// its own pixels, and turned by `yaw` radians.
+fn bent_frame(picture: &Picture, radius: f64, yaw: f64) -> Picture {
+    let (sin, cos) = yaw.sin_cos();
+    let mut frame = Picture::filled(480, 560, [150, 150, 150]);
+    let mut nearest = vec![f64::MIN; 480 * 560];
+    let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
+    let (n_columns, n_rows) = (picture.width() * 4, picture.height() * 4);
+    for (column, row) in (0..n_columns).flat_map(|it| (0..n_rows).map(move |row| (it, row))) {
+        let at = Point::new(f64::from(column) / 4.0, f64::from(row) / 4.0);
+        let (along, y) = (1.5 * (at.x - width / 2.0), 1.5 * (at.y - height / 2.0));
+        let (radius, angle) = (1.5 * radius, along / (1.5 * radius));
+        let (x, z) = (radius * angle.sin(), radius * (angle.cos() - 1.0));
+        let (x, z) = (x * cos + z * sin, z * cos - x * sin);
+        let near = 900.0 / (900.0 - z);
+        let (x, y) = (240.0 + x * near, 280.0 + y * near);
+        if !(0.0..480.0).contains(&x) || !(0.0..560.0).contains(&y) {
+            continue;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "inside the frame"
+        )]
+        let (x, y) = (x as u32, y as u32);
+        let before = &mut nearest[y as usize * 480 + x as usize];
+        if *before < z {
+            *before = z;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "colours are bytes"
+            )]
+            frame.set_pixel(x, y, picture.sample(at).map(|it| it as u8));
+        }
+    }
+    frame
 }
 
 fn attack(front: Hold, turned: Hold) -> Verdict {
-    let vision = testing::vision();
     let picture = applicant();
+    verdict(&frame(&picture, front), &frame(&picture, turned))
+}
+
+fn verdict(front: &Picture, turned: &Picture) -> Verdict {
+    let vision = testing::vision();
     let actions = vec![Action::Front, Action::TurnLeft];
     let frames = actions
         .iter()
         .zip([front, turned])
-        .map(|(action, hold)| look(&vision, &frame(&picture, hold), *action).unwrap().unwrap())
+        .map(|(action, picture)| look(&vision, picture, *action).unwrap().unwrap())
         .collect::<Vec<_>>();
     let verdict = judge(&Challenge::new(actions).unwrap(), &frames);
-    println!("yaw {:.2} pitch {:.2}: {verdict:?}", turned.yaw, turned.pitch);
+    println!("{verdict:?}");
     verdict
 }
 
-const STRAIGHT: Hold = Hold { yaw: 0.0, pitch: 0.0, roll: 0.0, shift: 0.0 };
+const STRAIGHT: Hold = Hold {
+    yaw: 0.0,
+    pitch: 0.0,
+    roll: 0.0,
+    shift: 0.0,
+};
 
 #[test]
 fn a_picture_turned_before_the_camera_is_a_spoof() {
@@ -74,14 +133,39 @@ fn a_picture_turned_before_the_camera_is_a_spoof() {
 fn a_picture_tilted_shifted_and_spun_is_never_live() {
     for (index, yaw) in [-0.8, -0.4, 0.0, 0.4, 0.8].into_iter().enumerate() {
         let sign = if index % 2 == 0 { 1.0 } else { -1.0 };
-        let front = Hold { roll: 0.1 * sign, ..STRAIGHT };
-        let turned = Hold { yaw, pitch: 0.35 * sign, roll: -0.2 * sign, shift: 20.0 * sign };
+        let front = Hold {
+            roll: 0.1 * sign,
+            ..STRAIGHT
+        };
+        let turned = Hold {
+            yaw,
+            pitch: 0.35 * sign,
+            roll: -0.2 * sign,
+            shift: 20.0 * sign,
+        };
         assert_ne!(attack(front, turned).outcome, Outcome::Live, "{yaw}");
     }
 }
 
 #[test]
 fn a_picture_that_is_only_shifted_is_asked_to_turn() {
-    let verdict = attack(STRAIGHT, Hold { shift: 30.0, roll: 0.15, ..STRAIGHT });
+    let verdict = attack(
+        STRAIGHT,
+        Hold {
+            shift: 30.0,
+            roll: 0.15,
+            ..STRAIGHT
+        },
+    );
     assert!(matches!(verdict.outcome, Outcome::Retry(_)), "{verdict:?}");
+}
+
+#[test]
+fn a_bent_picture_is_never_live() {
+    let picture = applicant();
+    for (radius, yaw) in [(80.0, 0.6), (110.0, 0.45), (150.0, 0.75)] {
+        let front = bent_frame(&picture, radius, 0.0);
+        let verdict = verdict(&front, &bent_frame(&picture, radius, yaw));
+        assert_ne!(verdict.outcome, Outcome::Live, "{radius} {yaw}");
+    }
 }

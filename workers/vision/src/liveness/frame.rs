@@ -2,8 +2,8 @@
 
 use crate::{
     face::{
-        self, DETECT_SIDE, Embedding, Face, MESH_PRESENCE_MIN, Mesh, embed, eyes_closed, mesh, passive,
-        pose_of_mesh, pose_of_pixels,
+        self, DETECT_SIDE, Embedding, Face, MESH_PRESENCE_MIN, Mesh, embed, eyes_closed, mesh,
+        passive, pose_of_mesh, pose_of_pixels,
     },
     liveness::{Action, Reason},
     picture::Picture,
@@ -16,6 +16,9 @@ const FACE_WIDTH_MIN: f64 = 80.0;
 /// Share of the largest face's area from which on a second face is somebody
 /// who looks on, not background.
 const SECOND_FACE_SHARE: f64 = 0.3;
+/// Longer side in pixels to which a frame is shrunk first: a face that fills a
+/// fifth of it still has the 256 pixels that the finest model reads.
+const FRAME_SIDE_MAX: u32 = 1280;
 /// Side in pixels of the grey thumbnail by which frames are told apart.
 const THUMBNAIL_SIDE: u32 = 64;
 
@@ -55,6 +58,7 @@ pub fn look(
     picture: &Picture,
     action: Action,
 ) -> Result<Result<Frame, Reason>, VisionError> {
+    let picture = &*picture.fit_within(FRAME_SIDE_MAX);
     let faces = face::detect(vision, picture, DETECT_SIDE)?;
     let face = match the_face(&faces) {
         Ok(face) => face,
@@ -92,7 +96,10 @@ fn nose_offset(face: &Face) -> f64 {
 /// The one face that a frame is about.
 fn the_face(faces: &[Face]) -> Result<&Face, Reason> {
     let face = faces.first().ok_or(Reason::NoFace)?;
-    if faces.get(1).is_some_and(|it| SECOND_FACE_SHARE * face.bounds.area() <= it.bounds.area()) {
+    if faces
+        .get(1)
+        .is_some_and(|it| SECOND_FACE_SHARE * face.bounds.area() <= it.bounds.area())
+    {
         return Err(Reason::SeveralFaces);
     }
     if face.bounds.width < FACE_WIDTH_MIN {
@@ -108,7 +115,12 @@ mod tests {
 
     fn face(side: f64) -> Face {
         Face {
-            bounds: Rect { x: 0.0, y: 0.0, width: side, height: side },
+            bounds: Rect {
+                x: 0.0,
+                y: 0.0,
+                width: side,
+                height: side,
+            },
             points: [Point::default(); 5],
             score: 0.9,
         }
@@ -116,11 +128,20 @@ mod tests {
 
     #[test]
     fn leaning_the_head_does_not_move_the_nose_against_the_eyes() {
-        let upright = [(-30.0, 0.0), (30.0, 0.0), (6.0, 35.0), (0.0, 0.0), (0.0, 0.0)];
+        let upright = [
+            (-30.0, 0.0),
+            (30.0, 0.0),
+            (6.0, 35.0),
+            (0.0, 0.0),
+            (0.0, 0.0),
+        ];
         for lean in [0.0, 0.3, -0.5] {
             let map = Transform::similarity(1.4, lean, 200.0, 150.0);
             let points = upright.map(|(x, y)| map.apply(Point::new(x, y)));
-            let offset = nose_offset(&Face { points, ..face(100.0) });
+            let offset = nose_offset(&Face {
+                points,
+                ..face(100.0)
+            });
             assert!((offset - 0.1).abs() < 1e-9, "{offset} at {lean}");
         }
     }
@@ -129,7 +150,10 @@ mod tests {
     fn a_frame_is_about_one_near_face() {
         assert_eq!(the_face(&[]), Err(Reason::NoFace));
         assert_eq!(the_face(&[face(60.0)]), Err(Reason::TooFar));
-        assert_eq!(the_face(&[face(200.0), face(150.0)]), Err(Reason::SeveralFaces));
+        assert_eq!(
+            the_face(&[face(200.0), face(150.0)]),
+            Err(Reason::SeveralFaces)
+        );
         assert_eq!(the_face(&[face(200.0), face(60.0)]), Ok(&face(200.0)));
     }
 }

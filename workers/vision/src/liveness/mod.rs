@@ -2,9 +2,10 @@
 //! measured in each frame.
 //!
 //! What this tells apart, as measured in the tests: a head that turns from a
-//! flat picture that is turned, shifted or tilted. What it does not: a video of
-//! the person on a screen, a mask, an injected stream. `passive_pad` is a weak
-//! hint at screens and prints and never refuses by itself.
+//! picture that is turned, shifted, tilted or bent. What it does not: a video of
+//! the person on a screen, several photographs from several sides, a mask, an
+//! injected stream. `passive_pad` is a weak hint at screens and prints and never
+//! refuses by itself.
 
 #[cfg(test)]
 mod attacks;

@@ -14,9 +14,9 @@ use crate::{
 /// corners and middle of the mouth, chin. The outline is left out: it is another
 /// part of the head after a turn.
 const POINTS: [usize; 48] = [
-    168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 48, 278, 115, 344, 33, 133, 362, 263, 159, 386, 145, 374,
-    70, 105, 107, 336, 334, 300, 116, 345, 117, 346, 50, 280, 205, 425, 61, 291, 0, 17, 13, 14, 199,
-    175, 18, 9, 151, 108,
+    168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 48, 278, 115, 344, 33, 133, 362, 263, 159, 386, 145,
+    374, 70, 105, 107, 336, 334, 300, 116, 345, 117, 346, 50, 280, 205, 425, 61, 291, 0, 17, 13,
+    14, 199, 175, 18, 9, 151, 108,
 ];
 /// Top of the forehead and bottom of the chin; their distance is the face's
 /// height, which a turn of the head hardly changes.
@@ -55,7 +55,10 @@ fn motion_of_points(from: &[Point], to: &[Point], height: f64) -> Option<Motion>
         return None;
     }
     let residuals = |map: &Transform| -> Vec<f64> {
-        from.iter().zip(to).map(|(a, b)| map.apply(*a).distance(*b) / height).collect()
+        from.iter()
+            .zip(to)
+            .map(|(a, b)| map.apply(*a).distance(*b) / height)
+            .collect()
     };
     let in_depth = root_mean_square(&residuals(&Transform::fit_similarity(from, to)?));
     let mut weights = vec![1.0; from.len()];
@@ -64,9 +67,15 @@ fn motion_of_points(from: &[Point], to: &[Point], height: f64) -> Option<Motion>
         let residuals = residuals(&Transform::fit_homography(from, to, &weights)?);
         off_plane = root_mean_square(&residuals);
         // Huber's weights: full within `INLIER`, falling with distance beyond.
-        weights = residuals.iter().map(|it| (INLIER / it.max(1e-9)).min(1.0)).collect();
+        weights = residuals
+            .iter()
+            .map(|it| (INLIER / it.max(1e-9)).min(1.0))
+            .collect();
     }
-    off_plane.is_finite().then_some(Motion { in_depth, off_plane })
+    off_plane.is_finite().then_some(Motion {
+        in_depth,
+        off_plane,
+    })
 }
 
 fn root_mean_square(values: &[f64]) -> f64 {
@@ -82,7 +91,9 @@ mod tests {
     use super::*;
 
     fn plane() -> Vec<Point> {
-        (0..48).map(|it| Point::new(f64::from(it % 8) * 20.0, f64::from(it / 8) * 30.0)).collect()
+        (0..48)
+            .map(|it| Point::new(f64::from(it % 8) * 20.0, f64::from(it / 8) * 30.0))
+            .collect()
     }
 
     /// The points as a camera at a distance of 600 sees them after a turn by
@@ -132,7 +143,10 @@ mod tests {
     #[test]
     fn an_unmoved_face_moved_neither_in_depth_nor_off_its_plane() {
         let motion = motion_of_points(&plane(), &plane(), 190.0).unwrap();
-        assert!(motion.in_depth < 1e-9 && motion.off_plane < 1e-9, "{motion:?}");
+        assert!(
+            motion.in_depth < 1e-9 && motion.off_plane < 1e-9,
+            "{motion:?}"
+        );
     }
 
     #[test]

@@ -19,13 +19,35 @@ const COMPLAINT_BYTES_MAX: usize = 1500;
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     #[error("`{package}` needs `{tool}`, which is not installed: {fix}")]
-    ToolMissing { package: String, tool: &'static str, fix: &'static str },
-    #[error("`{tool}` could not download `{package}` {version}; check the network and the client's settings: {complaint}")]
-    Failed { package: String, version: String, tool: &'static str, complaint: String },
-    #[error("`{tool}` ended well but did not leave `{archive}` of `{package}`; the registry may offer another file now")]
-    OtherFile { package: String, tool: &'static str, archive: String },
+    ToolMissing {
+        package: String,
+        tool: &'static str,
+        fix: &'static str,
+    },
+    #[error(
+        "`{tool}` could not download `{package}` {version}; check the network and the client's settings: {complaint}"
+    )]
+    Failed {
+        package: String,
+        version: String,
+        tool: &'static str,
+        complaint: String,
+    },
+    #[error(
+        "`{tool}` ended well but did not leave `{archive}` of `{package}`; the registry may offer another file now"
+    )]
+    OtherFile {
+        package: String,
+        tool: &'static str,
+        archive: String,
+    },
     #[error("cannot run `{tool}` for `{package}`")]
-    Run { package: String, tool: &'static str, #[source] source: std::io::Error },
+    Run {
+        package: String,
+        tool: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Stores a package's archive in `downloads`; `reached` hears how many bytes
@@ -39,8 +61,11 @@ pub(super) fn download(
         PackageKind::Pypi => "pip",
         PackageKind::Npm | PackageKind::File => "npm",
     };
-    let failed =
-        |source| DownloadError::Run { package: package.name.clone(), tool, source };
+    let failed = |source| DownloadError::Run {
+        package: package.name.clone(),
+        tool,
+        source,
+    };
     // Not the final name until the client is done, so that a file under it is whole.
     let partial = downloads.join("partial");
     if partial.exists() {
@@ -68,12 +93,14 @@ pub(super) fn download(
             complaint,
         });
     }
-    fs::rename(partial.join(&package.archive), downloads.join(&package.archive)).map_err(|_| {
-        DownloadError::OtherFile {
-            package: package.name.clone(),
-            tool,
-            archive: package.archive.clone(),
-        }
+    fs::rename(
+        partial.join(&package.archive),
+        downloads.join(&package.archive),
+    )
+    .map_err(|_| DownloadError::OtherFile {
+        package: package.name.clone(),
+        tool,
+        archive: package.archive.clone(),
     })?;
     fs::remove_dir_all(partial).map_err(failed)
 }
@@ -81,7 +108,11 @@ pub(super) fn download(
 fn pip(package: &Package, dir: &Path) -> Result<Command, DownloadError> {
     let works = |program: &str, first: &[&str]| {
         let mut command = Command::new(program);
-        command.args(first).arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(first)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.status().is_ok_and(|it| it.success())
     };
     let mut command = if works("python3", &["-m", "pip"]) {
@@ -97,8 +128,15 @@ fn pip(package: &Package, dir: &Path) -> Result<Command, DownloadError> {
             fix: "apt-get install python3-pip",
         });
     };
-    command.args(["download", "--quiet", "--no-input", "--disable-pip-version-check"]);
-    command.args(["--no-deps", "--only-binary=:all:", "--dest"]).arg(dir);
+    command.args([
+        "download",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]);
+    command
+        .args(["--no-deps", "--only-binary=:all:", "--dest"])
+        .arg(dir);
     if let Some(python) = &package.python {
         command.args(["--python-version", python]);
     }
@@ -124,8 +162,12 @@ fn npm(package: &Package, dir: &Path) -> Result<Command, DownloadError> {
         });
     }
     let mut command = Command::new("npm");
-    command.args(["pack", "--silent", "--ignore-scripts", "--pack-destination"]).arg(dir);
-    command.arg(format!("{}@{}", package.name, package.version)).current_dir(dir);
+    command
+        .args(["pack", "--silent", "--ignore-scripts", "--pack-destination"])
+        .arg(dir);
+    command
+        .arg(format!("{}@{}", package.name, package.version))
+        .current_dir(dir);
     Ok(command)
 }
 
@@ -158,7 +200,10 @@ fn watch(
         return Ok(None);
     }
     let tail = &text[text.len().saturating_sub(COMPLAINT_BYTES_MAX)..];
-    Ok(Some(format!("{status}: {}", String::from_utf8_lossy(tail).trim())))
+    Ok(Some(format!(
+        "{status}: {}",
+        String::from_utf8_lossy(tail).trim()
+    )))
 }
 
 /// The bytes of all files below a folder; what vanishes meanwhile counts not.
@@ -166,7 +211,9 @@ fn bytes_below(dir: &Path) -> u64 {
     let mut folders: Vec<PathBuf> = vec![dir.to_owned()];
     let mut total = 0;
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
+        let Ok(entries) = fs::read_dir(folder) else {
+            continue;
+        };
         for entry in entries.flatten() {
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
@@ -194,7 +241,10 @@ mod tests {
     #[test]
     fn a_client_that_fails_is_quoted() {
         let complaint = run("echo 'no matching distribution' >&2; exit 3").unwrap();
-        assert!(complaint.contains("no matching distribution") && complaint.contains('3'), "{complaint}");
+        assert!(
+            complaint.contains("no matching distribution") && complaint.contains('3'),
+            "{complaint}"
+        );
     }
 
     #[test]

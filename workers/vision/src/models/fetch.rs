@@ -42,20 +42,52 @@ const DOWNLOADS_DIR: &str = "downloads";
 pub enum FetchError {
     #[error(transparent)]
     Download(#[from] DownloadError),
-    #[error("the package `{package}` has the SHA-256 {found}, not {expected}; it was deleted: fetch again, and if it stays so, the registry or a proxy changed it")]
-    PackageHash { package: String, expected: String, found: String },
+    #[error(
+        "the package `{package}` has the SHA-256 {found}, not {expected}; it was deleted: fetch again, and if it stays so, the registry or a proxy changed it"
+    )]
+    PackageHash {
+        package: String,
+        expected: String,
+        found: String,
+    },
     #[error("the package `{package}` holds no `{path}`; the manifest is wrong about it")]
     NotInPackage { package: String, path: String },
     #[error("the package `{package}` cannot be unpacked")]
-    Damaged { package: String, #[source] source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("`{path}` of the package `{package}` has the SHA-256 {found}, not {expected}; the manifest is wrong about it")]
-    FileHash { package: String, path: String, expected: String, found: String },
+    Damaged {
+        package: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "`{path}` of the package `{package}` has the SHA-256 {found}, not {expected}; the manifest is wrong about it"
+    )]
+    FileHash {
+        package: String,
+        path: String,
+        expected: String,
+        found: String,
+    },
     #[error("the model `{role}` of the package `{package}` cannot be transformed")]
-    Transformation { role: Role, package: String, #[source] source: OnnxError },
-    #[error("the transformed model `{role}` has the SHA-256 {found}, not {expected}; this version of the program transforms it differently than its manifest says")]
-    StoredHash { role: Role, expected: String, found: String },
+    Transformation {
+        role: Role,
+        package: String,
+        #[source]
+        source: OnnxError,
+    },
+    #[error(
+        "the transformed model `{role}` has the SHA-256 {found}, not {expected}; this version of the program transforms it differently than its manifest says"
+    )]
+    StoredHash {
+        role: Role,
+        expected: String,
+        found: String,
+    },
     #[error("cannot write to {path}; free the disk or choose another folder for models")]
-    Folder { path: PathBuf, #[source] source: std::io::Error },
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// What a fetch did.
@@ -88,12 +120,18 @@ pub fn fetch(
     groups: &[Group],
     progress: &mut dyn Progress,
 ) -> Result<Fetched, FetchError> {
-    let folder = |source| FetchError::Folder { path: dir.to_owned(), source };
+    let folder = |source| FetchError::Folder {
+        path: dir.to_owned(),
+        source,
+    };
     fs::create_dir_all(dir).map_err(folder)?;
     let _lock = lock(dir, progress).map_err(folder)?;
     let mut stamps = read_stamps(dir);
-    let wanted: Vec<&ModelFile> =
-        manifest.files.iter().filter(|it| groups.contains(&it.group)).collect();
+    let wanted: Vec<&ModelFile> = manifest
+        .files
+        .iter()
+        .filter(|it| groups.contains(&it.group))
+        .collect();
     let mut missing = Vec::new();
     for file in &wanted {
         if !is_present(dir, file, &mut stamps).map_err(folder)? {
@@ -130,13 +168,20 @@ pub fn fetch(
     }
     progress.finished();
     write_stamps(dir, &stamps).map_err(folder)?;
-    Ok(Fetched { n_present: wanted.len() - missing.len(), n_stored: missing.len() })
+    Ok(Fetched {
+        n_present: wanted.len() - missing.len(),
+        n_stored: missing.len(),
+    })
 }
 
 /// Waits until no other fetch works on the folder; dropping the file ends it.
 fn lock(dir: &Path, progress: &mut dyn Progress) -> std::io::Result<File> {
     let path = dir.join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
     if file.try_lock().is_err() {
         progress.step("waiting for another fetch into this folder");
         file.lock()?;
@@ -179,14 +224,27 @@ fn is_present(
     }
     let sha256 = sha256_of(&path)?;
     let is_wanted = sha256 == file.stored_sha256;
-    stamps.insert(file.role.as_str().to_owned(), Stamp { sha256, bytes, modified_ns });
+    stamps.insert(
+        file.role.as_str().to_owned(),
+        Stamp {
+            sha256,
+            bytes,
+            modified_ns,
+        },
+    );
     Ok(is_wanted)
 }
 
 fn size_and_time(path: &Path) -> std::io::Result<(u64, u64)> {
     let metadata = fs::metadata(path)?;
-    let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok((metadata.len(), u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)))
+    let modified = metadata
+        .modified()?
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok((
+        metadata.len(),
+        u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX),
+    ))
 }
 
 fn sha256_of(path: &Path) -> std::io::Result<String> {
@@ -203,7 +261,10 @@ fn bring(
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, FetchError> {
     let downloads = dir.join(DOWNLOADS_DIR);
-    let folder = |source| FetchError::Folder { path: downloads.clone(), source };
+    let folder = |source| FetchError::Folder {
+        path: downloads.clone(),
+        source,
+    };
     let archive = match package.kind {
         PackageKind::File => PathBuf::from(&package.name),
         PackageKind::Pypi | PackageKind::Npm => downloads.join(&package.archive),
@@ -211,11 +272,18 @@ fn bring(
     if package.kind != PackageKind::File && !archive.exists() {
         fs::create_dir_all(&downloads).map_err(folder)?;
         let (name, version) = (&package.name, &package.version);
-        progress.step(&format!("downloading {name} {version} ({:.1} MB)", megabytes(package.bytes)));
-        download::download(package, &downloads, &mut |bytes| progress.reached(reached + bytes))?;
+        progress.step(&format!(
+            "downloading {name} {version} ({:.1} MB)",
+            megabytes(package.bytes)
+        ));
+        download::download(package, &downloads, &mut |bytes| {
+            progress.reached(reached + bytes);
+        })?;
     }
-    let found = sha256_of(&archive)
-        .map_err(|source| FetchError::Folder { path: archive.clone(), source })?;
+    let found = sha256_of(&archive).map_err(|source| FetchError::Folder {
+        path: archive.clone(),
+        source,
+    })?;
     if found == package.sha256 {
         return Ok(archive);
     }
@@ -231,18 +299,25 @@ fn bring(
 
 /// A file taken out of its package, verified, transformed and verified again.
 fn produce(package: &Package, archive: &Path, file: &ModelFile) -> Result<Vec<u8>, FetchError> {
-    let damaged = |source| FetchError::Damaged { package: package.name.clone(), source };
+    let damaged = |source| FetchError::Damaged {
+        package: package.name.clone(),
+        source,
+    };
     let not_there = |path: &str| FetchError::NotInPackage {
         package: package.name.clone(),
         path: path.to_owned(),
     };
-    let reader = File::open(archive)
-        .map_err(|source| FetchError::Folder { path: archive.to_owned(), source })?;
+    let reader = File::open(archive).map_err(|source| FetchError::Folder {
+        path: archive.to_owned(),
+        source,
+    })?;
     let bytes = match package.kind {
         PackageKind::Npm => member_of_tar(reader, &file.path),
         PackageKind::Pypi | PackageKind::File => member_of_zip(reader, &file.path),
     };
-    let mut bytes = bytes.map_err(damaged)?.ok_or_else(|| not_there(&file.path))?;
+    let mut bytes = bytes
+        .map_err(damaged)?
+        .ok_or_else(|| not_there(&file.path))?;
     if let Some(member) = &file.member {
         let inner = member_of_zip(std::io::Cursor::new(bytes), member);
         bytes = inner.map_err(damaged)?.ok_or_else(|| not_there(member))?;
@@ -270,7 +345,11 @@ fn produce(package: &Package, archive: &Path, file: &ModelFile) -> Result<Vec<u8
     let found = hex::encode(Sha256::digest(&transformed));
     if found != file.stored_sha256 {
         let expected = file.stored_sha256.clone();
-        return Err(FetchError::StoredHash { role: file.role, expected, found });
+        return Err(FetchError::StoredHash {
+            role: file.role,
+            expected,
+            found,
+        });
     }
     Ok(transformed)
 }
@@ -310,7 +389,11 @@ fn store(dir: &Path, file: &ModelFile, bytes: &[u8]) -> std::io::Result<Stamp> {
     let path = dir.join(file.role.file_name());
     write_atomically(&path, bytes)?;
     let (bytes, modified_ns) = size_and_time(&path)?;
-    Ok(Stamp { sha256: file.stored_sha256.clone(), bytes, modified_ns })
+    Ok(Stamp {
+        sha256: file.stored_sha256.clone(),
+        bytes,
+        modified_ns,
+    })
 }
 
 /// Readers see the old file or the whole new one.
@@ -332,7 +415,9 @@ mod tests {
     /// A manifest with one package on disk that holds `astronaut.txt`.
     fn local(dir: &Path) -> Manifest {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        writer.start_file("data/picture.txt", zip::write::SimpleFileOptions::default()).unwrap();
+        writer
+            .start_file("data/picture.txt", zip::write::SimpleFileOptions::default())
+            .unwrap();
         writer.write_all(b"not really a picture").unwrap();
         let archive = writer.finish().unwrap().into_inner();
         let path = dir.join("own-models.zip");
@@ -374,10 +459,22 @@ mod tests {
     fn what_is_there_is_not_fetched_again() {
         let (source, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let manifest = local(source.path());
-        assert_eq!(run(&manifest, dir.path()).unwrap(), Fetched { n_present: 0, n_stored: 1 });
+        assert_eq!(
+            run(&manifest, dir.path()).unwrap(),
+            Fetched {
+                n_present: 0,
+                n_stored: 1
+            }
+        );
         // Without its package a second run can only succeed by doing nothing.
         fs::remove_file(&manifest.packages[0].name).unwrap();
-        assert_eq!(run(&manifest, dir.path()).unwrap(), Fetched { n_present: 1, n_stored: 0 });
+        assert_eq!(
+            run(&manifest, dir.path()).unwrap(),
+            Fetched {
+                n_present: 1,
+                n_stored: 0
+            }
+        );
         assert!(!dir.path().join(DOWNLOADS_DIR).exists());
     }
 
@@ -407,7 +504,10 @@ mod tests {
         let (source, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut manifest = local(source.path());
         manifest.packages[0].sha256 = "00".repeat(32);
-        assert!(matches!(run(&manifest, dir.path()), Err(FetchError::PackageHash { .. })));
+        assert!(matches!(
+            run(&manifest, dir.path()),
+            Err(FetchError::PackageHash { .. })
+        ));
         assert!(!dir.path().join(Role::DemoApplicant.file_name()).exists());
     }
 
@@ -425,7 +525,10 @@ mod tests {
         let (source, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut manifest = local(source.path());
         manifest.files[0].transformation = Transformation::TfliteToOnnx;
-        assert!(matches!(run(&manifest, dir.path()), Err(FetchError::Transformation { .. })));
+        assert!(matches!(
+            run(&manifest, dir.path()),
+            Err(FetchError::Transformation { .. })
+        ));
     }
 
     #[test]
@@ -433,8 +536,9 @@ mod tests {
         let (source, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let manifest = local(source.path());
         let results: Vec<Fetched> = std::thread::scope(|scope| {
-            let runs: Vec<_> =
-                (0..4).map(|_| scope.spawn(|| run(&manifest, dir.path()).unwrap())).collect();
+            let runs: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| run(&manifest, dir.path()).unwrap()))
+                .collect();
             runs.into_iter().map(|it| it.join().unwrap()).collect()
         });
         assert_eq!(results.iter().map(|it| it.n_stored).sum::<usize>(), 1);

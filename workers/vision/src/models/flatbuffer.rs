@@ -12,7 +12,10 @@ pub struct Table<'a> {
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], OnnxError> {
     let end = at.checked_add(N).ok_or(OnnxError::Truncated)?;
-    bytes.get(at..end).and_then(|it| it.try_into().ok()).ok_or(OnnxError::Truncated)
+    bytes
+        .get(at..end)
+        .and_then(|it| it.try_into().ok())
+        .ok_or(OnnxError::Truncated)
 }
 
 fn offset(bytes: &[u8], at: usize) -> Result<usize, OnnxError> {
@@ -22,7 +25,10 @@ fn offset(bytes: &[u8], at: usize) -> Result<usize, OnnxError> {
 impl<'a> Table<'a> {
     /// The table that the file is about.
     pub fn root(bytes: &'a [u8]) -> Result<Self, OnnxError> {
-        Ok(Self { bytes, at: offset(bytes, 0)? })
+        Ok(Self {
+            bytes,
+            at: offset(bytes, 0)?,
+        })
     }
 
     /// Where a field's value lies, or `None` if it has its default.
@@ -42,36 +48,56 @@ impl<'a> Table<'a> {
     }
 
     pub fn byte(&self, index: usize) -> Result<i8, OnnxError> {
-        let Some(at) = self.field(index)? else { return Ok(0) };
+        let Some(at) = self.field(index)? else {
+            return Ok(0);
+        };
         Ok(i8::from_le_bytes(number(self.bytes, at)?))
     }
 
     pub fn int(&self, index: usize) -> Result<i32, OnnxError> {
-        let Some(at) = self.field(index)? else { return Ok(0) };
+        let Some(at) = self.field(index)? else {
+            return Ok(0);
+        };
         Ok(i32::from_le_bytes(number(self.bytes, at)?))
     }
 
     pub fn table(&self, index: usize) -> Result<Option<Self>, OnnxError> {
-        let Some(at) = self.field(index)? else { return Ok(None) };
-        Ok(Some(Self { bytes: self.bytes, at: at + offset(self.bytes, at)? }))
+        let Some(at) = self.field(index)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            bytes: self.bytes,
+            at: at + offset(self.bytes, at)?,
+        }))
     }
 
     /// A vector's first element and length.
     fn vector(&self, index: usize) -> Result<(usize, usize), OnnxError> {
-        let Some(at) = self.field(index)? else { return Ok((0, 0)) };
+        let Some(at) = self.field(index)? else {
+            return Ok((0, 0));
+        };
         let at = at + offset(self.bytes, at)?;
         Ok((at + 4, offset(self.bytes, at)?))
     }
 
     pub fn bytes(&self, index: usize) -> Result<&'a [u8], OnnxError> {
         let (at, n) = self.vector(index)?;
-        self.bytes.get(at..at.saturating_add(n)).ok_or(OnnxError::Truncated)
+        self.bytes
+            .get(at..at.saturating_add(n))
+            .ok_or(OnnxError::Truncated)
     }
 
     pub fn ints(&self, index: usize) -> Result<Vec<i32>, OnnxError> {
         let (at, n) = self.vector(index)?;
-        let end = n.checked_mul(4).and_then(|it| it.checked_add(at)).ok_or(OnnxError::Truncated)?;
-        let (numbers, _) = self.bytes.get(at..end).ok_or(OnnxError::Truncated)?.as_chunks();
+        let end = n
+            .checked_mul(4)
+            .and_then(|it| it.checked_add(at))
+            .ok_or(OnnxError::Truncated)?;
+        let (numbers, _) = self
+            .bytes
+            .get(at..end)
+            .ok_or(OnnxError::Truncated)?
+            .as_chunks();
         Ok(numbers.iter().map(|it| i32::from_le_bytes(*it)).collect())
     }
 
@@ -83,7 +109,10 @@ impl<'a> Table<'a> {
         (0..n)
             .map(|it| {
                 let at = at + 4 * it;
-                Ok(Self { bytes: self.bytes, at: at + offset(self.bytes, at)? })
+                Ok(Self {
+                    bytes: self.bytes,
+                    at: at + offset(self.bytes, at)?,
+                })
             })
             .collect()
     }

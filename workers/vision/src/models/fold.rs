@@ -39,8 +39,11 @@ struct Weights {
 /// The bytes are no ONNX model, or one that is quantised in another way.
 pub fn fold_dequantize(bytes: &[u8], size: InputSize) -> Result<Vec<u8>, OnnxError> {
     let mut file = Message::parse(bytes)?;
-    let mut body =
-        Message::parse(file.all(model::GRAPH).next().ok_or(OnnxError::Missing("a graph"))?)?;
+    let mut body = Message::parse(
+        file.all(model::GRAPH)
+            .next()
+            .ok_or(OnnxError::Missing("a graph"))?,
+    )?;
     let tensors = named_tensors(&body)?;
     let (nodes, folded) = fold_nodes(&body, &tensors)?;
     let mut used: HashSet<String> = HashSet::new();
@@ -69,7 +72,10 @@ fn fold_nodes(
     body: &Message,
     tensors: &HashMap<String, Message>,
 ) -> Result<(Vec<Message>, HashMap<String, Weights>), OnnxError> {
-    let nodes: Vec<Message> = body.all(graph::NODE).map(Message::parse).collect::<Result<_, _>>()?;
+    let nodes: Vec<Message> = body
+        .all(graph::NODE)
+        .map(Message::parse)
+        .collect::<Result<_, _>>()?;
     let mut folded = HashMap::new();
     let mut kept = Vec::new();
     for node in nodes {
@@ -82,13 +88,19 @@ fn fold_nodes(
                 let [source, shape] = inputs.as_slice() else {
                     return Err(OnnxError::Missing("the shape of a Reshape"));
                 };
-                let mut weights =
-                    folded.remove(source).ok_or(OnnxError::Missing("the weights of a Reshape"))?;
-                let shape = tensors.get(shape).ok_or(OnnxError::Missing("a constant shape"))?;
+                let mut weights = folded
+                    .remove(source)
+                    .ok_or(OnnxError::Missing("the weights of a Reshape"))?;
+                let shape = tensors
+                    .get(shape)
+                    .ok_or(OnnxError::Missing("a constant shape"))?;
                 weights.dims = integers(shape)?;
                 let n: i64 = weights.dims.iter().product();
                 if usize::try_from(n) != Ok(weights.values.len()) {
-                    return Err(OnnxError::Unsupported(format!("a Reshape to {:?}", weights.dims)));
+                    return Err(OnnxError::Unsupported(format!(
+                        "a Reshape to {:?}",
+                        weights.dims
+                    )));
                 }
                 folded.insert(output, weights);
             }
@@ -107,10 +119,16 @@ fn dequantize(
 ) -> Result<Weights, OnnxError> {
     let mut constants = Vec::new();
     for input in inputs {
-        constants.push(tensors.get(input).ok_or(OnnxError::Missing("a constant to dequantise"))?);
+        constants.push(
+            tensors
+                .get(input)
+                .ok_or(OnnxError::Missing("a constant to dequantise"))?,
+        );
     }
     let [quantised, scales, zeros] = constants.as_slice() else {
-        return Err(OnnxError::Unsupported("a DequantizeLinear without zero points".to_owned()));
+        return Err(OnnxError::Unsupported(
+            "a DequantizeLinear without zero points".to_owned(),
+        ));
     };
     let attribute = |name: &str| -> Result<usize, OnnxError> {
         for attribute in node.all(node::ATTRIBUTE) {
@@ -121,14 +139,23 @@ fn dequantize(
                     .map_err(|_| OnnxError::Unsupported(format!("{name} {value}")));
             }
         }
-        Err(OnnxError::Missing("axis and block_size of a DequantizeLinear"))
+        Err(OnnxError::Missing(
+            "axis and block_size of a DequantizeLinear",
+        ))
     };
     let (axis, block) = (attribute("axis")?, attribute("block_size")?.max(1));
     let dims = quantised.numbers(tensor::DIMS)?;
-    let along = dims.get(axis).copied().and_then(|it| usize::try_from(it).ok());
+    let along = dims
+        .get(axis)
+        .copied()
+        .and_then(|it| usize::try_from(it).ok());
     let along = along.ok_or(OnnxError::Missing("the axis of a DequantizeLinear"))?;
     let inner = usize::try_from(dims[axis + 1..].iter().product::<i64>()).unwrap_or(1);
-    let (bytes, scales, zeros) = (signed_bytes(quantised)?, floats(scales)?, signed_bytes(zeros)?);
+    let (bytes, scales, zeros) = (
+        signed_bytes(quantised)?,
+        floats(scales)?,
+        signed_bytes(zeros)?,
+    );
     let blocks = along.div_ceil(block);
     let values: Option<Vec<f32>> = bytes
         .iter()
@@ -146,13 +173,21 @@ fn dequantize(
 
 fn raw(message: &Message, kind: i64) -> Result<&[u8], OnnxError> {
     if message.numbers(tensor::DATA_TYPE)? != [kind] {
-        return Err(OnnxError::Unsupported("a constant of another type".to_owned()));
+        return Err(OnnxError::Unsupported(
+            "a constant of another type".to_owned(),
+        ));
     }
-    message.all(tensor::RAW_DATA).next().ok_or(OnnxError::Missing("the raw data of a constant"))
+    message
+        .all(tensor::RAW_DATA)
+        .next()
+        .ok_or(OnnxError::Missing("the raw data of a constant"))
 }
 
 fn signed_bytes(message: &Message) -> Result<Vec<i8>, OnnxError> {
-    Ok(raw(message, data_type::INT8)?.iter().map(|it| it.cast_signed()).collect())
+    Ok(raw(message, data_type::INT8)?
+        .iter()
+        .map(|it| it.cast_signed())
+        .collect())
 }
 
 fn floats(message: &Message) -> Result<Vec<f32>, OnnxError> {
@@ -198,7 +233,10 @@ fn rewrite(
     for constant in constants {
         body.push_bytes(graph::INITIALIZER, constant);
     }
-    let mut folded: Vec<_> = folded.into_iter().filter(|(name, _)| used.contains(name)).collect();
+    let mut folded: Vec<_> = folded
+        .into_iter()
+        .filter(|(name, _)| used.contains(name))
+        .collect();
     // A fixed order, so that the stored file always has the same hash.
     folded.sort_by(|a, b| a.0.cmp(&b.0));
     for (name, weights) in folded {
@@ -219,9 +257,16 @@ fn free_sizes(body: &mut Message) -> Result<(), OnnxError> {
     };
     let (inputs, outputs) = (values(graph::INPUT)?, values(graph::OUTPUT)?);
     let [input] = inputs.as_slice() else {
-        return Err(OnnxError::Unsupported("several inputs of free size".to_owned()));
+        return Err(OnnxError::Unsupported(
+            "several inputs of free size".to_owned(),
+        ));
     };
-    let dims = [Dim::Fixed(1), Dim::Fixed(3), Dim::Free("height"), Dim::Free("width")];
+    let dims = [
+        Dim::Fixed(1),
+        Dim::Fixed(3),
+        Dim::Free("height"),
+        Dim::Free("width"),
+    ];
     let input = float_value(&input.text(1), &dims);
     for number in [graph::INPUT, graph::OUTPUT, graph::VALUE_INFO] {
         body.remove(number);
@@ -229,7 +274,9 @@ fn free_sizes(body: &mut Message) -> Result<(), OnnxError> {
     body.push_message(graph::INPUT, &input);
     for output in outputs {
         let name = output.text(1);
-        let names: Vec<_> = (0..rank(&output)?).map(|axis| format!("{name}_{axis}")).collect();
+        let names: Vec<_> = (0..rank(&output)?)
+            .map(|axis| format!("{name}_{axis}"))
+            .collect();
         let dims: Vec<_> = names.iter().map(|it| Dim::Free(it)).collect();
         body.push_message(graph::OUTPUT, &float_value(&name, &dims));
     }
@@ -241,7 +288,10 @@ fn rank(value: &Message) -> Result<usize, OnnxError> {
     let mut message = value.clone();
     // Through type (2), tensor_type (1) and shape (2) to its repeated dim (1).
     for number in [2, 1, 2] {
-        let inner = message.all(number).next().ok_or(OnnxError::Missing("the shape of an output"))?;
+        let inner = message
+            .all(number)
+            .next()
+            .ok_or(OnnxError::Missing("the shape of an output"))?;
         message = Message::parse(inner)?;
     }
     Ok(message.all(1).count())
@@ -257,15 +307,33 @@ mod tests {
     fn quantised() -> Vec<u8> {
         let bytes = |it: &[i8]| it.iter().map(|it| it.cast_unsigned()).collect::<Vec<_>>();
         let mut body = Message::default();
-        let blocks = [("axis", Attribute::Int(1)), ("block_size", Attribute::Int(2))];
-        body.push_message(graph::NODE, &new_node("DequantizeLinear", &["q", "s", "z"], "w", &blocks));
-        body.push_message(graph::NODE, &new_node("Reshape", &["w", "shape"], "weights", &[]));
+        let blocks = [
+            ("axis", Attribute::Int(1)),
+            ("block_size", Attribute::Int(2)),
+        ];
+        body.push_message(
+            graph::NODE,
+            &new_node("DequantizeLinear", &["q", "s", "z"], "w", &blocks),
+        );
+        body.push_message(
+            graph::NODE,
+            &new_node("Reshape", &["w", "shape"], "weights", &[]),
+        );
         body.push_message(graph::NODE, &new_node("Mul", &["x", "weights"], "y", &[]));
         let q = bytes(&[1, 2, 3, 4, -5, -6, -128, 127]);
-        body.push_message(graph::INITIALIZER, &raw_tensor("q", &[2, 4], data_type::INT8, q));
-        body.push_message(graph::INITIALIZER, &float_tensor("s", &[2, 2], &[0.5, 2.0, 1.0, 0.25]));
+        body.push_message(
+            graph::INITIALIZER,
+            &raw_tensor("q", &[2, 4], data_type::INT8, q),
+        );
+        body.push_message(
+            graph::INITIALIZER,
+            &float_tensor("s", &[2, 2], &[0.5, 2.0, 1.0, 0.25]),
+        );
         let z = bytes(&[1, 0, -1, 3]);
-        body.push_message(graph::INITIALIZER, &raw_tensor("z", &[2, 2], data_type::INT8, z));
+        body.push_message(
+            graph::INITIALIZER,
+            &raw_tensor("z", &[2, 2], data_type::INT8, z),
+        );
         body.push_message(graph::INITIALIZER, &int_tensor("shape", &[1], &[8]));
         for input in ["x", "q", "gone"] {
             body.push_message(graph::INPUT, &float_value(input, &[]));
@@ -295,8 +363,10 @@ mod tests {
         let folded = fold_dequantize(&quantised(), InputSize::AsShipped).unwrap();
         let file = Message::parse(&folded).unwrap();
         let body = Message::parse(file.all(model::GRAPH).next().unwrap()).unwrap();
-        let inputs: Vec<_> =
-            body.all(graph::INPUT).map(|it| Message::parse(it).unwrap().text(1)).collect();
+        let inputs: Vec<_> = body
+            .all(graph::INPUT)
+            .map(|it| Message::parse(it).unwrap().text(1))
+            .collect();
         assert_eq!(inputs, ["x"]);
     }
 

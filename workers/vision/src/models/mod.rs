@@ -9,6 +9,9 @@ pub mod onnx;
 pub mod progress;
 pub mod tflite;
 
+pub use fetch::{FetchError, Fetched, fetch};
+pub use progress::{Progress, standard_error};
+
 use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
@@ -211,9 +214,17 @@ pub enum ManifestError {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoPictureError {
     #[error("the picture `{role}` is missing; run `btrust models fetch`")]
-    Missing { role: Role, #[source] source: std::io::Error },
+    Missing {
+        role: Role,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the picture `{role}` cannot be decoded")]
-    Picture { role: Role, #[source] source: PictureError },
+    Picture {
+        role: Role,
+        #[source]
+        source: PictureError,
+    },
 }
 
 impl Manifest {
@@ -236,7 +247,9 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(text)?;
         for package in &manifest.packages {
             if package.archive.contains(['/', '\\']) || package.archive.starts_with('.') {
-                return Err(ManifestError::ArchiveName { package: package.name.clone() });
+                return Err(ManifestError::ArchiveName {
+                    package: package.name.clone(),
+                });
             }
         }
         for (index, file) in manifest.files.iter().enumerate() {
@@ -246,7 +259,10 @@ impl Manifest {
                     package: file.package.clone(),
                 });
             }
-            if manifest.files[..index].iter().any(|it| it.role == file.role) {
+            if manifest.files[..index]
+                .iter()
+                .any(|it| it.role == file.role)
+            {
                 return Err(ManifestError::DoubleRole { role: file.role });
             }
         }
@@ -291,7 +307,11 @@ mod tests {
     fn the_shipped_manifest_names_every_role_that_is_run() {
         let manifest = Manifest::shipped();
         for role in Role::MODELS.into_iter().chain([Role::Runtime]) {
-            assert_eq!(manifest.file(role).map(|it| it.group), Some(Group::Models), "{role}");
+            assert_eq!(
+                manifest.file(role).map(|it| it.group),
+                Some(Group::Models),
+                "{role}"
+            );
         }
         for role in [Role::DemoApplicant, Role::DemoOther] {
             let file = manifest.file(role).expect("a demo picture");
@@ -305,7 +325,10 @@ mod tests {
         let mut manifest = Manifest::shipped();
         manifest.packages.remove(0);
         let text = serde_json::to_string(&manifest).unwrap();
-        assert!(matches!(Manifest::parse(&text), Err(ManifestError::UnknownPackage { .. })));
+        assert!(matches!(
+            Manifest::parse(&text),
+            Err(ManifestError::UnknownPackage { .. })
+        ));
     }
 
     #[test]
@@ -313,6 +336,9 @@ mod tests {
         let mut manifest = Manifest::shipped();
         manifest.packages[0].archive = "../../etc/passwd".to_owned();
         let text = serde_json::to_string(&manifest).unwrap();
-        assert!(matches!(Manifest::parse(&text), Err(ManifestError::ArchiveName { .. })));
+        assert!(matches!(
+            Manifest::parse(&text),
+            Err(ManifestError::ArchiveName { .. })
+        ));
     }
 }

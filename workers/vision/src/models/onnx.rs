@@ -81,16 +81,20 @@ impl Message {
 
     /// The byte strings of a repeated field, in order.
     pub fn all(&self, number: u32) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().filter_map(move |(it, value)| match value {
-            Value::Bytes(bytes) if *it == number => Some(bytes.as_slice()),
-            _ => None,
-        })
+        self.fields
+            .iter()
+            .filter_map(move |(it, value)| match value {
+                Value::Bytes(bytes) if *it == number => Some(bytes.as_slice()),
+                _ => None,
+            })
     }
 
     /// The texts of a repeated field, in order.
     #[must_use]
     pub fn texts(&self, number: u32) -> Vec<String> {
-        self.all(number).map(|it| String::from_utf8_lossy(it).into_owned()).collect()
+        self.all(number)
+            .map(|it| String::from_utf8_lossy(it).into_owned())
+            .collect()
     }
 
     /// The text of a field; empty if absent, as in protobuf.
@@ -127,7 +131,8 @@ impl Message {
     }
 
     pub fn push_number(&mut self, number: u32, value: i64) {
-        self.fields.push((number, Value::Varint(value.cast_unsigned())));
+        self.fields
+            .push((number, Value::Varint(value.cast_unsigned())));
     }
 
     pub fn push_bytes(&mut self, number: u32, value: impl Into<Vec<u8>>) {

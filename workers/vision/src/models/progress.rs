@@ -95,6 +95,8 @@ mod tests {
         progress.step("one");
         progress.reached(10);
         progress.finished();
-        assert!(ProgressStyle::with_template("models {bar:30} {bytes}/{total_bytes} {msg}").is_ok());
+        assert!(
+            ProgressStyle::with_template("models {bar:30} {bytes}/{total_bytes} {msg}").is_ok()
+        );
     }
 }

@@ -63,21 +63,44 @@ impl Source<'_> {
     fn floats(&self) -> Result<Vec<f32>, OnnxError> {
         let n = usize::try_from(self.shape.iter().product::<i64>()).unwrap_or(0);
         let values: Vec<f32> = match self.kind {
-            FLOAT_32 => self.data.as_chunks().0.iter().map(|it| f32::from_le_bytes(*it)).collect(),
-            FLOAT_16 => {
-                self.data.as_chunks().0.iter().map(|it| half(u16::from_le_bytes(*it))).collect()
+            FLOAT_32 => self
+                .data
+                .as_chunks()
+                .0
+                .iter()
+                .map(|it| f32::from_le_bytes(*it))
+                .collect(),
+            FLOAT_16 => self
+                .data
+                .as_chunks()
+                .0
+                .iter()
+                .map(|it| half(u16::from_le_bytes(*it)))
+                .collect(),
+            other => {
+                return Err(OnnxError::Unsupported(format!(
+                    "a constant of type {other}"
+                )));
             }
-            other => return Err(OnnxError::Unsupported(format!("a constant of type {other}"))),
         };
-        if values.len() == n { Ok(values) } else { Err(OnnxError::Truncated) }
+        if values.len() == n {
+            Ok(values)
+        } else {
+            Err(OnnxError::Truncated)
+        }
     }
 
     fn integers(&self) -> Result<Vec<i64>, OnnxError> {
         if self.kind != INT_32 {
-            return Err(OnnxError::Unsupported("a shape that is not 32-bit integers".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "a shape that is not 32-bit integers".to_owned(),
+            ));
         }
         let (numbers, _) = self.data.as_chunks();
-        Ok(numbers.iter().map(|it| i64::from(i32::from_le_bytes(*it))).collect())
+        Ok(numbers
+            .iter()
+            .map(|it| i64::from(i32::from_le_bytes(*it)))
+            .collect())
     }
 }
 
@@ -113,7 +136,8 @@ struct Operation<'a> {
 
 impl Operation<'_> {
     fn option(&self, index: usize) -> Result<i64, OnnxError> {
-        self.options.map_or(Ok(0), |it| it.int(index).map(i64::from))
+        self.options
+            .map_or(Ok(0), |it| it.int(index).map(i64::from))
     }
 
     fn byte_option(&self, index: usize) -> Result<i8, OnnxError> {
@@ -121,7 +145,10 @@ impl Operation<'_> {
     }
 
     fn input(&self, index: usize) -> Result<usize, OnnxError> {
-        self.inputs.get(index).copied().ok_or(OnnxError::Missing("an input of an operator"))
+        self.inputs
+            .get(index)
+            .copied()
+            .ok_or(OnnxError::Missing("an input of an operator"))
     }
 }
 
@@ -135,13 +162,21 @@ impl Operation<'_> {
 /// The bytes are no tflite model, or one with operators that are not known.
 pub fn to_onnx(bytes: &[u8]) -> Result<Vec<u8>, OnnxError> {
     let root = Table::root(bytes)?;
-    let codes: Vec<i32> =
-        root.tables(1)?.iter().map(|it| Ok(it.int(3)?.max(i32::from(it.byte(0)?)))).collect::<Result<_, _>>()?;
+    let codes: Vec<i32> = root
+        .tables(1)?
+        .iter()
+        .map(|it| Ok(it.int(3)?.max(i32::from(it.byte(0)?))))
+        .collect::<Result<_, _>>()?;
     let buffers = root.tables(4)?;
-    let subgraph = *root.tables(2)?.first().ok_or(OnnxError::Missing("a subgraph"))?;
+    let subgraph = *root
+        .tables(2)?
+        .first()
+        .ok_or(OnnxError::Missing("a subgraph"))?;
     let mut tensors = Vec::new();
     for tensor in subgraph.tables(0)? {
-        let buffer = buffers.get(index(tensor.int(2)?)?).ok_or(OnnxError::Missing("a buffer"))?;
+        let buffer = buffers
+            .get(index(tensor.int(2)?)?)
+            .ok_or(OnnxError::Missing("a buffer"))?;
         tensors.push(Source {
             shape: tensor.ints(0)?.into_iter().map(i64::from).collect(),
             kind: tensor.byte(1)?,
@@ -160,12 +195,16 @@ pub fn to_onnx(bytes: &[u8]) -> Result<Vec<u8>, OnnxError> {
     };
     conversion.body.push_bytes(graph::NAME, "main");
     for operation in subgraph.tables(3)? {
-        let code = codes.get(index(operation.int(0)?)?).ok_or(OnnxError::Missing("an operator"))?;
+        let code = codes
+            .get(index(operation.int(0)?)?)
+            .ok_or(OnnxError::Missing("an operator"))?;
         let output = indexes(operation.ints(2)?)?;
         conversion.operation(&Operation {
             code: *code,
             inputs: indexes(operation.ints(1)?)?,
-            output: *output.first().ok_or(OnnxError::Missing("an output of an operator"))?,
+            output: *output
+                .first()
+                .ok_or(OnnxError::Missing("an output of an operator"))?,
             options: operation.table(4)?,
         })?;
     }
@@ -190,7 +229,8 @@ impl Conversion<'_> {
         for (number, values) in [(graph::INPUT, inputs), (graph::OUTPUT, outputs)] {
             for it in values {
                 let dims: Vec<_> = self.dims(*it)?.into_iter().map(Dim::Fixed).collect();
-                self.body.push_message(number, &float_value(&name(*it), &dims));
+                self.body
+                    .push_message(number, &float_value(&name(*it), &dims));
             }
         }
         let mut file = Message::default();
@@ -204,11 +244,16 @@ impl Conversion<'_> {
     /// Follows constants through `DEQUANTIZE`.
     fn source(&self, index: usize) -> Result<&Source<'_>, OnnxError> {
         let index = self.aliases.get(&index).copied().unwrap_or(index);
-        self.tensors.get(index).ok_or(OnnxError::Missing("a tensor"))
+        self.tensors
+            .get(index)
+            .ok_or(OnnxError::Missing("a tensor"))
     }
 
     fn shape(&self, index: usize) -> Result<&[i64], OnnxError> {
-        self.tensors.get(index).map(|it| it.shape.as_slice()).ok_or(OnnxError::Missing("a tensor"))
+        self.tensors
+            .get(index)
+            .map(|it| it.shape.as_slice())
+            .ok_or(OnnxError::Missing("a tensor"))
     }
 
     /// The shape of a value as it is in the ONNX graph.
@@ -222,8 +267,15 @@ impl Conversion<'_> {
         }
     }
 
-    fn node(&mut self, kind: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute<'_>)]) {
-        self.body.push_message(graph::NODE, &new_node(kind, inputs, output, attributes));
+    fn node(
+        &mut self,
+        kind: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: &[(&str, Attribute<'_>)],
+    ) {
+        self.body
+            .push_message(graph::NODE, &new_node(kind, inputs, output, attributes));
     }
 
     fn fresh(&mut self) -> String {
@@ -233,14 +285,16 @@ impl Conversion<'_> {
 
     fn floats(&mut self, dims: &[i64], values: &[f32]) -> String {
         let name = self.fresh();
-        self.body.push_message(graph::INITIALIZER, &float_tensor(&name, dims, values));
+        self.body
+            .push_message(graph::INITIALIZER, &float_tensor(&name, dims, values));
         name
     }
 
     fn integers(&mut self, values: &[i64]) -> String {
         let name = self.fresh();
         let n = i64::try_from(values.len()).expect("a handful of numbers");
-        self.body.push_message(graph::INITIALIZER, &int_tensor(&name, &[n], values));
+        self.body
+            .push_message(graph::INITIALIZER, &int_tensor(&name, &[n], values));
         name
     }
 
@@ -252,7 +306,9 @@ impl Conversion<'_> {
         }
         let (shape, values) = (source.shape.clone(), source.floats()?);
         if self.channels_first && 1 < values.len() {
-            return Err(OnnxError::Unsupported("a constant operand in a picture model".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "a constant operand in a picture model".to_owned(),
+            ));
         }
         Ok(self.floats(&shape, &values))
     }
@@ -293,21 +349,39 @@ impl Conversion<'_> {
             }
             op::MEAN | op::SUM => self.reduce(it),
             op::TRANSPOSE if !self.channels_first => {
-                let (input, order) = (self.operand(it.input(0)?)?, self.source(it.input(1)?)?.integers()?);
-                self.node("Transpose", &[&input], &output, &[("perm", Attribute::Ints(&order))]);
+                let (input, order) = (
+                    self.operand(it.input(0)?)?,
+                    self.source(it.input(1)?)?.integers()?,
+                );
+                self.node(
+                    "Transpose",
+                    &[&input],
+                    &output,
+                    &[("perm", Attribute::Ints(&order))],
+                );
                 Ok(())
             }
             op::RESHAPE => self.reshape(it),
             op::STRIDED_SLICE if !self.channels_first => self.slice(it),
             op::CONCATENATION if !self.channels_first => {
-                let inputs =
-                    it.inputs.iter().map(|it| self.operand(*it)).collect::<Result<Vec<_>, _>>()?;
+                let inputs = it
+                    .inputs
+                    .iter()
+                    .map(|it| self.operand(*it))
+                    .collect::<Result<Vec<_>, _>>()?;
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
                 let axis = it.option(0)?;
-                self.node("Concat", &inputs, &output, &[("axis", Attribute::Int(axis))]);
+                self.node(
+                    "Concat",
+                    &inputs,
+                    &output,
+                    &[("axis", Attribute::Int(axis))],
+                );
                 Ok(())
             }
-            other => Err(OnnxError::Unsupported(format!("the tflite operator {other}"))),
+            other => Err(OnnxError::Unsupported(format!(
+                "the tflite operator {other}"
+            ))),
         }
     }
 
@@ -346,7 +420,12 @@ impl Conversion<'_> {
 
     /// `[before, after]` of height and of width that give "SAME" its size; the
     /// odd pixel goes after, unlike in ONNX's own `SAME_UPPER` of old.
-    fn padding(&self, it: &Operation<'_>, kernel: [i64; 2], strides: [i64; 2]) -> Result<[i64; 4], OnnxError> {
+    fn padding(
+        &self,
+        it: &Operation<'_>,
+        kernel: [i64; 2],
+        strides: [i64; 2],
+    ) -> Result<[i64; 4], OnnxError> {
         // `Padding` of the tflite schema: SAME is 0, VALID is 1.
         if it.byte_option(0)? == 1 {
             return Ok([0; 4]);
@@ -366,7 +445,14 @@ impl Conversion<'_> {
         let weights = reorder(&source, [out, height, width, inner], [0, 3, 1, 2]);
         let weights = self.floats(&[out, inner, height, width], &weights);
         let strides = [it.option(2)?, it.option(1)?];
-        self.convolve(it, &weights, [height, width], strides, 1, it.byte_option(3)?)
+        self.convolve(
+            it,
+            &weights,
+            [height, width],
+            strides,
+            1,
+            it.byte_option(3)?,
+        )
     }
 
     fn depthwise(&mut self, it: &Operation<'_>) -> Result<(), OnnxError> {
@@ -378,7 +464,14 @@ impl Conversion<'_> {
             return Err(OnnxError::Unsupported("a depth multiplier".to_owned()));
         }
         let strides = [it.option(2)?, it.option(1)?];
-        self.convolve(it, &weights, [height, width], strides, channels, it.byte_option(4)?)
+        self.convolve(
+            it,
+            &weights,
+            [height, width],
+            strides,
+            channels,
+            it.byte_option(4)?,
+        )
     }
 
     fn convolve(
@@ -401,14 +494,22 @@ impl Conversion<'_> {
             ("group", Attribute::Int(groups)),
         ];
         let input = self.operand(it.input(0)?)?;
-        self.activated("Conv", &[&input, weights, &bias], &name(it.output), &attributes, activation)
+        self.activated(
+            "Conv",
+            &[&input, weights, &bias],
+            &name(it.output),
+            &attributes,
+            activation,
+        )
     }
 
     /// A 1x1 convolution over channels-last values: a matrix product.
     fn product(&mut self, it: &Operation<'_>) -> Result<(), OnnxError> {
         let [out, height, width, inner] = self.constant_shape(it.input(1)?)?;
         if [height, width, it.option(1)?, it.option(2)?] != [1; 4] {
-            return Err(OnnxError::Unsupported("a wide convolution outside a picture".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "a wide convolution outside a picture".to_owned(),
+            ));
         }
         let source = self.source(it.input(1)?)?.floats()?;
         let weights = reorder(&source, [out, 1, 1, inner], [3, 1, 2, 0]);
@@ -417,19 +518,29 @@ impl Conversion<'_> {
         let bias = self.floats(&[out], &bias);
         let (input, before) = (self.operand(it.input(0)?)?, self.fresh());
         self.node("MatMul", &[&input, &weights], &before, &[]);
-        self.activated("Add", &[&before, &bias], &name(it.output), &[], it.byte_option(3)?)
+        self.activated(
+            "Add",
+            &[&before, &bias],
+            &name(it.output),
+            &[],
+            it.byte_option(3)?,
+        )
     }
 
     fn constant_shape(&self, index: usize) -> Result<[i64; 4], OnnxError> {
         let shape = self.source(index)?.shape.as_slice();
-        shape.try_into().map_err(|_| OnnxError::Unsupported("weights without four sides".to_owned()))
+        shape
+            .try_into()
+            .map_err(|_| OnnxError::Unsupported("weights without four sides".to_owned()))
     }
 
     fn prelu(&mut self, it: &Operation<'_>) -> Result<(), OnnxError> {
         let slopes = self.source(it.input(1)?)?.floats()?;
         let n = i64::try_from(slopes.len()).expect("a slope for each channel");
         if !self.channels_first || self.shape(it.input(0)?)?.last() != Some(&n) {
-            return Err(OnnxError::Unsupported("slopes other than one a channel".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "slopes other than one a channel".to_owned(),
+            ));
         }
         let slopes = self.floats(&[n, 1, 1], &slopes);
         let input = self.operand(it.input(0)?)?;
@@ -447,16 +558,26 @@ impl Conversion<'_> {
             ("pads", Attribute::Ints(&pads)),
         ];
         let input = self.operand(it.input(0)?)?;
-        self.activated("MaxPool", &[&input], &name(it.output), &attributes, it.byte_option(5)?)
+        self.activated(
+            "MaxPool",
+            &[&input],
+            &name(it.output),
+            &attributes,
+            it.byte_option(5)?,
+        )
     }
 
     fn pad(&mut self, it: &Operation<'_>) -> Result<(), OnnxError> {
         let pairs = self.source(it.input(1)?)?.integers()?;
         let [n0, n1, top, bottom, left, right, before, after] = pairs[..] else {
-            return Err(OnnxError::Unsupported("padding of other than four sides".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "padding of other than four sides".to_owned(),
+            ));
         };
         if !self.channels_first {
-            return Err(OnnxError::Unsupported("padding outside a picture".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "padding outside a picture".to_owned(),
+            ));
         }
         let pads = self.integers(&[n0, before, top, left, n1, after, bottom, right]);
         let input = self.operand(it.input(0)?)?;
@@ -466,7 +587,9 @@ impl Conversion<'_> {
 
     fn reduce(&mut self, it: &Operation<'_>) -> Result<(), OnnxError> {
         if self.channels_first || it.byte_option(0)? != 1 {
-            return Err(OnnxError::Unsupported("a reduction that drops sides".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "a reduction that drops sides".to_owned(),
+            ));
         }
         let axes = self.source(it.input(1)?)?.integers()?;
         let input = self.operand(it.input(0)?)?;
@@ -475,7 +598,12 @@ impl Conversion<'_> {
             let axes = self.integers(&axes);
             self.node("ReduceSum", &[&input, &axes], &output, &[]);
         } else {
-            self.node("ReduceMean", &[&input], &output, &[("axes", Attribute::Ints(&axes))]);
+            self.node(
+                "ReduceMean",
+                &[&input],
+                &output,
+                &[("axes", Attribute::Ints(&axes))],
+            );
         }
         Ok(())
     }
@@ -498,7 +626,9 @@ impl Conversion<'_> {
         let shape = self.shape(it.input(0)?)?.to_vec();
         let masks = [it.option(0)?, it.option(1)?, it.option(4)?];
         if it.option(2)? != 0 || it.option(3)? != 0 || steps.iter().any(|it| *it < 1) {
-            return Err(OnnxError::Unsupported("a slice with new sides or backwards".to_owned()));
+            return Err(OnnxError::Unsupported(
+                "a slice with new sides or backwards".to_owned(),
+            ));
         }
         let has = |mask: i64, axis: usize| mask >> axis & 1 == 1;
         for axis in 0..from.len() {
@@ -526,7 +656,12 @@ impl Conversion<'_> {
 /// the source.
 fn reorder(values: &[f32], shape: [i64; 4], order: [usize; 4]) -> Vec<f32> {
     let shape = shape.map(|it| usize::try_from(it).unwrap_or(0));
-    let strides = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
+    let strides = [
+        shape[1] * shape[2] * shape[3],
+        shape[2] * shape[3],
+        shape[3],
+        1,
+    ];
     let [a, b, c, d] = order.map(|it| (shape[it], strides[it]));
     let mut reordered = Vec::with_capacity(values.len());
     for i in 0..a.0 {
@@ -547,9 +682,13 @@ mod tests {
 
     #[test]
     fn half_precision_numbers_keep_their_value() {
-        for (bits, value) in
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0)]
-        {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x7bff, 65504.0),
+        ] {
             assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(half(0x7c01).is_nan());

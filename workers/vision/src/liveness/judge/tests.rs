@@ -29,10 +29,17 @@ fn sight(thing: Thing, yaw: f64) -> Mesh {
             };
             let (x, z) = (x * cos + depth * sin, depth * cos - x * sin);
             let scale = 600.0 / (600.0 - z);
-            MeshPoint { x: 320.0 + x * scale, y: 240.0 + y * scale, z: -z }
+            MeshPoint {
+                x: 320.0 + x * scale,
+                y: 240.0 + y * scale,
+                z: -z,
+            }
         })
         .collect();
-    Mesh { points, presence: 1.0 }
+    Mesh {
+        points,
+        presence: 1.0,
+    }
 }
 
 fn person(seed: f32) -> Embedding {
@@ -58,7 +65,9 @@ fn frame(action: Action) -> Frame {
         live: 0.9,
         embedding: person(0.1),
         mesh: sight(Thing::Head, yaw),
-        thumbnail: (0_u8..64).map(|it| it.wrapping_mul(action as u8 + 1)).collect(),
+        thumbnail: (0_u8..64)
+            .map(|it| it.wrapping_mul(action as u8 + 1))
+            .collect(),
     }
 }
 
@@ -75,7 +84,12 @@ fn frame_of_picture(action: Action) -> Frame {
     }
 }
 
-const ACTIONS: [Action; 4] = [Action::Front, Action::TurnRight, Action::Blink, Action::TurnLeft];
+const ACTIONS: [Action; 4] = [
+    Action::Front,
+    Action::TurnRight,
+    Action::Blink,
+    Action::TurnLeft,
+];
 
 #[track_caller]
 fn check(frames: &[Frame], expected: Outcome) {
@@ -109,22 +123,36 @@ fn a_picture_is_a_spoof_even_if_both_pose_models_are_fooled() {
 
 #[test]
 fn a_turn_without_the_nose_moving_against_the_eyes_is_a_spoof() {
-    let frames = ACTIONS.map(|action| Frame { nose_offset: 0.0, ..frame(action) });
+    let frames = ACTIONS.map(|action| Frame {
+        nose_offset: 0.0,
+        ..frame(action)
+    });
     check(&frames, Outcome::Spoof);
 }
 
 #[test]
 fn a_head_that_hardly_turns_is_asked_again() {
     let mut frames = honest();
-    frames[1] = Frame { action: Action::TurnRight, yaw: -4.0, mesh: sight(Thing::Head, -4.0), ..frame(Action::TurnRight) };
+    frames[1] = Frame {
+        action: Action::TurnRight,
+        yaw: -4.0,
+        mesh: sight(Thing::Head, -4.0),
+        ..frame(Action::TurnRight)
+    };
     check(&frames, Outcome::Retry(Reason::TurnNotReached));
 }
 
 #[test]
 fn a_turn_to_the_wrong_side_is_asked_again() {
     let mut frames = honest();
-    frames[1] = Frame { action: Action::TurnRight, ..frame(Action::TurnLeft) };
-    frames[3] = Frame { action: Action::TurnLeft, ..frame(Action::TurnRight) };
+    frames[1] = Frame {
+        action: Action::TurnRight,
+        ..frame(Action::TurnLeft)
+    };
+    frames[3] = Frame {
+        action: Action::TurnLeft,
+        ..frame(Action::TurnRight)
+    };
     check(&frames, Outcome::Retry(Reason::TurnNotReached));
 }
 
@@ -171,7 +199,12 @@ fn a_bad_passive_score_alone_refuses_nobody() {
     check(&frames, Outcome::Live);
     let challenge = Challenge::new(ACTIONS.to_vec()).unwrap();
     let verdict = judge(&challenge, &frames);
-    assert!(verdict.signals.iter().any(|it| it.name == "passive_pad" && !it.passed && !it.gate));
+    assert!(
+        verdict
+            .signals
+            .iter()
+            .any(|it| it.name == "passive_pad" && !it.passed && !it.gate)
+    );
 }
 
 #[test]

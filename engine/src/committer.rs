@@ -1,0 +1,489 @@
+//! The one writer: drains the mailbox, applies, commits once, and only then answers anybody.
+//!
+//! There is no fixed waiting. The next round is whatever arrived during the last flush, so a round is
+//! one command on an idle machine and hundreds on a busy one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use tokio::sync::mpsc;
+
+use btrust_machine::Command;
+use btrust_platform::http::Shutdown;
+use btrust_schemas::ids::WorkflowId;
+
+use crate::dispatch::Owner;
+use crate::error::EngineError;
+use crate::mailbox::{Mail, Request, Start};
+use crate::metrics;
+use crate::partition::Partitions;
+use crate::round::{Fate, Round, Settled};
+use crate::shared::{Shared, unavailable};
+use crate::store::{Batch, Fence, StartKey, StoreError, Write};
+use crate::workflow::Workflow;
+
+/// Most commands of one round; bounds the time until the first of them is answered.
+pub const ROUND_COMMANDS_MAX: usize = 2_048;
+/// Most timers of one round.
+const ROUND_TIMERS_MAX: usize = 1_024;
+/// The longest sleep, so that a clock that was set is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// When a deadline is judged again after its commit has failed, ms.
+const TIMER_RETRY_MS: i64 = 1_000;
+/// How often an unknown commit is asked for before its partitions are given up.
+///
+/// Source: half a minute, longer than any database failover that a commit of ours should outlive.
+const UNKNOWN_ASKS_MAX: u32 = 60;
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(500);
+
+pub struct Committer {
+    pub shared: Arc<Shared>,
+    pub mailbox: mpsc::Receiver<Mail>,
+    pub partitions: Partitions,
+    pub incarnation: i64,
+}
+
+impl Committer {
+    /// Serves until `shutdown`; what is in the mailbox then is still carried out.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let mut mails = Vec::new();
+        loop {
+            let sleep = self.until_next_timer();
+            tokio::select! {
+                n_mails = self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX) => {
+                    if n_mails == 0 {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(sleep) => {}
+                () = shutdown.wait() => {
+                    self.mailbox.close();
+                    if self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX).await == 0 {
+                        return;
+                    }
+                }
+            }
+            self.round(std::mem::take(&mut mails)).await;
+        }
+    }
+
+    fn until_next_timer(&self) -> Duration {
+        let now_ms = self.shared.clock.now_ms();
+        let wait_ms = self.partitions.next_ms().map(|it| it.saturating_sub(now_ms).max(0));
+        let wait_ms = wait_ms.and_then(|it| u64::try_from(it).ok());
+        wait_ms.map_or(SLEEP_MAX, |it| Duration::from_millis(it).min(SLEEP_MAX))
+    }
+
+    /// One round: mails and due timers in, one commit, answers out.
+    async fn round(&mut self, mut mails: Vec<Mail>) {
+        let mut round = Round::default();
+        let ticked = self.due_timers(&mut mails);
+        let starts = self.known_starts(&mails).await;
+        let starts = match starts {
+            Ok(starts) => starts,
+            Err(error) => {
+                let error = EngineError::from(error);
+                mails.into_iter().for_each(|it| round.refuse(it.reply, error.clone()));
+                return self.settle(round, HashMap::new(), ticked, &HashSet::new());
+            }
+        };
+        let broken = self.open_workflows(&mut round, &mails, &starts).await;
+        self.apply(&mut round, mails, starts, &broken).await;
+        // Ticks of these are not repeated: nothing would change until somebody has looked.
+        let mut stopped: HashSet<WorkflowId> =
+            broken.iter().filter(|(_, it)| !it.is_transient()).map(|(id, _)| *id).collect();
+        for (id, code) in std::mem::take(&mut round.incidents) {
+            self.raise_incident(id, &code).await;
+            stopped.insert(id);
+        }
+        let writes = round.seal(self.incarnation);
+        if !writes.is_empty() {
+            metrics::BATCH_COMMANDS.observe(count(round.n_commands()));
+        }
+        let fates = self.commit(writes).await;
+        self.settle(round, fates, ticked, &stopped);
+    }
+
+    /// Adds a tick for every workflow whose time has come.
+    fn due_timers(&mut self, mails: &mut Vec<Mail>) -> Vec<WorkflowId> {
+        let clock_ms = self.shared.clock.now_ms();
+        let mut ticked = Vec::new();
+        for partition in self.partitions.iter_mut() {
+            let now_ms = partition.now_ms(clock_ms);
+            let left = ROUND_TIMERS_MAX - ticked.len();
+            for workflow in partition.timers.take_due(now_ms, left) {
+                ticked.push(workflow);
+                let command = Box::new(Command::Tick);
+                let request = Request::Command { workflow, tenant: None, command };
+                mails.push(Mail { request, reply: None });
+            }
+        }
+        ticked
+    }
+
+    /// Which start keys of this round are taken already, by whom and for which request.
+    async fn known_starts(
+        &self,
+        mails: &[Mail],
+    ) -> Result<HashMap<StartKey, (WorkflowId, String)>, StoreError> {
+        let keys: HashSet<&StartKey> = mails
+            .iter()
+            .filter_map(|it| match &it.request {
+                Request::Start(start) => Some(&start.key),
+                _ => None,
+            })
+            .collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<StartKey> = keys.into_iter().cloned().collect();
+        let records = self.shared.store.find_starts(&keys).await?;
+        Ok(records.into_iter().map(|it| (it.key, (it.workflow, it.digest))).collect())
+    }
+
+    /// Makes a draft of every workflow that the round will touch; returns those that cannot be opened.
+    async fn open_workflows(
+        &self,
+        round: &mut Round,
+        mails: &[Mail],
+        starts: &HashMap<StartKey, (WorkflowId, String)>,
+    ) -> HashMap<WorkflowId, EngineError> {
+        let wanted = mails.iter().filter_map(|it| match &it.request {
+            Request::Command { workflow, .. } => Some(*workflow),
+            Request::Start(start) => starts.get(&start.key).map(|(workflow, _)| *workflow),
+            Request::Wake => None,
+        });
+        let mut broken = HashMap::new();
+        let mut absent = Vec::new();
+        for id in wanted.collect::<HashSet<_>>() {
+            match self.shared.cache.get(id) {
+                Some(workflow) => round.open(Workflow::clone(&workflow)),
+                None => absent.push(id),
+            }
+        }
+        if absent.is_empty() {
+            return broken;
+        }
+        match self.shared.store.load(&absent).await {
+            Ok(records) => {
+                for record in records {
+                    let id = record.workflow;
+                    match self.shared.open(record).await {
+                        Ok(workflow) => round.open(workflow),
+                        Err(error) => {
+                            broken.insert(id, error);
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                let error = EngineError::from(error);
+                broken.extend(absent.into_iter().map(|it| (it, error.clone())));
+            }
+        }
+        broken
+    }
+
+    async fn apply(
+        &mut self,
+        round: &mut Round,
+        mails: Vec<Mail>,
+        mut starts: HashMap<StartKey, (WorkflowId, String)>,
+        broken: &HashMap<WorkflowId, EngineError>,
+    ) {
+        let clock_ms = self.shared.clock.now_ms();
+        let (new, mails) = self.name_new(mails, &mut starts);
+        let minted: Vec<(String, WorkflowId)> =
+            new.iter().map(|(start, id, _)| (start.tenant.clone(), *id)).collect();
+        let minted = match minted.is_empty() {
+            true => Ok(()),
+            false => self.shared.keys.create_many(&minted).await.map_err(unavailable),
+        };
+        for (start, id, reply) in new {
+            let Some(partition) = self.partitions.get(id.partition()) else {
+                round.refuse(reply, EngineError::Unavailable);
+                continue;
+            };
+            let now_ms = partition.now_ms(clock_ms);
+            let sealer = match &minted {
+                Ok(()) => self.shared.keys.sealer(&start.tenant, id).await.map_err(unavailable),
+                Err(error) => Err(error.clone()),
+            };
+            match sealer.and_then(|it| it.ok_or(EngineError::Unavailable)) {
+                Ok(sealer) => round.start(start, id, sealer, now_ms, reply),
+                Err(error) => round.refuse(reply, error),
+            }
+        }
+        for mail in mails {
+            match mail.request {
+                Request::Start(start) => match starts.get(&start.key) {
+                    Some((_, digest)) if *digest != start.digest => {
+                        round.refuse(mail.reply, EngineError::KeyReused);
+                    }
+                    Some((id, _)) => match broken.get(id) {
+                        Some(error) => round.refuse(mail.reply, error.clone()),
+                        None => round.repeat(mail.reply, *id),
+                    },
+                    None => round.refuse(mail.reply, EngineError::Unavailable),
+                },
+                Request::Command { workflow, tenant, command } => {
+                    let Some(partition) = self.partitions.get(workflow.partition()) else {
+                        round.refuse(mail.reply, EngineError::Unavailable);
+                        continue;
+                    };
+                    if let Some(error) = broken.get(&workflow) {
+                        round.refuse(mail.reply, error.clone());
+                        continue;
+                    }
+                    let now_ms = partition.now_ms(clock_ms);
+                    round.apply(workflow, tenant.as_deref(), &command, now_ms, mail.reply);
+                }
+                Request::Wake => {}
+            }
+        }
+    }
+
+    /// Gives an id to every start whose key is new, the first of each key; the rest stay mails.
+    fn name_new(
+        &self,
+        mails: Vec<Mail>,
+        starts: &mut HashMap<StartKey, (WorkflowId, String)>,
+    ) -> (Vec<NewStart>, Vec<Mail>) {
+        let mut new = Vec::new();
+        let mut rest = Vec::with_capacity(mails.len());
+        for mail in mails {
+            match mail.request {
+                Request::Start(start) if !starts.contains_key(&start.key) => {
+                    let id = WorkflowId::new(partition_of(&start.key), rand::rng().random());
+                    starts.insert(start.key.clone(), (id, start.digest.clone()));
+                    new.push((*start, id, mail.reply));
+                }
+                request => rest.push(Mail { request, reply: mail.reply }),
+            }
+        }
+        (new, rest)
+    }
+
+    /// Writes in one transaction; what the data makes impossible is found by halving and set aside.
+    async fn commit(&mut self, writes: Vec<Write>) -> HashMap<WorkflowId, Fate> {
+        let mut fates = HashMap::with_capacity(writes.len());
+        let mut pending = if writes.is_empty() { Vec::new() } else { vec![writes] };
+        while let Some(writes) = pending.pop() {
+            let mut batch = Batch { fences: self.fences(&writes), writes };
+            self.number(&mut batch.writes);
+            let began = Instant::now();
+            let result = self.shared.store.commit(&batch).await;
+            metrics::COMMIT_SECONDS.observe(began.elapsed().as_secs_f64());
+            let result = match result {
+                Err(StoreError::Unknown(cause)) => {
+                    tracing::warn!(error = &cause as &dyn std::error::Error, "asking for the outcome of a commit");
+                    self.ask_for(&batch).await
+                }
+                Ok(committed) => Ok(committed.fenced),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(fenced) => self.committed(&batch, &fenced, &mut fates),
+                Err(StoreError::DataRefused(_)) if 1 < batch.writes.len() => {
+                    metrics::COMMITS.with_label_values(&["halved"]).inc();
+                    let second = batch.writes.split_off(batch.writes.len() / 2);
+                    pending.push(second);
+                    pending.push(batch.writes);
+                }
+                Err(StoreError::DataRefused(cause)) => {
+                    metrics::COMMITS.with_label_values(&["refused"]).inc();
+                    let id = batch.writes[0].workflow;
+                    tracing::error!(error = &cause as &dyn std::error::Error, workflow.id = %id, "the store refuses a workflow");
+                    let code = "commit_refused";
+                    self.raise_incident(id, code).await;
+                    fates.insert(id, Fate::Failed(EngineError::Incident { code: code.to_owned() }));
+                }
+                Err(error) => {
+                    metrics::COMMITS.with_label_values(&["failed"]).inc();
+                    let error = EngineError::from(error);
+                    fates.extend(batch.writes.iter().map(|it| (it.workflow, Fate::Failed(error.clone()))));
+                }
+            }
+        }
+        fates
+    }
+
+    fn fences(&mut self, writes: &[Write]) -> Vec<Fence> {
+        let numbers: BTreeSet<u8> = writes.iter().map(|it| it.workflow.partition()).collect();
+        let fence = |partition| {
+            // A partition that was lost during this round has an epoch that no lease names.
+            let epoch = self.partitions.get(partition).map_or(0, |it| it.epoch);
+            Fence { partition, epoch }
+        };
+        numbers.into_iter().map(fence).collect()
+    }
+
+    /// Numbers the writes on from the last batch of their partitions.
+    fn number(&mut self, writes: &mut [Write]) {
+        let mut last: BTreeMap<u8, i64> = BTreeMap::new();
+        for write in writes {
+            let number = write.workflow.partition();
+            let last = last.entry(number).or_insert_with(|| {
+                self.partitions.get(number).map_or(0, |it| it.last_batch)
+            });
+            *last += 1;
+            write.batch = *last;
+        }
+    }
+
+    fn committed(&mut self, batch: &Batch, fenced: &[u8], fates: &mut HashMap<WorkflowId, Fate>) {
+        metrics::COMMITS.with_label_values(&["committed"]).inc();
+        for &number in fenced {
+            tracing::error!(partition = number, "another process owns this partition now");
+            self.partitions.lose(number);
+        }
+        for write in &batch.writes {
+            let number = write.workflow.partition();
+            if fenced.contains(&number) {
+                fates.insert(write.workflow, Fate::Failed(EngineError::Unavailable));
+                continue;
+            }
+            if let Some(partition) = self.partitions.get(number) {
+                partition.last_batch = write.batch;
+            }
+            fates.insert(write.workflow, Fate::Committed);
+        }
+    }
+
+    /// Finds out whether a commit whose outcome is unknown is there; returns the partitions it is not in.
+    async fn ask_for(&mut self, batch: &Batch) -> Result<Vec<u8>, StoreError> {
+        let numbers: Vec<u8> = batch.fences.iter().map(|it| it.partition).collect();
+        for _ in 0..UNKNOWN_ASKS_MAX {
+            match self.look_for(batch, &numbers).await {
+                Ok(None) => return Ok(Vec::new()),
+                Ok(Some(absent)) if absent.len() == numbers.len() => {
+                    return Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed));
+                }
+                Ok(Some(fenced)) => return Ok(fenced),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the store does not say how a commit ended");
+                    tokio::time::sleep(UNKNOWN_PAUSE).await;
+                }
+            }
+        }
+        // Nobody may be told anything about these partitions any more; a restart reads them anew.
+        numbers.iter().for_each(|it| self.partitions.lose(*it));
+        Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Partitions in which the batch is not; `None` when it is in all of them.
+    async fn look_for(&self, batch: &Batch, numbers: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        // Under the lock of the lease rows, so that the lost transaction has ended one way or the other.
+        let fences = Batch { fences: batch.fences.clone(), writes: Vec::new() };
+        let fenced = self.shared.store.commit(&fences).await?.fenced;
+        let last = self.shared.store.last_batches(numbers).await?;
+        let expected = |number: u8| {
+            let of_partition = batch.writes.iter().filter(|it| it.workflow.partition() == number);
+            of_partition.map(|it| it.batch).max().unwrap_or_default()
+        };
+        let absent: Vec<u8> = numbers
+            .iter()
+            .zip(last)
+            .filter(|(number, last)| fenced.contains(number) || *last < expected(**number))
+            .map(|(number, _)| *number)
+            .collect();
+        Ok((!absent.is_empty()).then_some(absent))
+    }
+
+    /// Stops a workflow until somebody has looked at it.
+    async fn raise_incident(&mut self, id: WorkflowId, code: &str) {
+        metrics::INCIDENTS.with_label_values(&[code]).inc();
+        tracing::error!(workflow.id = %id, code, "an incident stops a workflow");
+        self.shared.dispatch.withdraw_all(id);
+        if let Some(partition) = self.partitions.get(id.partition()) {
+            partition.timers.set(id, None);
+        }
+        if let Err(error) = self.shared.store.put_incident(id, code).await {
+            // The mark is for operators; the workflow stands still until the next start all the same.
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot mark an incident");
+        }
+    }
+
+    /// Makes the committed state the current one, wakes whom it concerns, and answers.
+    fn settle(
+        &mut self,
+        round: Round,
+        fates: HashMap<WorkflowId, Fate>,
+        ticked: Vec<WorkflowId>,
+        stopped: &HashSet<WorkflowId>,
+    ) {
+        let now_ms = self.shared.clock.now_ms();
+        for (id, fate) in &fates {
+            if *fate != Fate::Committed {
+                // Whatever is in memory of it was speculation; the next command reads it anew.
+                self.shared.cache.remove(*id);
+            }
+        }
+        let (settled, deliveries) = round.settle(&fates);
+        // A tick that has led to nothing is repeated: its timer has been taken.
+        for id in ticked {
+            if let Some(partition) = self.partitions.get(id.partition()) {
+                partition.timers.set(id, Some(now_ms + TIMER_RETRY_MS));
+            }
+        }
+        for id in stopped {
+            if let Some(partition) = self.partitions.get(id.partition()) {
+                partition.timers.set(*id, None);
+            }
+        }
+        for it in settled {
+            if it.has_events || !stopped.contains(&it.workflow.id) {
+                self.publish(it, now_ms);
+            }
+        }
+        for (id, _) in fates.iter().filter(|(_, it)| **it == Fate::Committed) {
+            self.shared.outbox.mark(id.partition());
+        }
+        deliveries.into_iter().for_each(crate::round::Delivery::send);
+    }
+
+    fn publish(&mut self, settled: Settled, now_ms: i64) {
+        let workflow = settled.workflow;
+        if !settled.changes.is_empty() {
+            let owner = Arc::new(owner(&workflow));
+            self.shared.dispatch.change(&owner, settled.changes, now_ms);
+        }
+        if let Some(partition) = self.partitions.get(workflow.id.partition()) {
+            let mut wake_at_ms = workflow.state.wake_at();
+            if !settled.has_events {
+                // Nothing came of a timer that was due: not again at once.
+                wake_at_ms = wake_at_ms.map(|it| if it <= now_ms { now_ms + TIMER_RETRY_MS } else { it });
+            }
+            partition.timers.set(workflow.id, wake_at_ms);
+        }
+        let (id, sequence) = (workflow.id, workflow.state.n_events());
+        self.shared.cache.put(workflow);
+        if settled.has_events {
+            self.shared.watchers.tell(id, sequence);
+        }
+    }
+}
+
+/// What all turns of a workflow have in common.
+pub fn owner(workflow: &Workflow) -> Owner {
+    Owner {
+        workflow: workflow.id,
+        tenant: workflow.columns.tenant.clone(),
+        subject: workflow.subject(),
+        locale: workflow.columns.locale.clone(),
+    }
+}
+
+type NewStart = (Start, WorkflowId, Option<tokio::sync::oneshot::Sender<crate::mailbox::Answer>>);
+
+/// The partition of a start: the first byte of its key's hash, so that its dedupe is local.
+pub fn partition_of(key: &StartKey) -> u8 {
+    key.key_hash.get(..2).and_then(|it| u8::from_str_radix(it, 16).ok()).unwrap_or(0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a histogram takes floats, and a round has few commands")]
+fn count(n: usize) -> f64 {
+    n as f64
+}

@@ -1,0 +1,86 @@
+//! Settings of core.
+
+use std::path::PathBuf;
+
+use btrust_platform::clock::SharedClock;
+use btrust_platform::config::{ConfigError, Settings};
+use btrust_platform::data_dir::DataDir;
+
+/// Where core keeps its state and finds its neighbours.
+#[derive(Clone)]
+pub struct CoreConfig {
+    pub data_dir: DataDir,
+    pub state_db: PathBuf,
+    /// `AUTH_URL`.
+    pub auth_url: String,
+    /// `CORE_URL`: where workers reach this node.
+    pub core_url: String,
+    pub clock: SharedClock,
+}
+
+impl CoreConfig {
+    /// Reads `AUTH_URL`, `CORE_URL` and `DATABASE_URL`, each with the default of one machine.
+    ///
+    /// # Errors
+    ///
+    /// `DATABASE_URL` that is not a `sqlite:` URL.
+    pub fn from_settings(
+        settings: &Settings,
+        data_dir: DataDir,
+        clock: SharedClock,
+    ) -> Result<Self, ConfigError> {
+        let state_db = match settings.get("DATABASE_URL") {
+            None => data_dir.state_db(),
+            Some(url) => sqlite_path(&url).ok_or_else(|| ConfigError::Invalid {
+                name: "DATABASE_URL".to_owned(),
+                expected: "a sqlite: URL with a path".to_owned(),
+            })?,
+        };
+        let url = |name, port| settings.get(name).unwrap_or_else(|| format!("http://localhost:{port}"));
+        Ok(Self {
+            state_db,
+            auth_url: url("AUTH_URL", 5800),
+            core_url: url("CORE_URL", 5002),
+            data_dir,
+            clock,
+        })
+    }
+}
+
+fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty()).then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use btrust_platform::clock::SystemClock;
+
+    use super::*;
+
+    fn read(table: &[(&str, &str)]) -> Result<CoreConfig, ConfigError> {
+        let settings = Settings::from_table(table.iter().copied());
+        CoreConfig::from_settings(&settings, DataDir::new("/data"), Arc::new(SystemClock))
+    }
+
+    #[test]
+    fn one_machine_needs_no_settings() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.state_db, PathBuf::from("/data/state.sqlite"));
+        assert_eq!(config.auth_url, "http://localhost:5800");
+        assert_eq!(config.core_url, "http://localhost:5002");
+    }
+
+    #[test]
+    fn a_database_that_core_does_not_know_is_refused_by_name() {
+        let config = read(&[("DATABASE_URL", "sqlite:///other/state.sqlite")]).unwrap();
+        assert_eq!(config.state_db, PathBuf::from("/other/state.sqlite"));
+        for url in ["postgres://host/db", "sqlite:"] {
+            let error = read(&[("DATABASE_URL", url)]).err().unwrap();
+            assert_eq!(error.to_string(), "the setting DATABASE_URL is not a sqlite: URL with a path");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Core's HTTP server (port 5002): the internal API for the gateway and the workers.
+//!
+//! One file an endpoint; a new one is a file and a line in [`routes`].
+
+mod access;
+mod acknowledge;
+mod acknowledgements;
+mod cancel;
+mod config;
+mod exchange;
+mod get_definition;
+mod history;
+mod list_definitions;
+mod list_workflows;
+mod prompts;
+mod publish;
+mod result;
+mod start;
+mod submit;
+mod workflow;
+
+use std::io;
+use std::sync::Arc;
+
+use poem::http::{HeaderValue, header};
+use poem::web::Json;
+use poem::{EndpointExt, IntoResponse, Response, Route, get, post};
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use btrust_platform::health::{Health, ServiceCheck, SqliteCheck};
+use btrust_platform::http::Shutdown;
+use btrust_platform::keys::{KeyError, LocalKeyring};
+use btrust_platform::problem;
+use btrust_platform::sqlite::DbError;
+use btrust_platform::streams::JsonlStreams;
+use btrust_platform::token::Verifier;
+use btrust_platform::workflow_keys::SqliteWorkflowKeys;
+
+use crate::engine::{Engine, Ports};
+use crate::error::{EngineError, RETRY_AFTER_S};
+use crate::store::sqlite::SqliteStore;
+
+pub use config::CoreConfig;
+
+/// Name of the service in logs, metrics and health.
+const SERVICE: &str = "core";
+
+/// What the endpoints share.
+pub struct Core {
+    pub engine: Arc<Engine>,
+    verifier: Verifier,
+    shutdown: Shutdown,
+}
+
+/// Why core could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("a database of core cannot be opened")]
+    Database(#[from] DbError),
+    #[error("the keyring cannot be opened")]
+    Keyring(#[source] KeyError),
+    #[error("the streams cannot be opened")]
+    Streams(#[source] io::Error),
+    #[error("the engine cannot start")]
+    Engine(#[from] EngineError),
+    #[error("the listener cannot be served")]
+    Listener(#[source] io::Error),
+}
+
+/// Serves core on embedded stores until `shutdown`; what was accepted is committed and relayed first.
+pub async fn serve(
+    config: CoreConfig,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let store = Arc::new(SqliteStore::open(&config.state_db).await?);
+    let keys = LocalKeyring::open(&config.data_dir.keyring()).map_err(ServeError::Keyring)?;
+    let keys = Arc::new(keys);
+    let workflow_keys =
+        SqliteWorkflowKeys::open(&config.data_dir.keys_db(), Arc::clone(&keys) as _).await?;
+    let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
+    let health = Health::new(SERVICE)
+        .own("db", SqliteCheck(store.pool().clone()))
+        .neighbour("auth", ServiceCheck::new(btrust_platform::http::client(), &config.auth_url));
+    let ports = Ports {
+        store: Arc::clone(&store) as _,
+        definitions: Arc::clone(&store) as _,
+        tenants: store,
+        keys,
+        workflow_keys: Arc::new(workflow_keys),
+        streams: Arc::new(streams),
+        clock: Arc::clone(&config.clock),
+        nodes: vec![config.core_url],
+    };
+    // The engine stops after the last request has been answered.
+    let engine_shutdown = Shutdown::new();
+    let (engine, running) = Engine::start(ports, &engine_shutdown).await?;
+    let verifier = Verifier::new(&config.auth_url, config.clock);
+    let routes = health.install(routes(engine, verifier, shutdown.clone()));
+    let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown).await;
+    engine_shutdown.trigger();
+    running.stopped().await;
+    served.map_err(ServeError::Listener)
+}
+
+/// The endpoints of core, without health.
+pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Route {
+    let core = Arc::new(Core { engine, verifier, shutdown });
+    let api = Route::new()
+        .at("/definitions", post(publish::publish).get(list_definitions::list_definitions))
+        .at("/definitions/:name", get(get_definition::get_definition))
+        .at("/workflows", post(start::start).get(list_workflows::list_workflows))
+        .at("/workflows/:id", get(workflow::workflow))
+        .at("/workflows/:id/result", get(result::result))
+        .at("/workflows/:id/history", get(history::history))
+        .at("/workflows/:id/prompts", get(prompts::prompts))
+        .at("/workflows/:id/cancel", post(cancel::cancel))
+        .at("/prompts/:id/submissions", post(submit::submit))
+        .at(
+            "/tenants/:tenant/acknowledgements",
+            post(acknowledge::acknowledge).get(acknowledgements::acknowledgements),
+        )
+        .at("/tasks/exchange", post(exchange::exchange));
+    Route::new().nest("/internal/v1", api.data(core))
+}
+
+impl Core {
+    /// Waits for `work`, but not beyond the beginning of a shutdown: a parked call must not delay it.
+    async fn park<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+        tokio::select! {
+            done = work => done,
+            () = self.shutdown.wait() => Err(EngineError::Unavailable),
+        }
+    }
+}
+
+/// An answer of the engine as a response; the only place where its errors become problems.
+fn answer<T: Serialize + Send>(result: Result<T, EngineError>) -> poem::Result<Response> {
+    result.map(|it| Json(it).into_response()).map_err(refuse)
+}
+
+fn refuse(error: EngineError) -> poem::Error {
+    let mut response = problem::response(&error.problem());
+    if error.is_transient() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    }
+    poem::Error::from_response(response)
+}
+
+/// 404 for an id that is not spelt like one: there can be no such thing.
+fn parse_workflow(id: &str) -> poem::Result<btrust_schemas::ids::WorkflowId> {
+    id.parse().map_err(|_| refuse(EngineError::Unknown))
+}

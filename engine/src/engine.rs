@@ -1,0 +1,428 @@
+//! The engine as its servers and tests hold it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use btrust_machine::{Command, Payload, Submitter as MachineSubmitter};
+use btrust_platform::clock::{SharedClock, parse_rfc3339};
+use btrust_platform::http::Shutdown;
+use btrust_platform::keys::Keys;
+use btrust_platform::streams::Streams;
+use btrust_platform::workflow_keys::WorkflowKeys;
+use btrust_schemas::core::{
+    CancelRequest, HistoryPage, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, ResultView,
+    StartRequest, StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
+};
+use btrust_schemas::ids::{PromptId, WorkflowId};
+use btrust_schemas::prompt::PromptsView;
+use btrust_schemas::turn::Audience;
+
+use crate::acknowledgements::Acknowledgements;
+use crate::cache::Cache;
+use crate::committer::Committer;
+use crate::definitions::Definitions;
+use crate::dispatch::Dispatch;
+use crate::error::EngineError;
+use crate::mailbox::{Mailbox, Request, Start};
+use crate::metrics;
+use crate::recovery;
+use crate::relay::{Outbox, Relay};
+use crate::seal::{self, Binding};
+use crate::shared::Shared;
+use crate::store::tenants::{DefinitionStore, TenantStore};
+use crate::store::{ListFilter, Listed, StartKey, Store};
+use crate::subjects::Subjects;
+use crate::watchers::Watchers;
+use crate::workflow::{Workflow, audience_text, column};
+
+/// Longest park of a caller who waits for a workflow, ms.
+///
+/// Source: below the 30 s idle limits common to load balancers.
+pub const WAIT_MAX_MS: u64 = 25_000;
+/// Most events on a page of history.
+pub const HISTORY_LIMIT_MAX: u32 = 1_000;
+/// Events on a page of history when the caller does not say.
+pub const HISTORY_LIMIT_DEFAULT: u32 = 200;
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Locale of a workflow whose bank names none.
+pub const LOCALE_DEFAULT: &str = "en";
+/// How often silent sessions of workers are looked for.
+const LEASE_LOOK: Duration = Duration::from_secs(1);
+
+/// The world that an engine runs in.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: Arc<dyn Store>,
+    pub definitions: Arc<dyn DefinitionStore>,
+    pub tenants: Arc<dyn TenantStore>,
+    pub keys: Arc<dyn Keys>,
+    pub workflow_keys: Arc<dyn WorkflowKeys>,
+    pub streams: Arc<dyn Streams>,
+    pub clock: SharedClock,
+    /// Base URLs of the core nodes, for workers.
+    pub nodes: Vec<String>,
+}
+
+/// One node's engine.
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) acknowledgements: Acknowledgements,
+    pub(crate) nodes: Vec<String>,
+    subjects: Subjects,
+}
+
+/// The tasks behind an engine; they end after the shutdown that the engine was started with.
+pub struct Running {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Waits until everything has ended.
+    pub async fn stopped(self) {
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the engine has failed");
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Takes over the partitions, recovers what is open, and begins to work.
+    ///
+    /// # Errors
+    ///
+    /// When a store does not answer; nothing has been changed but the epochs.
+    pub async fn start(ports: Ports, shutdown: &Shutdown) -> Result<(Arc<Self>, Running), EngineError> {
+        let shared = Arc::new(Shared {
+            store: ports.store,
+            keys: ports.workflow_keys,
+            definitions: Definitions::new(ports.definitions, Arc::clone(&ports.clock)),
+            clock: Arc::clone(&ports.clock),
+            cache: Cache::default(),
+            dispatch: Dispatch::default(),
+            watchers: Watchers::default(),
+            outbox: Outbox::all_dirty(),
+        });
+        let acknowledgements = Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
+        let owner = hex::encode(rand::rng().random::<[u8; 16]>());
+        let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
+        recovery::recover(&shared, &mut partitions).await?;
+
+        let (mailbox, receiver) = Mailbox::new();
+        let committer =
+            Committer { shared: Arc::clone(&shared), mailbox: receiver, partitions, incarnation };
+        let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
+        let engine = Arc::new(Self {
+            shared,
+            mailbox,
+            acknowledgements,
+            nodes: ports.nodes,
+            subjects: Subjects::new(ports.tenants, ports.keys),
+        });
+        let tasks = vec![
+            tokio::spawn(committer.run(shutdown.clone())),
+            tokio::spawn(relay.run(shutdown.clone())),
+            tokio::spawn(look_for_silence(Arc::clone(&engine), shutdown.clone())),
+        ];
+        Ok((engine, Running { tasks }))
+    }
+
+    /// Published definitions.
+    pub fn definitions(&self) -> &Definitions {
+        &self.shared.definitions
+    }
+
+    /// What tenants have acknowledged.
+    pub fn acknowledgements(&self) -> &Acknowledgements {
+        &self.acknowledgements
+    }
+
+    /// Starts a workflow, at most once for a tenant and key.
+    pub async fn start_workflow(&self, request: StartRequest) -> Result<StartResponse, EngineError> {
+        let key_bytes = request.idempotency_key.len();
+        if key_bytes == 0 || IDEMPOTENCY_KEY_BYTES_MAX < key_bytes {
+            let detail = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+            return Err(EngineError::Invalid { code: "idempotency_key_invalid", detail });
+        }
+        let tenant = request.tenant;
+        let published =
+            self.shared.definitions.get(&tenant, &request.definition, request.version).await?;
+        published.compiled.check_input(&request.input).map_err(|findings| {
+            let findings = findings.iter().filter_map(|it| serde_json::to_value(it).ok());
+            EngineError::InputInvalid { findings: findings.collect() }
+        })?;
+        let subject = match &request.subject_ref {
+            Some(reference) => Some(self.subjects.digest(&tenant, reference).await?),
+            None => None,
+        };
+        let start = Start {
+            key: start_key(&tenant, &request.idempotency_key),
+            digest: request.request_digest,
+            tenant,
+            definition: published.compiled,
+            version: published.version,
+            input: request.input,
+            subject,
+            locale: request.locale.unwrap_or_else(|| LOCALE_DEFAULT.to_owned()),
+        };
+        let done = self.mailbox.ask(Request::Start(Box::new(start))).await?;
+        Ok(StartResponse { created: done.is_new, workflow: done.workflow.view() })
+    }
+
+    /// Answers a prompt.
+    pub async fn submit(
+        &self,
+        prompt: PromptId,
+        request: SubmissionRequest,
+    ) -> Result<SubmissionResponse, EngineError> {
+        let command = Command::Submit {
+            prompt: prompt.number,
+            digest: request.digest,
+            body: Payload::from(request.body),
+            submitter: MachineSubmitter {
+                kind: audience_text(request.submitter.kind).to_owned(),
+                id: request.submitter.id,
+            },
+        };
+        let done = self.command(request.tenant, prompt.workflow, command).await;
+        match done {
+            // A prompt of a workflow that is not there is a prompt that is not there.
+            Err(EngineError::Unknown) => Err(EngineError::Refused(
+                btrust_machine::Refusal::PromptUnknown { prompt: prompt.number },
+            )),
+            Err(error) => Err(error),
+            Ok(done) => Ok(SubmissionResponse { prompt, created: done.is_new }),
+        }
+    }
+
+    /// Ends a workflow.
+    pub async fn cancel(
+        &self,
+        workflow: WorkflowId,
+        request: CancelRequest,
+    ) -> Result<WorkflowView, EngineError> {
+        tracing::info!(workflow.id = %workflow, actor = request.actor, "somebody cancels a workflow");
+        let command = Command::Cancel { reason: request.reason };
+        Ok(self.command(request.tenant, workflow, command).await?.workflow.view())
+    }
+
+    async fn command(
+        &self,
+        tenant: String,
+        workflow: WorkflowId,
+        command: Command,
+    ) -> crate::mailbox::Answer {
+        let tenant = Some(tenant);
+        self.mailbox.ask(Request::Command { workflow, tenant, command: Box::new(command) }).await
+    }
+
+    /// What anybody of the tenant may see of a workflow.
+    pub async fn view(&self, tenant: &str, workflow: WorkflowId) -> Result<WorkflowView, EngineError> {
+        Ok(self.shared.read(tenant, workflow).await?.view())
+    }
+
+    /// The result of a workflow, waiting up to `wait_ms` for its end.
+    pub async fn result(
+        &self,
+        tenant: &str,
+        workflow: WorkflowId,
+        wait_ms: u64,
+    ) -> Result<ResultView, EngineError> {
+        let is_closed = |it: &Workflow| it.state.status().is_closed();
+        Ok(self.read_when(tenant, workflow, wait_ms, is_closed).await?.result())
+    }
+
+    /// The open prompts for an audience, waiting up to `wait_ms` for an event after number `after`.
+    pub async fn prompts(
+        &self,
+        tenant: &str,
+        workflow: WorkflowId,
+        audience: Option<Audience>,
+        after: Option<u64>,
+        wait_ms: u64,
+    ) -> Result<PromptsView, EngineError> {
+        let is_news = |it: &Workflow| {
+            after.is_none_or(|after| after < it.state.n_events()) || it.state.status().is_closed()
+        };
+        Ok(self.read_when(tenant, workflow, wait_ms, is_news).await?.prompts(audience))
+    }
+
+    /// Reads a workflow once `is_ready` holds, or as it is when `wait_ms` have passed.
+    async fn read_when(
+        &self,
+        tenant: &str,
+        id: WorkflowId,
+        wait_ms: u64,
+        is_ready: impl Fn(&Workflow) -> bool,
+    ) -> Result<Arc<Workflow>, EngineError> {
+        let workflow = self.shared.read(tenant, id).await?;
+        if is_ready(&workflow) || wait_ms == 0 {
+            return Ok(workflow);
+        }
+        let Some(mut watch) = self.shared.watchers.watch(id) else { return Ok(workflow) };
+        let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MAX_MS));
+        loop {
+            // Read after the watch has begun, so that no commit falls between the two.
+            let workflow = self.shared.read(tenant, id).await?;
+            if is_ready(&workflow) || timeout_at(deadline, watch.changed()).await.is_err() {
+                return Ok(workflow);
+            }
+        }
+    }
+
+    /// A page of a workflow's history in the spelling of Step Functions.
+    pub async fn history(
+        &self,
+        tenant: &str,
+        id: WorkflowId,
+        after: u64,
+        limit: Option<u32>,
+    ) -> Result<HistoryPage, EngineError> {
+        let workflow = self.shared.read(tenant, id).await?;
+        let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT).clamp(1, HISTORY_LIMIT_MAX);
+        // A row has at least one event, so these rows have enough of them.
+        let rows = self.shared.store.history(id, column(after), limit).await?;
+        let mut events = Vec::new();
+        for row in rows {
+            let sequence = u64::try_from(row.sequence).unwrap_or_default();
+            let binding = Binding { tenant, workflow: id, sequence };
+            let opened = seal::open_events(&workflow.sealer, binding, &row.sealed_events);
+            let opened = opened.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "history is lost");
+                EngineError::Incident { code: "history_unreadable".to_owned() }
+            })?;
+            events.extend(opened.into_iter().filter(|it| after < it.id));
+        }
+        events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let last = events.last().map(|it| it.id);
+        let next = last.filter(|it| *it < workflow.state.n_events());
+        Ok(HistoryPage { events: events.iter().map(btrust_machine::Event::to_step_functions).collect(), next })
+    }
+
+    /// A page of a tenant's workflows, the latest start first.
+    pub async fn list(&self, query: ListQuery) -> Result<ListPage, EngineError> {
+        let limit = query.limit.unwrap_or(LIST_LIMIT_DEFAULT).clamp(1, LIST_LIMIT_MAX);
+        let filter = ListFilter {
+            status: query.status.map(|it: Status| it.as_str().to_owned()),
+            definition: query.definition,
+            decision: query.decision,
+            waiting_for: query.open_prompt.map(|it| audience_text(it).to_owned()),
+            started_from_ms: time("startedAfter", query.started_after)?,
+            started_until_ms: time("startedBefore", query.started_before)?,
+            after: query.cursor.as_deref().map(parse_cursor).transpose()?,
+            // One more than asked for tells whether there is a next page.
+            limit: limit + 1,
+            tenant: query.tenant,
+        };
+        let mut listed = self.shared.store.list(&filter).await?;
+        let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_next = page_size < listed.len();
+        listed.truncate(page_size);
+        let next = listed.last().filter(|_| has_next).map(|it| cursor(*it));
+        let mut workflows = Vec::with_capacity(listed.len());
+        for it in &listed {
+            match self.shared.read(&filter.tenant, it.workflow).await {
+                Ok(workflow) => workflows.push(workflow.view()),
+                // A page is not refused because of one workflow that cannot be shown.
+                Err(error) if !error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ListPage { workflows, next })
+    }
+
+    /// Looks at the clock and carries out what is due; for clocks that are moved by hand.
+    pub async fn wake(&self) {
+        self.shared.dispatch.expire(self.shared.clock.now_ms());
+        self.mailbox.wake().await;
+    }
+
+    /// Brings the gauges up to date; called when they are read.
+    pub fn observe(&self) {
+        let waiting = i64::try_from(self.mailbox.n_waiting()).unwrap_or(i64::MAX);
+        metrics::MAILBOX.set(waiting);
+        for depth in self.shared.dispatch.depths(self.shared.clock.now_ms()) {
+            let n_ready = i64::try_from(depth.n_ready).unwrap_or(i64::MAX);
+            metrics::QUEUE_DEPTH.with_label_values(&[&depth.queue]).set(n_ready);
+            metrics::QUEUE_AGE_MS.with_label_values(&[&depth.queue]).set(depth.oldest_ms);
+        }
+    }
+}
+
+/// Gives the turns of silent sessions to others.
+async fn look_for_silence(engine: Arc<Engine>, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LEASE_LOOK) => {}
+            () = shutdown.wait() => return,
+        }
+        let n_requeued = engine.shared.dispatch.expire(engine.shared.clock.now_ms());
+        if 0 < n_requeued {
+            tracing::warn!(n_requeued, "a worker has been silent; others get its turns");
+        }
+        engine.observe();
+    }
+}
+
+/// The key of a start: what the bank chose never reaches a column.
+fn start_key(tenant: &str, idempotency_key: &str) -> StartKey {
+    let mut hash = Sha256::new();
+    hash.update(tenant.as_bytes());
+    hash.update([0]);
+    hash.update(idempotency_key.as_bytes());
+    StartKey { tenant: tenant.to_owned(), key_hash: hex::encode(hash.finalize()) }
+}
+
+fn time(name: &'static str, text: Option<String>) -> Result<Option<i64>, EngineError> {
+    let Some(text) = text else { return Ok(None) };
+    let invalid = || EngineError::Invalid {
+        code: "time_invalid",
+        detail: format!("`{name}` is not an RFC 3339 time"),
+    };
+    parse_rfc3339(&text).map(Some).ok_or_else(invalid)
+}
+
+fn cursor(listed: Listed) -> String {
+    format!("{:x}-{}", listed.started_ms, listed.workflow)
+}
+
+fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
+    let parsed = || {
+        let (started, workflow) = text.split_once('-')?;
+        let started_ms = i64::from_str_radix(started, 16).ok()?;
+        Some(Listed { started_ms, workflow: workflow.parse().ok()? })
+    };
+    let invalid = || EngineError::Invalid {
+        code: "cursor_invalid",
+        detail: "the cursor is not one that a page has named".to_owned(),
+    };
+    parsed().ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_text_form_and_others_are_refused() {
+        let listed = Listed { started_ms: 1_769_903_999_123, workflow: WorkflowId::new(3, [9; 15]) };
+        assert_eq!(parse_cursor(&cursor(listed)), Ok(listed));
+        for text in ["", "-", "zz-wf_00", "12"] {
+            assert_eq!(parse_cursor(text).unwrap_err().code(), "cursor_invalid", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_start_key_belongs_to_one_tenant() {
+        assert_ne!(start_key("a", "bc").key_hash, start_key("ab", "c").key_hash);
+        assert_eq!(start_key("a", "b"), start_key("a", "b"));
+    }
+}

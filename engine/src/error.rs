@@ -1,0 +1,103 @@
+//! Why the engine did not do what was asked, as the choices of the caller.
+
+use btrust_machine::Refusal;
+use btrust_schemas::problem::Problem;
+use serde_json::Value;
+
+use crate::store::StoreError;
+
+/// How long a caller should stay away when the engine has too much to do, s.
+pub const RETRY_AFTER_S: u64 = 1;
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// There is none, or it is another tenant's: the caller must not see the difference.
+    #[error("there is no such workflow")]
+    Unknown,
+    #[error("there is no definition `{name}`{}", .version.map(|it| format!(" in version {it}")).unwrap_or_default())]
+    DefinitionUnknown { name: String, version: Option<u32> },
+    #[error("the input does not fit the definition's inputSchema")]
+    InputInvalid { findings: Vec<Value> },
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The state machine says no; nothing has changed.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The workflow is stopped by a fault that an operator has to look at.
+    #[error("the workflow is stopped by a fault: {code}")]
+    Incident { code: String },
+    /// Its keys are destroyed; only codes are left of it.
+    #[error("the workflow's data has been erased")]
+    Erased,
+    /// The request itself is wrong.
+    #[error("{detail}")]
+    Invalid { code: &'static str, detail: String },
+    /// Too much to do: nothing has changed, come back after [`RETRY_AFTER_S`].
+    #[error("the engine has too much to do")]
+    Overloaded,
+    /// Nothing has changed as far as anybody knows; the same call may succeed later.
+    #[error("the engine cannot store anything now")]
+    Unavailable,
+}
+
+impl EngineError {
+    /// Whether the same call may succeed later without anything else changing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::Unavailable)
+    }
+
+    /// The stable code, for programs.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unknown => "workflow_unknown",
+            Self::DefinitionUnknown { .. } => "definition_unknown",
+            Self::InputInvalid { .. } => "input_invalid",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::Refused(refusal) => refusal.code(),
+            Self::Incident { .. } => "workflow_incident",
+            Self::Erased => "workflow_erased",
+            Self::Invalid { code, .. } => code,
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The HTTP status that says the same.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Unknown | Self::DefinitionUnknown { .. } => 404,
+            Self::InputInvalid { .. } => 422,
+            Self::KeyReused => 409,
+            Self::Refused(refusal) => match refusal {
+                Refusal::WorkflowUnknown | Refusal::PromptUnknown { .. } => 404,
+                Refusal::AudienceMismatch { .. } => 403,
+                Refusal::PayloadTooLarge { .. } => 413,
+                _ => 409,
+            },
+            Self::Incident { .. } => 409,
+            Self::Erased => 410,
+            Self::Invalid { .. } => 400,
+            Self::Overloaded | Self::Unavailable => 503,
+        }
+    }
+
+    /// The error as a body.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let problem = Problem::new(self.status(), self.code(), self.to_string());
+        match self {
+            Self::InputInvalid { findings } => problem.with_errors(findings.clone()),
+            _ => problem,
+        }
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store did not answer");
+        Self::Unavailable
+    }
+}

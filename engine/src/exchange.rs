@@ -1,0 +1,206 @@
+//! The one call of workers: results in, acknowledgements and new turns out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
+
+use btrust_machine::{Command, Payload, TurnReason as MachineReason, TurnResult as MachineResult};
+use btrust_schemas::exchange::{
+    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, RESULTS_MAX, Report, ReportKind, WANT_MAX,
+};
+use btrust_schemas::ids::{PromptId, TaskId};
+use btrust_schemas::turn::{Submitter, TurnInput, TurnKey, TurnReason, TurnResult};
+
+use crate::dispatch::{Begin, SessionNumber, Taken};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::mailbox::Request;
+use crate::workflow::{audience_text, parse_audience};
+
+/// How long a call that brings results waits for their commit; later acknowledgements ride the next one.
+pub const ACK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// The answer to a checkpoint of a turn that another session holds: the effect is not this one's to cause.
+pub const LEASE_LOST: &str = "lease_lost";
+/// Longest name of a session, in bytes.
+pub const SESSION_BYTES_MAX: usize = 128;
+
+impl Engine {
+    /// Serves one exchange of `client`, and answers with JSON.
+    ///
+    /// The caller has checked that the client may poll these queues.
+    ///
+    /// # Errors
+    ///
+    /// `exchange_out_of_order` when a later exchange of the session has been served or has begun.
+    pub async fn exchange(
+        self: &Arc<Self>,
+        client: &str,
+        request: ExchangeRequest,
+    ) -> Result<Bytes, EngineError> {
+        check(&request)?;
+        let dispatch = &self.shared.dispatch;
+        let now_ms = || self.shared.clock.now_ms();
+        let call = match dispatch.begin(client, &request.session, request.seq, now_ms()) {
+            Begin::Fresh(call) => call,
+            Begin::Answered(answer) => return Ok(answer),
+            Begin::OutOfOrder => return Err(out_of_order()),
+            Begin::TooManySessions => return Err(EngineError::Overloaded),
+        };
+        let mut held: BTreeSet<TurnKey> = request.held.iter().copied().collect();
+        held.extend(request.results.iter().map(|it| it.key));
+        dispatch.hold(call.session, &held, now_ms());
+
+        let has_results = !request.results.is_empty();
+        let wait_ms = request.wait_ms.min(EXCHANGE_WAIT_MAX_MS);
+        let deadline = Instant::now() + Duration::from_millis(wait_ms);
+        if has_results {
+            let reports = tokio::spawn(Arc::clone(self).report(call.session, request.results));
+            // Whatever is not committed by then rides the next exchange.
+            let _ = tokio::time::timeout(ACK_WAIT_MAX, reports).await;
+        }
+        let want = usize::try_from(request.want.min(WANT_MAX)).unwrap_or_default();
+        let response = loop {
+            let (acks, taken) = dispatch.take(&call, &request.queues, want);
+            let is_over = has_results || want == 0 || deadline <= Instant::now();
+            if is_over || !acks.is_empty() || !taken.is_empty() {
+                let tasks = taken.into_iter().map(|it| self.turn_input(it)).collect();
+                break ExchangeResponse { acks, tasks, nodes: self.nodes.clone() };
+            }
+            let parked = dispatch.park(&call, &request.queues);
+            if parked.is_some() {
+                // A timeout is looked at by the next round of the loop.
+                let _ = timeout_at(deadline, call.wake.notified()).await;
+            }
+            drop(parked);
+            if !dispatch.is_current(&call) {
+                return Err(out_of_order());
+            }
+        };
+        let answer = Bytes::from(serde_json::to_vec(&response).expect("an answer is plain JSON"));
+        dispatch.answered(&call, &answer, now_ms());
+        Ok(answer)
+    }
+
+    /// Hands results to the state machine; each is acknowledged by its own commit.
+    async fn report(self: Arc<Self>, session: SessionNumber, reports: Vec<Report>) {
+        // All are in the mailbox before the first is waited for, so they share a commit.
+        join_all(reports.into_iter().map(|it| self.report_one(session, it))).await;
+    }
+
+    async fn report_one(&self, session: SessionNumber, report: Report) {
+        let key = report.key;
+        let dispatch = &self.shared.dispatch;
+        dispatch.report_begins(key);
+        let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
+        if checkpoint && !dispatch.may_checkpoint(session, key) {
+            let ack = Ack { key, checkpoint, code: LEASE_LOST.to_owned() };
+            return dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
+        }
+        let workflow = key.task.workflow;
+        let command = Box::new(command(report));
+        let code = match self.mailbox.ask(Request::Command { workflow, tenant: None, command }).await {
+            Ok(_) => Some(Ack::ACCEPTED.to_owned()),
+            // No acknowledgement: the worker brings it again.
+            Err(error) if error.is_transient() => None,
+            Err(error) => Some(error.code().to_owned()),
+        };
+        let ack = code.map(|code| Ack { key, checkpoint, code });
+        dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
+    }
+
+    fn turn_input(&self, taken: Taken) -> TurnInput {
+        let Taken { owner, turn } = taken;
+        TurnInput {
+            key: TurnKey {
+                task: TaskId { workflow: owner.workflow, number: turn.task },
+                attempt: turn.attempt,
+                turn: turn.turn,
+            },
+            tenant: owner.tenant.clone(),
+            workflow: owner.workflow,
+            subject: owner.subject.clone(),
+            state_name: turn.state_name,
+            resource: turn.resource,
+            locale: owner.locale.clone(),
+            arguments: turn.arguments.to_value(),
+            state: turn.parked.map(|it| it.to_value()),
+            checkpoint: turn.checkpoint.map(|it| it.to_value()),
+            reason: reason(owner.workflow, turn.reason),
+            acknowledgements: self.acknowledgements.kinds(&owner.tenant),
+            scheduled_ms: turn.scheduled_ms,
+            deadline_ms: turn.deadline_ms,
+        }
+    }
+}
+
+fn check(request: &ExchangeRequest) -> Result<(), EngineError> {
+    let refused = |detail: String| Err(EngineError::Invalid { code: "exchange_invalid", detail });
+    if request.session.is_empty() || SESSION_BYTES_MAX < request.session.len() {
+        return refused(format!("a session's name has 1 to {SESSION_BYTES_MAX} bytes"));
+    }
+    if RESULTS_MAX < request.results.len() {
+        return refused(format!("an exchange carries at most {RESULTS_MAX} results"));
+    }
+    Ok(())
+}
+
+fn out_of_order() -> EngineError {
+    let detail = "a later exchange of this session has begun".to_owned();
+    EngineError::Invalid { code: "exchange_out_of_order", detail }
+}
+
+fn command(report: Report) -> Command {
+    let TurnKey { task, attempt, turn } = report.key;
+    let task = task.number;
+    match report.what {
+        ReportKind::Checkpoint { state } => {
+            Command::Checkpoint { task, attempt, turn, state: Payload::from(state) }
+        }
+        ReportKind::Result { result } => {
+            let bytes = serde_json::to_vec(&result).expect("a result is plain JSON");
+            let digest = hex::encode(Sha256::digest(bytes));
+            Command::TurnResult { task, attempt, turn, digest, result: machine_result(result) }
+        }
+    }
+}
+
+fn machine_result(result: TurnResult) -> MachineResult {
+    match result {
+        TurnResult::Complete { outcome, output } => {
+            MachineResult::Complete { outcome, output: Payload::from(output) }
+        }
+        TurnResult::Ask(ask) => MachineResult::Ask {
+            audience: audience_text(ask.audience).to_owned(),
+            kind: ask.kind,
+            body: Payload::from(ask.body),
+            state: Payload::from(ask.state),
+            expires_in_ms: ask.expires_in_ms,
+            wake_in_ms: ask.wake_in_ms,
+        },
+        TurnResult::Fail { error, cause } => MachineResult::Fail { error, cause },
+    }
+}
+
+fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: MachineReason) -> TurnReason {
+    let prompt_id = |number| PromptId { workflow, number };
+    match reason {
+        MachineReason::First => TurnReason::First,
+        MachineReason::Expired { prompt } => TurnReason::Expired { prompt: prompt_id(prompt) },
+        MachineReason::Woken => TurnReason::Woken,
+        MachineReason::Submission { prompt, body, submitter } => TurnReason::Submission {
+            prompt: prompt_id(prompt),
+            body: body.to_value(),
+            submitter: Submitter {
+                kind: parse_audience(&submitter.kind).expect("the machine compared it with the prompt's audience"),
+                id: submitter.id,
+                device: None,
+                address: None,
+            },
+        },
+    }
+}

@@ -1,0 +1,53 @@
+//! What the engine counts.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_histogram,
+    register_int_counter, register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
+};
+
+const ONCE: &str = "the metric is registered once";
+/// Commands of one commit, from alone to a full batch.
+const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
+/// Seconds of one flush, from a quiet disk to a stuck one.
+const FLUSH_BUCKETS: [f64; 8] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 1.0];
+
+pub static COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Transactions of the committer, by how they ended.";
+    register_int_counter_vec!("engine_commits_total", help, &["outcome"]).expect(ONCE)
+});
+pub static COMMIT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let help = "Time of one transaction, its flush included.";
+    register_histogram!("engine_commit_duration_seconds", help, FLUSH_BUCKETS.to_vec()).expect(ONCE)
+});
+pub static BATCH_COMMANDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let help = "Commands that one transaction carried.";
+    register_histogram!("engine_batch_commands", help, BATCH_BUCKETS.to_vec()).expect(ONCE)
+});
+pub static STARTED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("engine_workflows_started_total", "Workflows started.").expect(ONCE)
+});
+pub static STEPS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Step attempts that have ended, by step and outcome or error.";
+    register_int_counter_vec!("engine_steps_total", help, &["step", "outcome"]).expect(ONCE)
+});
+pub static INCIDENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Workflows that a fault has stopped, by code.";
+    register_int_counter_vec!("engine_incidents_total", help, &["code"]).expect(ONCE)
+});
+pub static MAILBOX: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("engine_mailbox_commands", "Commands that wait for the committer.").expect(ONCE)
+});
+pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Turns that wait for a worker, by step.";
+    register_int_gauge_vec!("engine_queue_depth", help, &["step"]).expect(ONCE)
+});
+pub static QUEUE_AGE_MS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Age of the turn that has waited longest for a worker, by step, ms.";
+    register_int_gauge_vec!("engine_queue_oldest_ms", help, &["step"]).expect(ONCE)
+});
+pub static RELAYED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Public events handed to the streams.";
+    register_int_counter_vec!("engine_relayed_total", help, &["stream"]).expect(ONCE)
+});

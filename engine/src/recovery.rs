@@ -1,0 +1,80 @@
+//! What a starting process finds out: its partitions, their timers and their open turns.
+//!
+//! Bounded memory: a workflow that waits for a person or a time costs its timer; only those that
+//! wait for a worker are opened, a page at a time.
+
+use std::sync::Arc;
+
+use crate::committer::owner;
+use crate::dispatch::Change;
+use crate::error::EngineError;
+use crate::partition::{Partition, Partitions};
+use crate::shared::Shared;
+use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover};
+
+/// Open workflows read at a time.
+const PAGE: u32 = 500;
+
+/// Takes over every partition; returns them with the store's incarnation.
+pub async fn acquire(shared: &Shared, owner: String) -> Result<(Partitions, i64), StoreError> {
+    let request = AcquireRequest {
+        owner,
+        partitions: (0..=u8::MAX).collect(),
+        lease_ms: EMBEDDED_LEASE_MS,
+        takeover: Takeover::Always,
+    };
+    let acquired = shared.store.acquire(&request).await?;
+    Ok((Partitions::new(&acquired.partitions), acquired.incarnation))
+}
+
+/// Winds every timer and requeues every open turn.
+pub async fn recover(shared: &Shared, partitions: &mut Partitions) -> Result<(), EngineError> {
+    let (mut n_open, mut n_turns) = (0, 0);
+    for partition in partitions.iter_mut() {
+        let (open, turns) = recover_partition(shared, partition).await?;
+        n_open += open;
+        n_turns += turns;
+    }
+    tracing::info!(n_open, n_turns, "recovered the open workflows");
+    Ok(())
+}
+
+async fn recover_partition(
+    shared: &Shared,
+    partition: &mut Partition,
+) -> Result<(usize, usize), EngineError> {
+    let now_ms = partition.now_ms(shared.clock.now_ms());
+    let (mut n_open, mut n_turns) = (0, 0);
+    let mut after = None;
+    loop {
+        let page = shared.store.open_workflows(partition.number, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok((n_open, n_turns)) };
+        after = Some(last.workflow);
+        n_open += page.len();
+        let mut with_turns = Vec::new();
+        // What an incident has stopped stands still until somebody has looked at it.
+        for open in page.into_iter().filter(|it| it.incident.is_none()) {
+            partition.timers.set(open.workflow, open.wake_at_ms);
+            if 0 < open.n_turns {
+                with_turns.push(open.workflow);
+            }
+        }
+        for record in shared.store.load(&with_turns).await? {
+            let id = record.workflow;
+            match shared.open(record).await {
+                Ok(workflow) => {
+                    let turns = workflow.state.open_turns();
+                    n_turns += turns.len();
+                    let changes = turns.into_iter().map(Change::Put);
+                    shared.dispatch.change(&Arc::new(owner(&workflow)), changes, now_ms);
+                }
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    tracing::error!(workflow.id = %id, error = &error as &dyn std::error::Error, "cannot open a workflow");
+                    partition.timers.set(id, None);
+                    shared.store.put_incident(id, error.code()).await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! One round of the committer: commands applied to drafts of workflows, in memory only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rand::RngExt;
+use tokio::sync::oneshot;
+
+use btrust_machine::{Command, Effect, Env, Event, EventKind, Payload, Refusal, Reply, State, apply};
+use btrust_platform::sealing::Sealer;
+use btrust_schemas::ids::{TaskId, WorkflowId};
+use btrust_schemas::turn::TurnKey;
+
+use crate::dispatch::{Change, queue_of};
+use crate::error::EngineError;
+use crate::mailbox::{Answer, Start};
+use crate::metrics;
+use crate::seal::{self, Binding};
+use crate::store::{StartRecord, WorkflowColumns, Write};
+use crate::stream_events;
+use crate::workflow::{CHAIN_START, Workflow, column, status};
+
+/// What a caller will hear if the round is committed.
+enum Verdict {
+    Done { workflow: WorkflowId, is_new: bool },
+    Refused { workflow: Option<WorkflowId>, error: EngineError },
+}
+
+/// What happened to the writes of one workflow.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    Committed,
+    /// Nothing was written; the callers hear this.
+    Failed(EngineError),
+}
+
+/// A workflow as it will be if the round is committed.
+struct Draft {
+    workflow: Workflow,
+    events: Vec<Event>,
+    changes: Vec<Change>,
+    start: Option<StartRecord>,
+    /// The list columns as the store has them; `None` before the first commit.
+    listed: Option<WorkflowColumns>,
+    now_ms: i64,
+}
+
+/// A workflow after its commit, with what follows from it.
+pub struct Settled {
+    pub workflow: Arc<Workflow>,
+    pub changes: Vec<Change>,
+    pub has_events: bool,
+}
+
+#[derive(Default)]
+pub struct Round {
+    drafts: HashMap<WorkflowId, Draft>,
+    /// In the order of the first command.
+    order: Vec<WorkflowId>,
+    answers: Vec<(Option<oneshot::Sender<Answer>>, Verdict)>,
+    /// Workflows that a command has run into a fault.
+    pub incidents: Vec<(WorkflowId, String)>,
+}
+
+impl Round {
+    /// Makes a draft of a workflow as it was last committed.
+    pub fn open(&mut self, workflow: Workflow) {
+        let draft = Draft {
+            listed: Some(workflow.columns.clone()),
+            workflow,
+            events: Vec::new(),
+            changes: Vec::new(),
+            start: None,
+            now_ms: 0,
+        };
+        self.insert(draft);
+    }
+
+    fn insert(&mut self, draft: Draft) {
+        let id = draft.workflow.id;
+        if self.drafts.insert(id, draft).is_none() {
+            self.order.push(id);
+        }
+    }
+
+    /// Answers a caller without touching any workflow.
+    pub fn refuse(&mut self, reply: Option<oneshot::Sender<Answer>>, error: EngineError) {
+        self.answers.push((reply, Verdict::Refused { workflow: None, error }));
+    }
+
+    /// Answers a caller with a workflow that exists already.
+    pub fn repeat(&mut self, reply: Option<oneshot::Sender<Answer>>, id: WorkflowId) {
+        self.answers.push((reply, Verdict::Done { workflow: id, is_new: false }));
+    }
+
+    /// Starts a workflow.
+    pub fn start(
+        &mut self,
+        start: Start,
+        id: WorkflowId,
+        sealer: Arc<Sealer>,
+        now_ms: i64,
+        reply: Option<oneshot::Sender<Answer>>,
+    ) {
+        let definition = start.definition;
+        let command = Command::Start {
+            workflow: id.to_string(),
+            definition: definition.name().to_owned(),
+            version: start.version,
+            input: Payload::from(start.input),
+        };
+        let applied = match apply(&definition, None, &command, &env(now_ms)) {
+            Ok(applied) => applied,
+            Err(refusal) => return self.refuse(reply, EngineError::Refused(refusal)),
+        };
+        let columns = WorkflowColumns {
+            tenant: start.tenant,
+            definition: definition.name().to_owned(),
+            version: i64::from(start.version),
+            subject: start.subject,
+            locale: start.locale,
+            status: status(applied.state.status()).as_str().to_owned(),
+            waiting_for: None,
+            decision: None,
+            started_ms: now_ms,
+            closed_ms: None,
+        };
+        let workflow = Workflow {
+            id,
+            definition,
+            sealer,
+            columns,
+            chain: CHAIN_START.to_owned(),
+            n_audit: 0,
+            n_analytics: 0,
+            state: applied.state,
+        };
+        self.insert(Draft {
+            workflow,
+            events: applied.events,
+            changes: applied.effects.into_iter().filter_map(change).collect(),
+            start: Some(StartRecord { key: start.key, digest: start.digest, workflow: id }),
+            listed: None,
+            now_ms,
+        });
+        self.answers.push((reply, Verdict::Done { workflow: id, is_new: true }));
+    }
+
+    /// Applies a command to the draft of a workflow; there must be one.
+    pub fn apply(
+        &mut self,
+        id: WorkflowId,
+        tenant: Option<&str>,
+        command: &Command,
+        now_ms: i64,
+        reply: Option<oneshot::Sender<Answer>>,
+    ) {
+        let Some(draft) = self.drafts.get_mut(&id) else {
+            return self.refuse(reply, EngineError::Unknown);
+        };
+        if tenant.is_some_and(|it| it != draft.workflow.columns.tenant) {
+            return self.refuse(reply, EngineError::Unknown);
+        }
+        let state: State = draft.workflow.state.clone();
+        match apply(&draft.workflow.definition, Some(state), command, &env(now_ms)) {
+            Ok(applied) => {
+                draft.now_ms = now_ms;
+                draft.workflow.state = applied.state;
+                draft.changes.extend(reported(id, command, applied.reply));
+                draft.changes.extend(applied.effects.into_iter().filter_map(change));
+                draft.events.extend(applied.events);
+                let is_new = applied.reply == Reply::Done;
+                self.answers.push((reply, Verdict::Done { workflow: id, is_new }));
+            }
+            Err(refusal @ (Refusal::EvaluationLimit { .. } | Refusal::StateMismatch { .. })) => {
+                let code = refusal.code().to_owned();
+                self.incidents.push((id, code.clone()));
+                let error = EngineError::Incident { code };
+                self.answers.push((reply, Verdict::Refused { workflow: Some(id), error }));
+            }
+            Err(refusal) => {
+                let error = EngineError::Refused(refusal);
+                self.answers.push((reply, Verdict::Refused { workflow: Some(id), error }));
+            }
+        }
+    }
+
+    /// Seals what the round changes; drafts without events have nothing to write.
+    pub fn seal(&mut self, incarnation: i64) -> Vec<Write> {
+        let order = &self.order;
+        let drafts = &mut self.drafts;
+        let mut writes = Vec::with_capacity(order.len());
+        for id in order {
+            if let Some(draft) = drafts.get_mut(id)
+                && !draft.events.is_empty()
+            {
+                writes.push(draft.seal(incarnation));
+            }
+        }
+        writes
+    }
+
+    /// Splits the round into what is committed and answers for everybody.
+    pub fn settle(self, fates: &HashMap<WorkflowId, Fate>) -> (Vec<Settled>, Vec<Delivery>) {
+        let fate_of = |id: &WorkflowId| fates.get(id).unwrap_or(&Fate::Committed);
+        let mut drafts = self.drafts;
+        let mut settled = Vec::with_capacity(self.order.len());
+        let mut committed: HashMap<WorkflowId, Arc<Workflow>> = HashMap::new();
+        for id in &self.order {
+            let Some(draft) = drafts.remove(id) else { continue };
+            if *fate_of(id) != Fate::Committed {
+                continue;
+            }
+            let workflow = Arc::new(draft.workflow);
+            committed.insert(*id, Arc::clone(&workflow));
+            let has_events = !draft.events.is_empty();
+            settled.push(Settled { workflow, changes: draft.changes, has_events });
+        }
+        let deliveries = self.answers.into_iter().filter_map(|(reply, verdict)| {
+            let answer = match verdict {
+                Verdict::Done { workflow, is_new } => match (fate_of(&workflow), committed.get(&workflow)) {
+                    (Fate::Failed(error), _) => Err(error.clone()),
+                    (Fate::Committed, Some(it)) => {
+                        Ok(crate::mailbox::Done { workflow: Arc::clone(it), is_new })
+                    }
+                    (Fate::Committed, None) => Err(EngineError::Unknown),
+                },
+                // What was refused because of something that is now not so, was not refused.
+                Verdict::Refused { workflow, error } => match workflow.as_ref().map(fate_of) {
+                    Some(Fate::Failed(cause)) => Err(cause.clone()),
+                    _ => Err(error),
+                },
+            };
+            Some(Delivery { reply: reply?, answer })
+        });
+        let deliveries = deliveries.collect();
+        (settled, deliveries)
+    }
+
+    /// Commands that the round carries.
+    pub fn n_commands(&self) -> usize {
+        self.answers.len()
+    }
+}
+
+/// An answer on its way.
+pub struct Delivery {
+    reply: oneshot::Sender<Answer>,
+    answer: Answer,
+}
+
+impl Delivery {
+    pub fn send(self) {
+        // A caller that has gone away needs no answer.
+        let _ = self.reply.send(self.answer);
+    }
+}
+
+impl Draft {
+    fn seal(&mut self, incarnation: i64) -> Write {
+        let workflow = &mut self.workflow;
+        let first = self.events.first().map_or(0, |it| it.id);
+        let sequence = workflow.state.n_events();
+        count(&self.events);
+        let tenant = workflow.columns.tenant.clone();
+        let binding = Binding { tenant: &tenant, workflow: workflow.id, sequence };
+        let sealed_events = seal::seal_events(&workflow.sealer, binding, &self.events);
+        let sealed_snapshot = seal::seal_state(&workflow.sealer, binding, &workflow.state);
+        let public = stream_events::publish(workflow, &self.events, &sealed_events, incarnation);
+        workflow.columns = workflow.current_columns();
+        let changed = self.listed.as_ref() != Some(&workflow.columns);
+        Write {
+            workflow: workflow.id,
+            batch: 0,
+            first_sequence: column(first),
+            sequence: column(sequence),
+            committed_ms: self.now_ms,
+            sealed_events,
+            public,
+            snapshot: workflow.snapshot_columns(),
+            sealed_snapshot,
+            columns: changed.then(|| workflow.columns.clone()),
+            start: self.start.clone(),
+        }
+    }
+}
+
+fn env(now_ms: i64) -> Env {
+    Env { now_ms, seed: rand::rng().random() }
+}
+
+/// What a worker's report, once taken, changes about its turn.
+fn reported(id: WorkflowId, command: &Command, reply: Reply) -> Option<Change> {
+    match command {
+        Command::TurnResult { task, attempt, turn, .. } if reply == Reply::Done => {
+            let task = TaskId { workflow: id, number: *task };
+            Some(Change::Finish(TurnKey { task, attempt: *attempt, turn: *turn }))
+        }
+        Command::Checkpoint { task, attempt, turn, state } => {
+            let task = TaskId { workflow: id, number: *task };
+            Some(Change::Checkpoint(TurnKey { task, attempt: *attempt, turn: *turn }, state.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// What an effect means to the dispatcher; prompts and timers are read from the state itself.
+fn change(effect: Effect) -> Option<Change> {
+    match effect {
+        Effect::Dispatch(turn) => Some(Change::Put(turn)),
+        Effect::Withdraw { task } => Some(Change::Withdraw(task)),
+        Effect::OpenPrompt(_)
+        | Effect::ClosePrompt { .. }
+        | Effect::WakeAt { .. }
+        | Effect::Close { .. } => None,
+    }
+}
+
+fn count(events: &[Event]) {
+    for event in events {
+        let (resource, outcome) = match &event.kind {
+            EventKind::ExecutionStarted { .. } => {
+                metrics::STARTED.inc();
+                continue;
+            }
+            EventKind::TaskSucceeded { resource, outcome, .. } => (resource, outcome.as_str()),
+            EventKind::TaskFailed { resource, .. } => (resource, "failed"),
+            EventKind::TaskTimedOut { resource, .. } => (resource, "timed_out"),
+            _ => continue,
+        };
+        metrics::STEPS.with_label_values(&[queue_of(resource), outcome]).inc();
+    }
+}

@@ -1,0 +1,92 @@
+//! What the parts of an engine share.
+
+use std::sync::Arc;
+
+use btrust_platform::clock::SharedClock;
+use btrust_platform::workflow_keys::WorkflowKeys;
+use btrust_schemas::ids::WorkflowId;
+
+use crate::cache::Cache;
+use crate::definitions::Definitions;
+use crate::dispatch::Dispatch;
+use crate::error::EngineError;
+use crate::relay::Outbox;
+use crate::seal::{self, Binding};
+use crate::store::{Store, WorkflowRecord};
+use crate::watchers::Watchers;
+use crate::workflow::Workflow;
+
+pub struct Shared {
+    pub store: Arc<dyn Store>,
+    pub keys: Arc<dyn WorkflowKeys>,
+    pub definitions: Definitions,
+    pub clock: SharedClock,
+    pub cache: Cache,
+    pub dispatch: Dispatch,
+    pub watchers: Watchers,
+    pub outbox: Outbox,
+}
+
+impl Shared {
+    /// Opens a workflow that the store holds.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Erased`] without its key; [`EngineError::Incident`] when it cannot be read.
+    pub async fn open(&self, record: WorkflowRecord) -> Result<Workflow, EngineError> {
+        let columns = record.columns;
+        let id = record.workflow;
+        let sealer = self.keys.sealer(&columns.tenant, id).await.map_err(unavailable)?;
+        let sealer = sealer.ok_or(EngineError::Erased)?;
+        let version = u32::try_from(columns.version).unwrap_or(u32::MAX);
+        let definition =
+            self.definitions.get(&columns.tenant, &columns.definition, Some(version)).await?.compiled;
+        let binding = Binding {
+            tenant: &columns.tenant,
+            workflow: id,
+            sequence: u64::try_from(record.sequence).unwrap_or_default(),
+        };
+        let state = seal::open_state(&sealer, binding, &record.sealed_snapshot).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, workflow.id = %id, "a snapshot is lost");
+            EngineError::Incident { code: "snapshot_unreadable".to_owned() }
+        })?;
+        Ok(Workflow {
+            id,
+            definition,
+            sealer,
+            columns,
+            chain: record.snapshot.chain,
+            n_audit: record.snapshot.n_audit,
+            n_analytics: record.snapshot.n_analytics,
+            state,
+        })
+    }
+
+    /// Reads a workflow as it was last committed, for somebody of `tenant`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unknown`] for another tenant's, as for one that does not exist.
+    pub async fn read(&self, tenant: &str, id: WorkflowId) -> Result<Arc<Workflow>, EngineError> {
+        let workflow = match self.cache.get(id) {
+            Some(workflow) => workflow,
+            None => {
+                let record = self.store.load(&[id]).await?.pop().ok_or(EngineError::Unknown)?;
+                if record.columns.tenant != tenant {
+                    return Err(EngineError::Unknown);
+                }
+                Arc::new(self.open(record).await?)
+            }
+        };
+        if workflow.columns.tenant != tenant {
+            return Err(EngineError::Unknown);
+        }
+        Ok(workflow)
+    }
+}
+
+/// Logs why a neighbour of the engine did not answer, once, and turns it into the caller's choice.
+pub fn unavailable(error: impl std::error::Error + 'static) -> EngineError {
+    tracing::error!(error = &error as &dyn std::error::Error, "a store of the engine did not answer");
+    EngineError::Unavailable
+}

@@ -1,0 +1,273 @@
+//! Durable storage of workflows, as the engine needs it.
+//!
+//! Every adapter passes [`conformance::check`]; nothing else defines what "correct" means here.
+
+pub mod conformance;
+pub mod sqlite;
+mod sqlite_tenants;
+mod sqlite_write;
+pub mod tenants;
+
+use async_trait::async_trait;
+
+use btrust_schemas::ids::WorkflowId;
+
+/// Keeps leases, journal, snapshots, list columns, keys of starts and relay cursors.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Takes over partitions under a new epoch; every earlier owner is fenced from then on.
+    ///
+    /// Partitions that somebody else may still hold are left out of the answer.
+    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError>;
+
+    /// Writes everything in `batch` in one transaction, but for the partitions whose lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DataRefused`]: nothing was written, and some row of the batch can never be.
+    /// [`StoreError::Unknown`]: ask [`Store::last_batches`] whether it was written.
+    /// [`StoreError::Unavailable`]: nothing was written.
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError>;
+
+    /// The last batch number of each partition, read under the lock that a commit takes.
+    async fn last_batches(&self, partitions: &[u8]) -> Result<Vec<i64>, StoreError>;
+
+    /// Reads workflows with their snapshots; those that do not exist are left out.
+    async fn load(&self, workflows: &[WorkflowId]) -> Result<Vec<WorkflowRecord>, StoreError>;
+
+    /// A page of the open workflows of a partition after `after`, in the order of ids.
+    async fn open_workflows(
+        &self,
+        partition: u8,
+        after: Option<WorkflowId>,
+        limit: u32,
+    ) -> Result<Vec<OpenWorkflow>, StoreError>;
+
+    /// Journal rows of a workflow that hold events after number `after`.
+    async fn history(
+        &self,
+        workflow: WorkflowId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<JournalRow>, StoreError>;
+
+    /// A page of a tenant's workflows, the latest start first.
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError>;
+
+    /// Finds which of `keys` have started a workflow before.
+    async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError>;
+
+    /// Public events of a partition after batch `after`, in the order of batches.
+    async fn outbox(&self, partition: u8, after: i64, limit: u32)
+    -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// How far the relay has published each partition; 0 for one that it never touched.
+    async fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
+
+    /// Records how far the relay has published.
+    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError>;
+
+    /// Marks a workflow as stopped by a fault; its next commit clears the mark.
+    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError>;
+}
+
+/// Why a store could not do what was asked, as the choices of the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was written, and the same data will be refused again: find the row and set it aside.
+    #[error("the database refused the data")]
+    DataRefused(#[source] sqlx::Error),
+    /// The transaction may or may not be there: look before saying anything to anybody.
+    #[error("the outcome of the commit is unknown")]
+    Unknown(#[source] sqlx::Error),
+    /// Nothing was written; the same call may succeed later.
+    #[error("the database did not answer")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row that this program cannot read.
+    #[error("{what} holds data that cannot be read")]
+    Corrupt { what: String },
+}
+
+/// How long a lease of an embedded store lasts, ms.
+///
+/// One process owns the file, and the next one takes over by epoch, whatever the lease says; so the
+/// lease never ends by itself (100 years).
+pub const EMBEDDED_LEASE_MS: i64 = 100 * 365 * 24 * 3_600_000;
+
+#[derive(Clone, Debug)]
+pub struct AcquireRequest {
+    /// Random name of this run of the process.
+    pub owner: String,
+    pub partitions: Vec<u8>,
+    pub lease_ms: i64,
+    pub takeover: Takeover,
+}
+
+/// Whose partitions may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// Only those whose lease has ended by the database's clock.
+    WhenExpired,
+    /// Everybody's: the caller knows that it is the only one that should run.
+    Always,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// Counts restores of the store, from 1; part of every event id.
+    pub incarnation: i64,
+    pub partitions: Vec<OwnedPartition>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedPartition {
+    pub partition: u8,
+    pub epoch: i64,
+    /// 0 when nothing was ever committed.
+    pub last_batch: i64,
+    /// The recorded time of the last commit, ms since the epoch; time never runs back behind it.
+    pub last_commit_ms: i64,
+}
+
+/// The epoch under which a partition's writer believes to own it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub partition: u8,
+    pub epoch: i64,
+}
+
+/// One transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// In the order of partitions, one for each partition of `writes`.
+    pub fences: Vec<Fence>,
+    pub writes: Vec<Write>,
+}
+
+/// Everything that one commit changes about one workflow.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub workflow: WorkflowId,
+    /// Position in the partition's journal, without gaps.
+    pub batch: i64,
+    pub first_sequence: i64,
+    pub sequence: i64,
+    pub committed_ms: i64,
+    pub sealed_events: Vec<u8>,
+    pub public: String,
+    pub snapshot: SnapshotColumns,
+    pub sealed_snapshot: Vec<u8>,
+    /// The list columns, where they changed.
+    pub columns: Option<WorkflowColumns>,
+    /// The key that starts this workflow, in its first commit.
+    pub start: Option<StartRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotColumns {
+    /// Head of the hash chain, hex.
+    pub chain: String,
+    pub n_audit: i64,
+    pub n_analytics: i64,
+    pub is_open: bool,
+    pub n_turns: i64,
+    pub n_prompts: i64,
+    pub wake_at_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowColumns {
+    pub tenant: String,
+    pub definition: String,
+    pub version: i64,
+    pub subject: Option<String>,
+    pub locale: String,
+    pub status: String,
+    pub waiting_for: Option<String>,
+    pub decision: Option<String>,
+    pub started_ms: i64,
+    pub closed_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Partitions that somebody else owns now; their writes were left out.
+    pub fenced: Vec<u8>,
+}
+
+/// A workflow as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowRecord {
+    pub workflow: WorkflowId,
+    pub columns: WorkflowColumns,
+    pub sequence: i64,
+    pub snapshot: SnapshotColumns,
+    pub incident: Option<String>,
+    pub sealed_snapshot: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenWorkflow {
+    pub workflow: WorkflowId,
+    pub n_turns: i64,
+    pub n_prompts: i64,
+    pub wake_at_ms: Option<i64>,
+    pub incident: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    pub first_sequence: i64,
+    pub sequence: i64,
+    pub sealed_events: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    pub workflow: WorkflowId,
+    pub batch: i64,
+    pub public: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub partition: u8,
+    pub batch: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StartKey {
+    pub tenant: String,
+    /// SHA-256 hex of the tenant and its `Idempotency-Key`.
+    pub key_hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartRecord {
+    pub key: StartKey,
+    /// SHA-256 hex of the request.
+    pub digest: String,
+    pub workflow: WorkflowId,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    pub tenant: String,
+    pub status: Option<String>,
+    pub definition: Option<String>,
+    pub decision: Option<String>,
+    pub waiting_for: Option<String>,
+    /// Inclusive.
+    pub started_from_ms: Option<i64>,
+    /// Exclusive.
+    pub started_until_ms: Option<i64>,
+    /// The last workflow of the page before.
+    pub after: Option<Listed>,
+    pub limit: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub started_ms: i64,
+    pub workflow: WorkflowId,
+}

@@ -1,0 +1,52 @@
+//! The bank's own names for persons, kept only as digests under a key of the tenant.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use tokio::sync::Mutex;
+
+use btrust_platform::keys::{DataKey, Keys, WrappedKey};
+
+use crate::error::EngineError;
+use crate::shared::unavailable;
+use crate::store::tenants::TenantStore;
+
+pub struct Subjects {
+    store: Arc<dyn TenantStore>,
+    keys: Arc<dyn Keys>,
+    /// One small key a tenant.
+    opened: Mutex<HashMap<String, DataKey>>,
+}
+
+impl Subjects {
+    pub fn new(store: Arc<dyn TenantStore>, keys: Arc<dyn Keys>) -> Self {
+        Self { store, keys, opened: Mutex::default() }
+    }
+
+    /// The digest of a reference, hex; equal for equal references of one tenant, and nowhere else.
+    pub async fn digest(&self, tenant: &str, reference: &str) -> Result<String, EngineError> {
+        let mut opened = self.opened.lock().await;
+        if !opened.contains_key(tenant) {
+            opened.insert(tenant.to_owned(), self.open(tenant).await?);
+        }
+        let mut mac = Hmac::<Sha256>::new_from_slice(opened[tenant].expose())
+            .expect("HMAC takes a key of any length");
+        mac.update(b"subject\0");
+        mac.update(reference.as_bytes());
+        Ok(hex::encode(mac.finalize().into_bytes()))
+    }
+
+    /// The tenant's digest key, minted at its first use.
+    async fn open(&self, tenant: &str) -> Result<DataKey, EngineError> {
+        let wrapped = match self.store.find_digest_key(tenant).await? {
+            Some(wrapped) => wrapped,
+            None => {
+                let minted = self.keys.wrap(tenant, &DataKey::generate()).await.map_err(unavailable)?;
+                self.store.digest_key(tenant, &minted.0).await?
+            }
+        };
+        self.keys.unwrap(tenant, &WrappedKey(wrapped)).await.map_err(unavailable)
+    }
+}

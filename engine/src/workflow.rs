@@ -1,0 +1,162 @@
+//! A workflow as the engine holds it between two commits.
+
+use std::sync::Arc;
+
+use btrust_machine::{Definition, OpenPrompt, State, Status as MachineStatus};
+use btrust_platform::clock::rfc3339;
+use btrust_platform::sealing::Sealer;
+use btrust_schemas::core::{ResultView, Status, WorkflowView};
+use btrust_schemas::ids::{PromptId, WorkflowId};
+use btrust_schemas::prompt::{PromptView, PromptsView};
+use btrust_schemas::turn::Audience;
+
+use crate::store::{SnapshotColumns, WorkflowColumns};
+
+/// The head of a hash chain before its first record.
+pub const CHAIN_START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Everything about one workflow that the next command needs.
+#[derive(Clone)]
+pub struct Workflow {
+    pub id: WorkflowId,
+    pub definition: Arc<Definition>,
+    pub sealer: Arc<Sealer>,
+    pub columns: WorkflowColumns,
+    /// Head of the hash chain of the audit records, hex.
+    pub chain: String,
+    pub n_audit: i64,
+    pub n_analytics: i64,
+    pub state: State,
+}
+
+impl Workflow {
+    /// The digest under which steps know the person, or the workflow where the bank named none.
+    pub fn subject(&self) -> String {
+        self.columns.subject.clone().unwrap_or_else(|| self.id.to_string())
+    }
+
+    /// What anybody who may see the workflow sees.
+    pub fn view(&self) -> WorkflowView {
+        let state = &self.state;
+        WorkflowView {
+            id: self.id,
+            definition: self.columns.definition.clone(),
+            version: u32::try_from(self.columns.version).unwrap_or(u32::MAX),
+            status: status(state.status()),
+            waiting_for: waiting_for(state),
+            decision: state.decision().map(str::to_owned),
+            outcomes: state.outcomes().clone(),
+            error: state.error().map(str::to_owned),
+            cause: state.cause().map(str::to_owned),
+            started_at: rfc3339(self.columns.started_ms),
+            closed_at: state.closed_ms().map(rfc3339),
+            sequence: state.n_events(),
+        }
+    }
+
+    /// How the workflow ended, or that it runs.
+    pub fn result(&self) -> ResultView {
+        ResultView {
+            status: status(self.state.status()),
+            decision: self.state.decision().map(str::to_owned),
+            output: self.state.output().map(btrust_machine::Payload::to_value),
+            error: self.state.error().map(str::to_owned),
+            cause: self.state.cause().map(str::to_owned),
+        }
+    }
+
+    /// The open prompts, for one audience or for all.
+    pub fn prompts(&self, audience: Option<Audience>) -> PromptsView {
+        let open = self.state.open_prompts();
+        let prompts = open.iter().filter_map(|it| self.prompt(it));
+        PromptsView {
+            prompts: prompts.filter(|it| audience.is_none_or(|wanted| wanted == it.audience)).collect(),
+            sequence: self.state.n_events(),
+            status: status(self.state.status()),
+            decision: self.state.decision().map(str::to_owned),
+        }
+    }
+
+    fn prompt(&self, prompt: &OpenPrompt) -> Option<PromptView> {
+        let mut steps = self.definition.steps();
+        let resource = steps.find(|(state, _)| *state == prompt.state_name)?.1.to_owned();
+        Some(PromptView {
+            id: PromptId { workflow: self.id, number: prompt.prompt },
+            workflow: self.id,
+            state_name: prompt.state_name.clone(),
+            resource,
+            audience: parse_audience(&prompt.audience)?,
+            kind: prompt.kind.clone(),
+            body: prompt.body.to_value(),
+            locale: self.columns.locale.clone(),
+            opened_at: rfc3339(prompt.opened_ms),
+            expires_at: rfc3339(prompt.expires_ms),
+        })
+    }
+
+    /// The list columns as the state now asks for them.
+    pub fn current_columns(&self) -> WorkflowColumns {
+        WorkflowColumns {
+            status: status(self.state.status()).as_str().to_owned(),
+            waiting_for: waiting_for(&self.state).map(|it| audience_text(it).to_owned()),
+            decision: self.state.decision().map(str::to_owned),
+            closed_ms: self.state.closed_ms(),
+            ..self.columns.clone()
+        }
+    }
+
+    /// What recovery and `engine check` need to know without opening the snapshot.
+    pub fn snapshot_columns(&self) -> SnapshotColumns {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        SnapshotColumns {
+            chain: self.chain.clone(),
+            n_audit: self.n_audit,
+            n_analytics: self.n_analytics,
+            is_open: !self.state.status().is_closed(),
+            n_turns: count(self.state.open_turns().len()),
+            n_prompts: count(self.state.open_prompts().len()),
+            wake_at_ms: self.state.wake_at(),
+        }
+    }
+}
+
+/// A number of the machine as a column; none of ours comes near the end of the range.
+pub fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+
+/// The wire's word for a status of the machine.
+pub fn status(status: MachineStatus) -> Status {
+    match status {
+        MachineStatus::Running => Status::Running,
+        MachineStatus::Succeeded => Status::Succeeded,
+        MachineStatus::Failed => Status::Failed,
+        MachineStatus::TimedOut => Status::TimedOut,
+        MachineStatus::Cancelled => Status::Cancelled,
+    }
+}
+
+/// Whom the oldest open prompt asks.
+fn waiting_for(state: &State) -> Option<Audience> {
+    let prompts = state.open_prompts();
+    let oldest = prompts.iter().min_by_key(|it| it.prompt)?;
+    parse_audience(&oldest.audience)
+}
+
+pub fn parse_audience(text: &str) -> Option<Audience> {
+    match text {
+        "applicant" => Some(Audience::Applicant),
+        "portal" => Some(Audience::Portal),
+        "reviewer" => Some(Audience::Reviewer),
+        _ => None,
+    }
+}
+
+pub fn audience_text(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Applicant => "applicant",
+        Audience::Portal => "portal",
+        Audience::Reviewer => "reviewer",
+    }
+}

@@ -1,0 +1,383 @@
+//! A folder of real stores, engines on it, and a worker that speaks the exchange.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use btrust_engine::engine::Running;
+use btrust_engine::store::sqlite::SqliteStore;
+use btrust_engine::store::{
+    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed, OpenWorkflow,
+    OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+};
+use btrust_engine::{Engine, EngineError, Ports};
+use btrust_platform::clock::ManualClock;
+use btrust_platform::http::Shutdown;
+use btrust_platform::keys::LocalKeyring;
+use btrust_platform::streams::JsonlStreams;
+use btrust_platform::workflow_keys::SqliteWorkflowKeys;
+use btrust_schemas::core::{PublishRequest, StartRequest, StartResponse};
+use btrust_schemas::exchange::{Ack, ExchangeRequest, ExchangeResponse, Report, ReportKind};
+use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
+
+pub const TENANT: &str = "acme";
+pub const NOW_MS: i64 = 1_800_000_000_000;
+/// Long enough for a commit on a busy machine; no test waits for its end.
+pub const WAIT_MS: u64 = 20_000;
+
+/// What all engines of one test share: files and a clock.
+pub struct World {
+    pub dir: Arc<TempDir>,
+    pub clock: Arc<ManualClock>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self { dir: Arc::new(tempfile::tempdir().unwrap()), clock: Arc::new(ManualClock::new(NOW_MS)) }
+    }
+
+    pub async fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.dir.path().join("state.sqlite")).await.unwrap()
+    }
+
+    /// An engine on these files.
+    pub async fn node(&self) -> Node {
+        self.node_with(Plan::default()).await
+    }
+
+    /// An engine whose store misbehaves as planned.
+    pub async fn node_with(&self, plan: Plan) -> Node {
+        let store = Arc::new(self.store().await);
+        let watched = Arc::new(WatchedStore::new(Arc::clone(&store), plan));
+        let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
+        let keys_db = self.dir.path().join("keys.sqlite");
+        let workflow_keys = SqliteWorkflowKeys::open(&keys_db, Arc::clone(&keys) as _).await.unwrap();
+        let workflow_keys = Arc::new(workflow_keys);
+        let ports = Ports {
+            store: Arc::clone(&watched) as _,
+            definitions: Arc::clone(&store) as _,
+            tenants: store,
+            keys,
+            workflow_keys: Arc::clone(&workflow_keys) as _,
+            streams: Arc::new(JsonlStreams::open(self.streams()).unwrap()),
+            clock: Arc::clone(&self.clock) as _,
+            nodes: vec!["http://localhost:5002".to_owned()],
+        };
+        let shutdown = Shutdown::new();
+        let (engine, running) = Engine::start(ports, &shutdown).await.unwrap();
+        publish(&engine).await;
+        Node { engine, store: watched, workflow_keys, shutdown, running, _dir: Arc::clone(&self.dir) }
+    }
+
+    pub fn streams(&self) -> std::path::PathBuf {
+        self.dir.path().join("streams")
+    }
+}
+
+pub struct Node {
+    pub engine: Arc<Engine>,
+    pub store: Arc<WatchedStore>,
+    pub workflow_keys: Arc<SqliteWorkflowKeys>,
+    shutdown: Shutdown,
+    running: Running,
+    /// The files live as long as anybody works on them.
+    _dir: Arc<TempDir>,
+}
+
+impl Node {
+    /// Stops in good order.
+    pub async fn stop(self) {
+        self.shutdown.trigger();
+        self.running.stopped().await;
+    }
+
+    pub async fn start(&self, key: &str) -> Result<StartResponse, EngineError> {
+        self.engine.start_workflow(start_request(key)).await
+    }
+
+    pub async fn started(&self, key: &str) -> WorkflowId {
+        self.start(key).await.unwrap().workflow.id
+    }
+
+    /// The types of all events of a workflow.
+    pub async fn history(&self, id: WorkflowId) -> Vec<String> {
+        let page = self.engine.history(TENANT, id, 0, Some(1_000)).await.unwrap();
+        assert_eq!(page.next, None);
+        page.events.iter().map(|it| it["type"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// A form, then a review of it, then the decision.
+pub fn envelope() -> Value {
+    let step = |resource: &str, name: &str, next: &str| {
+        json!({
+            "Type": "Task", "Resource": resource, "TimeoutSeconds": 900,
+            "Arguments": { "secret": "{% $states.input.secret %}" },
+            "Assign": { (name): "{% $states.result.outcome %}" },
+            "Output": "{% $states.input %}", "Next": next,
+        })
+    };
+    json!({
+        "name": "flow", "title": "Flow",
+        "inputSchema": {
+            "type": "object", "required": ["secret"], "properties": { "secret": { "type": "string" } },
+        },
+        "timeoutSeconds": 86_400,
+        "evidence": {}, "decisions": { "approved": {} },
+        "definition": { "QueryLanguage": "JSONata", "StartAt": "Fill", "States": {
+            "Fill": step("kyc:form@1", "fill", "Look"),
+            "Look": step("kyc:review@1", "look", "Approved"),
+            "Approved": { "Type": "Succeed", "Output": { "decision": "approved" } },
+        } },
+    })
+}
+
+async fn publish(engine: &Engine) {
+    let request = PublishRequest {
+        tenant: TENANT.to_owned(),
+        name: "flow".to_owned(),
+        envelope: envelope(),
+        digest: "0".repeat(64),
+        actor: "admin".to_owned(),
+    };
+    engine.definitions().publish(request).await.unwrap();
+}
+
+pub fn start_request(key: &str) -> StartRequest {
+    StartRequest {
+        tenant: TENANT.to_owned(),
+        definition: "flow".to_owned(),
+        version: None,
+        input: json!({ "secret": "only-for-the-step" }),
+        subject_ref: None,
+        locale: Some("he".to_owned()),
+        idempotency_key: key.to_owned(),
+        request_digest: "1".repeat(64),
+        actor: "bank".to_owned(),
+    }
+}
+
+/// A worker of one session.
+pub struct Worker {
+    pub session: String,
+    pub seq: u64,
+    pub held: Vec<TurnKey>,
+}
+
+impl Worker {
+    pub fn new(session: &str) -> Self {
+        Self { session: session.to_owned(), seq: 0, held: Vec::new() }
+    }
+
+    pub fn request(&mut self, results: Vec<Report>, want: u32, wait_ms: u64) -> ExchangeRequest {
+        self.seq += 1;
+        ExchangeRequest {
+            session: self.session.clone(),
+            seq: self.seq,
+            held: self.held.clone(),
+            results,
+            want,
+            queues: vec!["form".to_owned(), "review".to_owned()],
+            wait_ms,
+        }
+    }
+
+    /// One exchange; what was acknowledged is held no longer, what was given is held.
+    pub async fn exchange(&mut self, node: &Node, results: Vec<Report>, want: u32, wait_ms: u64) -> ExchangeResponse {
+        let request = self.request(results, want, wait_ms);
+        let answer = node.engine.exchange("workers", request).await.unwrap();
+        let response: ExchangeResponse = serde_json::from_slice(&answer).unwrap();
+        for ack in response.acks.iter().filter(|it| !it.checkpoint) {
+            self.held.retain(|it| *it != ack.key);
+        }
+        self.held.extend(response.tasks.iter().map(|it| it.key));
+        response
+    }
+
+    /// Waits for one turn.
+    pub async fn take(&mut self, node: &Node) -> TurnInput {
+        let mut response = self.exchange(node, Vec::new(), 1, WAIT_MS).await;
+        assert_eq!(response.tasks.len(), 1, "no turn came");
+        response.tasks.remove(0)
+    }
+
+    /// Hands in a result and hears the code of its acknowledgement.
+    pub async fn report(&mut self, node: &Node, report: Report) -> String {
+        let mut response = self.exchange(node, vec![report], 0, 0).await;
+        assert_eq!(response.acks.len(), 1);
+        response.acks.remove(0).code
+    }
+}
+
+pub fn complete(key: TurnKey, outcome: &str) -> Report {
+    let result = TurnResult::Complete { outcome: outcome.to_owned(), output: json!({}) };
+    Report { key, what: ReportKind::Result { result } }
+}
+
+pub fn ask(key: TurnKey, expires_in_ms: i64) -> Report {
+    let ask = Ask {
+        audience: Audience::Applicant,
+        kind: "form".to_owned(),
+        body: json!({ "fields": [] }),
+        state: json!({ "v": 1 }),
+        expires_in_ms,
+        wake_in_ms: None,
+    };
+    Report { key, what: ReportKind::Result { result: TurnResult::Ask(ask) } }
+}
+
+pub fn checkpoint(key: TurnKey) -> Report {
+    Report { key, what: ReportKind::Checkpoint { state: json!({ "sending": true }) } }
+}
+
+pub fn applicant() -> Submitter {
+    Submitter { kind: Audience::Applicant, id: "applicant".to_owned(), device: None, address: None }
+}
+
+pub fn is_accepted(ack: &Ack) -> bool {
+    ack.code == Ack::ACCEPTED
+}
+
+/// Whether any file below `dir` has these bytes.
+pub fn any_file_has(dir: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return any_file_has(&path, bytes);
+        }
+        std::fs::read(&path).unwrap().windows(bytes.len()).any(|it| it == bytes)
+    })
+}
+
+/// What happens to one commit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Nothing is written, and the store says so.
+    Unavailable,
+    /// Nothing is written, and the store does not know.
+    UnknownAbsent,
+    /// Everything is written, and the store does not know.
+    UnknownPresent,
+    /// The process dies before the write: the call never returns.
+    DiesBefore,
+    /// The process dies after the write.
+    DiesAfter,
+}
+
+/// Which commit misbehaves and how.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The number of the commit with writes, from 1, and its fault.
+    pub fault: Option<(usize, Fault)>,
+    /// Every commit that carries a start with this digest is refused because of its data.
+    pub refused_digest: Option<String>,
+}
+
+
+/// A store that counts commits and fails as planned.
+pub struct WatchedStore {
+    inner: Arc<SqliteStore>,
+    plan: Plan,
+    n_commits: std::sync::atomic::AtomicUsize,
+    fired: tokio::sync::Notify,
+}
+
+impl WatchedStore {
+    fn new(inner: Arc<SqliteStore>, plan: Plan) -> Self {
+        Self { inner, plan, n_commits: 0.into(), fired: tokio::sync::Notify::new() }
+    }
+
+    /// Commits so far that wrote something.
+    pub fn n_commits(&self) -> usize {
+        self.n_commits.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Waits until the planned fault has happened.
+    pub async fn fired(&self) {
+        self.fired.notified().await;
+    }
+
+    fn is_refused(&self, batch: &Batch) -> bool {
+        let Some(digest) = &self.plan.refused_digest else { return false };
+        batch.writes.iter().any(|it| it.start.as_ref().is_some_and(|it| it.digest == *digest))
+    }
+}
+
+#[async_trait]
+impl Store for WatchedStore {
+    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
+        self.inner.acquire(request).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        if batch.writes.is_empty() {
+            return self.inner.commit(batch).await;
+        }
+        if self.is_refused(batch) {
+            return Err(StoreError::DataRefused(sqlx::Error::RowNotFound));
+        }
+        let number = 1 + self.n_commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let fault = self.plan.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let Some(fault) = fault else { return self.inner.commit(batch).await };
+        if matches!(fault, Fault::UnknownPresent | Fault::DiesAfter) {
+            self.inner.commit(batch).await?;
+        }
+        self.fired.notify_one();
+        match fault {
+            Fault::Unavailable => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Fault::UnknownAbsent | Fault::UnknownPresent => {
+                Err(StoreError::Unknown(sqlx::Error::WorkerCrashed))
+            }
+            Fault::DiesBefore | Fault::DiesAfter => std::future::pending().await,
+        }
+    }
+
+    async fn last_batches(&self, partitions: &[u8]) -> Result<Vec<i64>, StoreError> {
+        self.inner.last_batches(partitions).await
+    }
+
+    async fn load(&self, workflows: &[WorkflowId]) -> Result<Vec<WorkflowRecord>, StoreError> {
+        self.inner.load(workflows).await
+    }
+
+    async fn open_workflows(
+        &self,
+        partition: u8,
+        after: Option<WorkflowId>,
+        limit: u32,
+    ) -> Result<Vec<OpenWorkflow>, StoreError> {
+        self.inner.open_workflows(partition, after, limit).await
+    }
+
+    async fn history(&self, workflow: WorkflowId, after: i64, limit: u32) -> Result<Vec<JournalRow>, StoreError> {
+        self.inner.history(workflow, after, limit).await
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(filter).await
+    }
+
+    async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError> {
+        self.inner.find_starts(keys).await
+    }
+
+    async fn outbox(&self, partition: u8, after: i64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        self.inner.outbox(partition, after, limit).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
+        self.inner.cursors().await
+    }
+
+    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
+        self.inner.put_cursors(cursors).await
+    }
+
+    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
+        self.inner.put_incident(workflow, code).await
+    }
+}
