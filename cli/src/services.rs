@@ -1,6 +1,6 @@
 //! How each service is put together from settings and the data folder; `up` and `serve` share it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -95,7 +95,6 @@ impl Service {
 pub struct Site {
     pub settings: Settings,
     pub data: DataDir,
-    pub models: PathBuf,
     pub clock: SharedClock,
     pub shutdown: Shutdown,
     /// The outside world of the steps, opened once a process.
@@ -103,9 +102,10 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(settings: Settings, data: DataDir, models: PathBuf, shutdown: Shutdown) -> Self {
+    pub fn new(settings: Settings, data: DataDir, models: &Path, shutdown: Shutdown) -> Self {
         let clock: SharedClock = Arc::new(SystemClock);
-        Self { settings, data, models, clock, shutdown, ports: Arc::default() }
+        let settings = settings.overlaid([("BTRUST_MODELS", models.to_string_lossy())]);
+        Self { settings, data, clock, shutdown, ports: Arc::default() }
     }
 
     /// Runs `service` on `listener` until the shutdown, and drains.

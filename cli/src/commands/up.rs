@@ -64,7 +64,7 @@ impl Up {
         let url = |service: Service| format!("http://127.0.0.1:{}", ports[service.name()]);
         let settings = Settings::from_env()
             .overlaid([("AUTH_URL", url(Service::Auth)), ("CORE_URL", url(Service::Core))]);
-        let site = Site::new(settings, data, folders.models(), Shutdown::on_signals()?);
+        let site = Site::new(settings, data, &folders.models(), Shutdown::on_signals()?);
 
         let auth = site.auth().await?;
         let credentials =
