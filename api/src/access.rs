@@ -2,7 +2,7 @@
 //!
 //! An operation takes a [`Caller`] of the access it needs as its first argument;
 //! the check happens while the request is taken apart, so that no handler can
-//! forget it, and the same type writes the operation's security into the OpenAPI
+//! forget it, and the same type writes the operation's security into the `OpenAPI`
 //! document.
 
 use std::marker::PhantomData;
@@ -57,13 +57,13 @@ pub mod scope {
     pub const OF_APPLICANTS: &[&str] = &[PROMPTS_ANSWER, OBJECTS_WRITE];
 }
 
-/// Name of the one security scheme in the OpenAPI documents.
+/// Name of the one security scheme in the `OpenAPI` documents.
 pub const SCHEME: &str = "bearer";
 
 /// Which tokens an operation takes.
 pub trait Access: Send + Sync + 'static {
     /// Scopes any one of which opens the operation. Written as `bearer#<scope>`,
-    /// which [`crate::openapi`] unfolds into OpenAPI's spelling.
+    /// which [`crate::openapi`] unfolds into the spelling of `OpenAPI`.
     const ANY_OF: &'static [&'static str];
 }
 
@@ -159,15 +159,24 @@ impl<'a, A: Access> ApiExtractor<'a> for Caller<A> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let verifier = request
-            .data::<Arc<Verifier>>()
-            .ok_or_else(|| refusal::INTERNAL.detail("no token verifier is set up").into_error())?;
+        let verifier = request.data::<Arc<Verifier>>().ok_or_else(|| {
+            refusal::INTERNAL
+                .detail("no token verifier is set up")
+                .into_error()
+        })?;
         let claims = verifier.authenticate(request).await?;
 
-        let scopes = || A::ANY_OF.iter().filter_map(|it| it.split_once('#')).map(|(_, scope)| scope);
+        let scopes = || {
+            A::ANY_OF
+                .iter()
+                .filter_map(|it| it.split_once('#'))
+                .map(|(_, scope)| scope)
+        };
         if !scopes().any(|scope| claims.has_scope(scope)) {
             let needed = scopes().collect::<Vec<_>>().join("` or `");
-            return Err(refusal::SCOPE_MISSING.detail(format!("the token needs the scope `{needed}`")).into_error());
+            return Err(refusal::SCOPE_MISSING
+                .detail(format!("the token needs the scope `{needed}`"))
+                .into_error());
         }
         // An applicant's token that names no workflow would open all of them.
         let own_workflow = match (claims.kind, claims.workflow.as_deref()) {
@@ -175,9 +184,16 @@ impl<'a, A: Access> ApiExtractor<'a> for Caller<A> {
             _ => None,
         };
         if claims.kind == Kind::Applicant && own_workflow.is_none() {
-            return Err(refusal::SCOPE_MISSING.detail("the token names no workflow").into_error());
+            return Err(refusal::SCOPE_MISSING
+                .detail("the token names no workflow")
+                .into_error());
         }
         let address = crate::address::of(request);
-        Ok(Self { address, claims, own_workflow, access: PhantomData })
+        Ok(Self {
+            address,
+            claims,
+            own_workflow,
+            access: PhantomData,
+        })
     }
 }

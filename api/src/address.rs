@@ -7,7 +7,9 @@ use poem::{Addr, Request};
 /// The address that a limit is counted against, where there is one.
 #[must_use]
 pub fn of(request: &Request) -> Option<String> {
-    let Addr::SocketAddr(peer) = request.remote_addr().0 else { return None };
+    let Addr::SocketAddr(peer) = request.remote_addr().0 else {
+        return None;
+    };
     Some(resolve(peer.ip(), request.header("x-forwarded-for")).to_string())
 }
 
@@ -28,7 +30,10 @@ mod tests {
 
     #[track_caller]
     fn check(peer: &str, forwarded: Option<&str>, expected: &str) {
-        assert_eq!(resolve(peer.parse().unwrap(), forwarded).to_string(), expected);
+        assert_eq!(
+            resolve(peer.parse().unwrap(), forwarded).to_string(),
+            expected
+        );
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! What every OpenAPI document of ours gets after poem-openapi has written it.
+//! What every `OpenAPI` document of ours gets after poem-openapi has written it.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
 
-use poem::{Endpoint, Response, endpoint::{BoxEndpoint, make_sync}, http::{Method, header}};
+use poem::{
+    Endpoint, Response,
+    endpoint::{BoxEndpoint, make_sync},
+    http::{Method, header},
+};
 use poem_openapi::{
     OpenApi, OpenApiService,
     registry::{MetaApi, MetaPath, Registry},
@@ -39,7 +43,7 @@ impl<T: OpenApi> OpenApi for Described<T> {
     fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
-/// The OpenAPI document of the operations `T`. It ends with a newline, as committed.
+/// The `OpenAPI` document of the operations `T`. It ends with a newline, as committed.
 #[must_use]
 pub(crate) fn document<T: OpenApi>(title: &str, description: &str) -> String {
     let described = Described::<T>(PhantomData);
@@ -56,11 +60,13 @@ pub(crate) fn endpoint(document: String) -> impl Endpoint<Output = Response> + '
     })
 }
 
-/// Unfolds `bearer#<scope>` into OpenAPI's spelling, and documents the refusals
+/// Unfolds `bearer#<scope>` into the spelling of `OpenAPI`, and documents the refusals
 /// that every operation shares.
 fn finish(spec: &str) -> String {
     let mut document: Value = serde_json::from_str(spec).expect("poem-openapi writes JSON");
-    let paths = document["paths"].as_object_mut().expect("there are operations");
+    let paths = document["paths"]
+        .as_object_mut()
+        .expect("there are operations");
     for operations in paths.values_mut().filter_map(Value::as_object_mut) {
         for operation in operations.values_mut().filter_map(Value::as_object_mut) {
             unfold_security(operation);
@@ -77,7 +83,10 @@ fn unfold_security(operation: &mut Map<String, Value>) {
         return;
     };
     for alternative in alternatives {
-        let folded = alternative.as_object().and_then(|it| it.keys().next()).cloned();
+        let folded = alternative
+            .as_object()
+            .and_then(|it| it.keys().next())
+            .cloned();
         if let Some((scheme, scope)) = folded.as_deref().and_then(|it| it.split_once('#')) {
             *alternative = json!({ scheme: [scope] });
         }
@@ -92,22 +101,26 @@ fn document_shared_refusals(operation: &mut Map<String, Value>) {
     if operation.contains_key("security") {
         shared.extend_from_slice(refusal::WithToken::ALL);
     }
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+    let Some(responses) = operation
+        .get_mut("responses")
+        .and_then(Value::as_object_mut)
+    else {
         return;
     };
     for status in refusal::statuses(&shared) {
         let description = refusal::describe(&shared, status);
-        match responses.get_mut(&status.to_string()).and_then(|it| it.get_mut("description")) {
-            Some(own) => *own = json!(format!("{} {description}", own.as_str().unwrap_or_default())),
-            None => {
-                let schema = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
-                let content = json!({ btrust_schemas::problem::MEDIA_TYPE: schema });
-                responses.insert(
-                    status.to_string(),
-                    json!({ "description": description, "content": content }),
-                );
-            }
+        let own = responses.get_mut(&status.to_string());
+        if let Some(own) = own.and_then(|it| it.get_mut("description")) {
+            *own = json!(format!(
+                "{} {description}",
+                own.as_str().unwrap_or_default()
+            ));
+            continue;
         }
+        let schema = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+        let content = json!({ btrust_schemas::problem::MEDIA_TYPE: schema });
+        let response = json!({ "description": description, "content": content });
+        responses.insert(status.to_string(), response);
     }
     responses.sort_keys();
 }
@@ -116,7 +129,9 @@ fn document_shared_refusals(operation: &mut Map<String, Value>) {
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn assert_committed(document: &str, file: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(file);
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(committed == document, "{file} is stale: run `{REGENERATE}`");
 }

@@ -92,7 +92,10 @@ pub struct Refused<R> {
 impl<R> Refused<R> {
     #[must_use]
     pub fn new(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), operation: PhantomData }
+        Self {
+            problem: Box::new(problem),
+            operation: PhantomData,
+        }
     }
 
     /// The same refusal with the single findings that caused it.
@@ -129,7 +132,9 @@ impl<R> From<Refused<R>> for poem::Error {
 
 impl<R: Refusals> ApiResponse for Refused<R> {
     fn meta() -> MetaResponses {
-        MetaResponses { responses: meta(R::ALL) }
+        MetaResponses {
+            responses: meta(R::ALL),
+        }
     }
 
     fn register(registry: &mut Registry) {
@@ -137,7 +142,7 @@ impl<R: Refusals> ApiResponse for Refused<R> {
     }
 }
 
-/// One OpenAPI response for each status; its description lists the codes.
+/// One `OpenAPI` response for each status; its description lists the codes.
 /// poem-openapi wants descriptions that live for ever: this runs a few times in
 /// the life of a process.
 fn meta(refusals: &[Refusal]) -> Vec<MetaResponse> {
@@ -167,7 +172,10 @@ pub(crate) fn statuses(refusals: &[Refusal]) -> Vec<u16> {
 /// The codes of one status, each with when it happens.
 pub(crate) fn describe(refusals: &[Refusal], status: u16) -> String {
     let of_status = refusals.iter().filter(|it| it.status == status);
-    of_status.map(|it| format!("`{}`: {}.", it.code, it.when)).collect::<Vec<_>>().join(" ")
+    of_status
+        .map(|it| format!("`{}`: {}.", it.code, it.when))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What went wrong (RFC 9457); `code` is stable and for programs, `detail` is for people.

@@ -32,7 +32,10 @@ pub struct ApplicantToken {
 
 impl From<Minted> for ApplicantToken {
     fn from(Minted { token, expires_in }: Minted) -> Self {
-        Self { access_token: token, expires_in }
+        Self {
+            access_token: token,
+            expires_in,
+        }
     }
 }
 
@@ -40,7 +43,10 @@ impl From<Minted> for ApplicantToken {
 pub enum ApplicantTokenResponse {
     /// A token for the applicant, and for a device of its own.
     #[oai(status = 201)]
-    Created(Json<ApplicantToken>, #[oai(header = "Cache-Control")] String),
+    Created(
+        Json<ApplicantToken>,
+        #[oai(header = "Cache-Control")] String,
+    ),
 }
 
 impl From<Minted> for ApplicantTokenResponse {
@@ -61,19 +67,31 @@ impl CreateApplicantToken {
     ///
     /// Auth knows no workflows: the token carries the caller's tenant, and the
     /// gateway opens a workflow only for a token of the workflow's own tenant.
-    #[oai(path = "/v1/applicant-tokens", method = "post", operation_id = "createApplicantToken")]
+    #[oai(
+        path = "/v1/applicant-tokens",
+        method = "post",
+        operation_id = "createApplicantToken"
+    )]
+    #[expect(
+        clippy::unused_async,
+        reason = "poem-openapi wants operations to be async"
+    )]
     async fn create_applicant_token(
         &self,
         caller: Caller<ApplicantTokensWrite>,
         wanted: Json<NewApplicantToken>,
     ) -> Result<ApplicantTokenResponse, Refused<CreateApplicantTokenRefusals>> {
         let workflow = workflow_id(&wanted.workflow)?;
-        let to = Destination { tenant: caller.tenant().to_owned(), workflow };
+        let to = Destination {
+            tenant: caller.tenant().to_owned(),
+            workflow,
+        };
         Ok(self.0.signing.mint_for_applicant(&to)?.into())
     }
 }
 
 /// The id, or a refusal.
 pub fn workflow_id<R>(text: &str) -> Result<WorkflowId, Refused<R>> {
-    text.parse().map_err(|_| WORKFLOW_ID_INVALID.detail("expected `wf_` and 32 hex digits"))
+    text.parse()
+        .map_err(|_| WORKFLOW_ID_INVALID.detail("expected `wf_` and 32 hex digits"))
 }

@@ -47,7 +47,10 @@ struct ClientCredentials {
 enum CreateClientResponse {
     /// The client and its secret.
     #[oai(status = 201)]
-    Created(Json<ClientCredentials>, #[oai(header = "Cache-Control")] String),
+    Created(
+        Json<ClientCredentials>,
+        #[oai(header = "Cache-Control")] String,
+    ),
 }
 
 refusals! {
@@ -71,7 +74,11 @@ impl CreateClient {
             NewClientKind::Client => (ClientKind::Client, scope::OF_CLIENTS),
             NewClientKind::Reviewer => (ClientKind::Reviewer, scope::OF_REVIEWERS),
         };
-        if let Some(refused) = client.scopes.iter().find(|it| !permitted.contains(&it.as_str())) {
+        if let Some(refused) = client
+            .scopes
+            .iter()
+            .find(|it| !permitted.contains(&it.as_str()))
+        {
             let kind = kind.as_str();
             let detail = format!("a {kind} cannot have the scope `{refused}`");
             return Err(SCOPE_REFUSED.detail(detail));
@@ -94,7 +101,13 @@ impl CreateClient {
         auth.store.put_client(&row).await?;
         tracing::info!(client = row.id, by = caller.claims.sub, "made a client");
         let client_secret = secret.expose().to_owned();
-        let body = ClientCredentials { client_id: row.id, client_secret };
-        Ok(CreateClientResponse::Created(Json(body), "no-store".to_owned()))
+        let body = ClientCredentials {
+            client_id: row.id,
+            client_secret,
+        };
+        Ok(CreateClientResponse::Created(
+            Json(body),
+            "no-store".to_owned(),
+        ))
     }
 }

@@ -42,14 +42,23 @@ const SESSION_MS: i64 = 60 * 60 * 1_000;
 
 /// Wrong codes for one contact before it is locked for the rest of the window.
 /// They belong to the contact: a new link or code brings no new guesses.
-const GUESSES: Allowance =
-    Allowance { purpose: "resume-guess", n_max: 5, window_ms: 24 * 60 * 60 * 1_000 };
+const GUESSES: Allowance = Allowance {
+    purpose: "resume-guess",
+    n_max: 5,
+    window_ms: 24 * 60 * 60 * 1_000,
+};
 /// Codes for one contact.
-const SENDS_OF_CONTACT: Allowance =
-    Allowance { purpose: "resume-send", n_max: 5, window_ms: 24 * 60 * 60 * 1_000 };
+const SENDS_OF_CONTACT: Allowance = Allowance {
+    purpose: "resume-send",
+    n_max: 5,
+    window_ms: 24 * 60 * 60 * 1_000,
+};
 /// Codes that one network address may ask for.
-const SENDS_OF_ADDRESS: Allowance =
-    Allowance { purpose: "resume-send-address", n_max: 20, window_ms: 60 * 60 * 1_000 };
+const SENDS_OF_ADDRESS: Allowance = Allowance {
+    purpose: "resume-send-address",
+    n_max: 20,
+    window_ms: 60 * 60 * 1_000,
+};
 
 /// Sends and redeems codes.
 pub struct ContactCodes {
@@ -76,7 +85,9 @@ impl ContactCodes {
             return Ok(false);
         };
         let Destination { tenant, workflow } = &row.destination;
-        let Some(contact) = self.contacts.get(tenant, *workflow).await? else { return Ok(false) };
+        let Some(contact) = self.contacts.get(tenant, *workflow).await? else {
+            return Ok(false);
+        };
         let subject = self.subject(tenant, &contact);
         if !self.may_send(&row, &subject, now_ms).await? {
             return Ok(false);
@@ -89,7 +100,11 @@ impl ContactCodes {
             expires_at: now_ms + ttl_ms(&contact),
         };
         let n_sends = sends_in_session(&row, now_ms) + 1;
-        if !self.store.put_code(&link_digest, &row, n_sends, &open_code, now_ms).await? {
+        if !self
+            .store
+            .put_code(&link_digest, &row, n_sends, &open_code, now_ms)
+            .await?
+        {
             return Ok(false);
         }
         self.deliver(contact, &code).await?;
@@ -104,9 +119,15 @@ impl ContactCodes {
         let Some(row) = self.store.resume_link(&link_digest, now_ms).await? else {
             return Ok(None);
         };
-        let Some(open_code) = row.open_code else { return Ok(None) };
+        let Some(open_code) = row.open_code else {
+            return Ok(None);
+        };
         // Counted before it is judged: guesses that come at once count as well.
-        if !self.store.count(&open_code.contact, GUESSES, now_ms).await? {
+        if !self
+            .store
+            .count(&open_code.contact, GUESSES, now_ms)
+            .await?
+        {
             self.store.void_code(&link_digest).await?;
             return Ok(None);
         }
@@ -135,7 +156,9 @@ impl ContactCodes {
             return Ok(false);
         }
         if let (Some(sent_at), Some(before)) = (row.sent_at, n_sends.checked_sub(1)) {
-            let wait_ms = usize::try_from(before).ok().and_then(|it| RESEND_AFTER_MS.get(it));
+            let wait_ms = usize::try_from(before)
+                .ok()
+                .and_then(|it| RESEND_AFTER_MS.get(it));
             if wait_ms.is_some_and(|wait_ms| now_ms < sent_at + wait_ms) {
                 return Ok(false);
             }
@@ -165,7 +188,10 @@ impl ContactCodes {
             Channel::Sms => "sms",
             Channel::Email => "email",
         };
-        hex::encode(self.signing.mac("contact", &[tenant, channel, &contact.address]))
+        hex::encode(
+            self.signing
+                .mac("contact", &[tenant, channel, &contact.address]),
+        )
     }
 
     fn code_mac(&self, link_digest: &str, code: &str) -> [u8; 32] {

@@ -45,8 +45,13 @@ impl Failures {
             // Someone invents clients or addresses; the bound on argon2 still holds.
             watched.clear();
         }
-        let fresh = Watched { n: 0, until_ms: now_ms + FAILURES_WINDOW_MS };
-        let it = watched.entry((client.to_owned(), address.to_owned())).or_insert(fresh);
+        let fresh = Watched {
+            n: 0,
+            until_ms: now_ms + FAILURES_WINDOW_MS,
+        };
+        let it = watched
+            .entry((client.to_owned(), address.to_owned()))
+            .or_insert(fresh);
         if it.until_ms <= now_ms {
             *it = fresh;
         }
@@ -65,7 +70,10 @@ mod tests {
             assert_eq!(failures.wait_ms("a", "1.2.3.4", now_ms), None);
             failures.count("a", "1.2.3.4", now_ms);
         }
-        assert_eq!(failures.wait_ms("a", "1.2.3.4", 10), Some(FAILURES_WINDOW_MS - 10));
+        assert_eq!(
+            failures.wait_ms("a", "1.2.3.4", 10),
+            Some(FAILURES_WINDOW_MS - 10)
+        );
         assert_eq!(failures.wait_ms("b", "1.2.3.4", 10), None);
         assert_eq!(failures.wait_ms("a", "5.6.7.8", 10), None);
         assert_eq!(failures.wait_ms("a", "1.2.3.4", FAILURES_WINDOW_MS), None);

@@ -24,14 +24,21 @@ refusals! {
 #[OpenApi]
 impl RedeemHandoff {
     /// Trades a hand-off code for a token with a new device.
-    #[oai(path = "/v1/handoffs/redemptions", method = "post", operation_id = "redeemHandoff")]
+    #[oai(
+        path = "/v1/handoffs/redemptions",
+        method = "post",
+        operation_id = "redeemHandoff"
+    )]
     async fn redeem_handoff(
         &self,
         redemption: Json<HandoffRedemption>,
     ) -> Result<ApplicantTokenResponse, Refused<RedeemHandoffRefusals>> {
         let auth = &self.0;
         let code_digest = digest(&redemption.code);
-        let taken = auth.store.take_handoff(&code_digest, auth.clock.now_ms()).await?;
+        let taken = auth
+            .store
+            .take_handoff(&code_digest, auth.clock.now_ms())
+            .await?;
         let to = taken.ok_or_else(|| HANDOFF_REFUSED.detail("ask for a new code"))?;
         Ok(auth.signing.mint_for_applicant(&to)?.into())
     }

@@ -59,16 +59,28 @@ impl CreateHandoff {
             return Err(refusal::SCOPE_MISSING.detail("only an applicant's token can do this"));
         };
         let now_ms = auth.clock.now_ms();
-        let to = Destination { tenant: caller.tenant().to_owned(), workflow };
+        let to = Destination {
+            tenant: caller.tenant().to_owned(),
+            workflow,
+        };
         if OPEN_HANDOFFS_MAX <= auth.store.n_handoffs(&to, now_ms).await? {
             return Err(TOO_MANY_HANDOFFS.detail("use an open code or wait for it to run out"));
         }
         let code = random_hex();
         let expires_at = now_ms + HANDOFF_TTL_MS;
-        auth.store.put_handoff(&digest(&code), &to, expires_at).await?;
+        auth.store
+            .put_handoff(&digest(&code), &to, expires_at)
+            .await?;
         // Behind `#`, so that no server on the way logs it.
         let url = format!("{}/handoff#{code}", auth.config.onboarding_url);
-        let body = Handoff { code, url, expires_at: rfc3339(expires_at) };
-        Ok(CreateHandoffResponse::Created(Json(body), "no-store".to_owned()))
+        let body = Handoff {
+            code,
+            url,
+            expires_at: rfc3339(expires_at),
+        };
+        Ok(CreateHandoffResponse::Created(
+            Json(body),
+            "no-store".to_owned(),
+        ))
     }
 }

@@ -29,10 +29,21 @@ const CACHE_CONTROL: &str = "public, max-age=300";
 #[OpenApi]
 impl GetJwks {
     /// Shows the keys that verify tokens.
-    #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "getJwks")]
+    #[oai(
+        path = "/.well-known/jwks.json",
+        method = "get",
+        operation_id = "getJwks"
+    )]
+    #[expect(
+        clippy::unused_async,
+        reason = "poem-openapi wants operations to be async"
+    )]
     async fn get_jwks(&self) -> GetJwksResponse {
         let keys = self.0.signing.jwks().keys.iter();
-        let keys = keys.filter_map(|it| serde_json::to_value(it).ok()).map(Any).collect();
+        let keys = keys
+            .filter_map(|it| serde_json::to_value(it).ok())
+            .map(Any)
+            .collect();
         GetJwksResponse::Found(Json(JwksView { keys }), CACHE_CONTROL.to_owned())
     }
 }

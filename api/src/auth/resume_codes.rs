@@ -36,17 +36,26 @@ impl RequestResumeCode {
         method = "post",
         operation_id = "requestResumeCode"
     )]
+    #[expect(
+        clippy::unused_async,
+        reason = "poem-openapi wants operations to be async"
+    )]
     async fn request_resume_code(
         &self,
         request: &Request,
         link: Path<String>,
     ) -> Result<RequestResumeCodeResponse, Refused<Bounded>> {
         let address = address::of(request).unwrap_or_else(|| "unknown".to_owned());
-        let request = CodeRequest { link: link.0, address };
+        let request = CodeRequest {
+            link: link.0,
+            address,
+        };
         if self.0.code_requests.try_send(request).is_err() {
             return Err(BUSY.detail("too many codes are being sent; try again"));
         }
-        let body = ResumeCodeRequested { code_length: CODE_DIGITS };
+        let body = ResumeCodeRequested {
+            code_length: CODE_DIGITS,
+        };
         Ok(RequestResumeCodeResponse::Accepted(Json(body)))
     }
 }

@@ -54,7 +54,11 @@ refusals! {
 #[OpenApi]
 impl CreateResumeLink {
     /// Makes a resume link.
-    #[oai(path = "/v1/resume-links", method = "post", operation_id = "createResumeLink")]
+    #[oai(
+        path = "/v1/resume-links",
+        method = "post",
+        operation_id = "createResumeLink"
+    )]
     async fn create_resume_link(
         &self,
         caller: Caller<ResumeLinksWrite>,
@@ -71,10 +75,22 @@ impl CreateResumeLink {
         }
         let link = random_hex();
         let expires_at = auth.clock.now_ms() + RESUME_LINK_TTL_MS;
-        let to = Destination { tenant: caller.tenant().to_owned(), workflow };
-        auth.store.put_resume_link(&digest(&link), &to, expires_at).await?;
+        let to = Destination {
+            tenant: caller.tenant().to_owned(),
+            workflow,
+        };
+        auth.store
+            .put_resume_link(&digest(&link), &to, expires_at)
+            .await?;
         let url = format!("{}/resume#{link}", auth.config.onboarding_url);
-        let body = ResumeLink { link, url, expires_at: rfc3339(expires_at) };
-        Ok(CreateResumeLinkResponse::Created(Json(body), "no-store".to_owned()))
+        let body = ResumeLink {
+            link,
+            url,
+            expires_at: rfc3339(expires_at),
+        };
+        Ok(CreateResumeLinkResponse::Created(
+            Json(body),
+            "no-store".to_owned(),
+        ))
     }
 }

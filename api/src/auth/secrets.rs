@@ -99,7 +99,8 @@ impl SecretCheck {
         self.bounded(move || {
             let salt = SaltString::generate(&mut OsRng);
             let hash = Argon2::default().hash_password(secret.expose().as_bytes(), &salt);
-            hash.map(|it| it.to_string()).map_err(|_| SecretError::Unusable)
+            hash.map(|it| it.to_string())
+                .map_err(|_| SecretError::Unusable)
         })
         .await
     }
@@ -166,7 +167,14 @@ impl SecretCheck {
             checked.clear();
         }
         let until_ms = now_ms + CHECKED_FOR_MS;
-        checked.insert(client.to_owned(), Checked { digest, secret_hash, until_ms });
+        checked.insert(
+            client.to_owned(),
+            Checked {
+                digest,
+                secret_hash,
+                until_ms,
+            },
+        );
     }
 
     /// Runs a computation on a blocking thread, few at a time.
@@ -175,8 +183,14 @@ impl SecretCheck {
         compute: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
     ) -> Result<T, SecretError> {
         let _place = self.waiting.try_acquire().map_err(|_| SecretError::Busy)?;
-        let _turn = self.running.acquire().await.map_err(|_| SecretError::Busy)?;
-        tokio::task::spawn_blocking(compute).await.map_err(|_| SecretError::Unusable)?
+        let _turn = self
+            .running
+            .acquire()
+            .await
+            .map_err(|_| SecretError::Busy)?;
+        tokio::task::spawn_blocking(compute)
+            .await
+            .map_err(|_| SecretError::Unusable)?
     }
 }
 
@@ -204,12 +218,19 @@ mod tests {
         check.trust("a", &hash, &secret, 0);
 
         let other_hash = check.hash(&generate_secret()).await.unwrap();
-        assert!(!check.verify("a", Some(&other_hash), &secret, 1).await.unwrap());
+        assert!(
+            !check
+                .verify("a", Some(&other_hash), &secret, 1)
+                .await
+                .unwrap()
+        );
 
         // From here on nothing can be computed.
         check.running.close();
         assert!(check.verify("a", Some(&hash), &secret, 1).await.unwrap());
-        let later = check.verify("a", Some(&hash), &secret, CHECKED_FOR_MS).await;
+        let later = check
+            .verify("a", Some(&hash), &secret, CHECKED_FOR_MS)
+            .await;
         assert_eq!(later, Err(SecretError::Busy));
     }
 }

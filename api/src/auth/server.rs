@@ -54,7 +54,7 @@ const CODE_REQUESTS_MAX: usize = 1_024;
 const CODE_SENDS_AT_ONCE_MAX: usize = 8;
 
 /// How often links, codes and counters whose time is over are deleted.
-const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
 /// What the auth service is told by its environment.
 #[derive(Clone, Debug)]
@@ -71,10 +71,15 @@ impl Config {
     /// The first setting that cannot be used.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let url = |name: &str, port: u16| {
-            let url = settings.get(name).unwrap_or_else(|| format!("http://localhost:{port}"));
+            let url = settings
+                .get(name)
+                .unwrap_or_else(|| format!("http://localhost:{port}"));
             url.trim_end_matches('/').to_owned()
         };
-        Ok(Self { auth_url: url("AUTH_URL", 5800), onboarding_url: url("ONBOARDING_URL", 8050) })
+        Ok(Self {
+            auth_url: url("AUTH_URL", 5800),
+            onboarding_url: url("ONBOARDING_URL", 8050),
+        })
     }
 }
 
@@ -187,7 +192,12 @@ impl Auth {
         data_dir: &DataDir,
         outside: Outside,
     ) -> Result<Arc<Self>, AuthError> {
-        let Outside { keys, contacts, messenger, clock } = outside;
+        let Outside {
+            keys,
+            contacts,
+            messenger,
+            clock,
+        } = outside;
         let store = Store::new(sqlite::open(&data_dir.auth_db(), &MIGRATIONS).await?);
         let signing = Signing::open(&store, &keys, config.auth_url.clone(), clock.clone()).await?;
         let signing = Arc::new(signing);
@@ -247,7 +257,11 @@ impl Auth {
             created_at: before.as_ref().map_or(now_ms, |it| it.created_at),
         };
         self.store.put_client(&row).await?;
-        Ok(if before.is_some() { Ensured::Changed } else { Ensured::Created })
+        Ok(if before.is_some() {
+            Ensured::Changed
+        } else {
+            Ensured::Created
+        })
     }
 
     /// Makes the clients of a development tenant that are not there yet and
@@ -263,7 +277,8 @@ impl Auth {
                 continue;
             }
             let secret = generate_secret();
-            self.ensure_client(id, kind, tenant, &scopes, &secret).await?;
+            self.ensure_client(id, kind, tenant, &scopes, &secret)
+                .await?;
             created.push(DevelopmentClient { id, secret, scopes });
         }
         Ok(created)
@@ -348,11 +363,14 @@ fn endpoints(auth: &Arc<Auth>) -> Endpoints {
     )
 }
 
-/// The OpenAPI document of the auth service, as committed in
+/// The `OpenAPI` document of the auth service, as committed in
 /// `schemas/openapi-auth.json`.
 #[must_use]
 pub fn openapi_json() -> String {
-    openapi::document::<Endpoints>("BTrust auth", "Tokens, and the links that bring people back.")
+    openapi::document::<Endpoints>(
+        "BTrust auth",
+        "Tokens, and the links that bring people back.",
+    )
 }
 
 /// Every route of the auth service.
@@ -392,7 +410,10 @@ async fn sweep(auth: Arc<Auth>, shutdown: Shutdown) {
     while !shutdown.is_triggered() {
         ticks.tick().await;
         if let Err(error) = auth.store.sweep(auth.clock.now_ms()).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep the auth store");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot sweep the auth store"
+            );
         }
     }
 }

@@ -81,7 +81,11 @@ impl Signing {
 
         let published_since = clock.now_ms() - CLIENT_TOKEN_TTL_MS.max(APPLICANT_TOKEN_TTL_MS);
         let signing = store.keys(KeyPurpose::Sign).await?;
-        let jwks = jwks(signing.iter().filter(|it| it.retired_at.is_none_or(|at| published_since < at)))?;
+        let jwks = jwks(
+            signing
+                .iter()
+                .filter(|it| it.retired_at.is_none_or(|at| published_since < at)),
+        )?;
         let current = current(signing)?;
         let private = unseal(keys, &current).await?;
         let mac = current_secret(store, keys, KeyPurpose::Mac).await?;
@@ -165,9 +169,19 @@ pub async fn rotate(
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
     let signing_key = SigningKey::from_bytes(&seed);
-    let private = signing_key.to_pkcs8_der().map_err(|_| AuthError::KeyUnusable)?;
+    let private = signing_key
+        .to_pkcs8_der()
+        .map_err(|_| AuthError::KeyUnusable)?;
     let public = signing_key.verifying_key().to_bytes();
-    put_key(store, keys, KeyPurpose::Sign, &public, private.as_bytes(), clock.now_ms()).await
+    put_key(
+        store,
+        keys,
+        KeyPurpose::Sign,
+        &public,
+        private.as_bytes(),
+        clock.now_ms(),
+    )
+    .await
 }
 
 /// 128 random bits in hex: ids, codes and links.
@@ -195,7 +209,8 @@ async fn put_key(
     let kid = random_hex();
     let data_key = DataKey::generate();
     let wrapped_key = keys.wrap(KEYRING_OWNER, &data_key).await?;
-    let sealed_key = Sealer::new(data_key, SEALING_KEY_ID).seal(&aad(&[KEYRING_OWNER, &kid]), secret);
+    let sealed_key =
+        Sealer::new(data_key, SEALING_KEY_ID).seal(&aad(&[KEYRING_OWNER, &kid]), secret);
     let row = KeyRow {
         kid,
         public_key: public_key.to_vec(),
@@ -217,11 +232,15 @@ async fn current_secret(
 }
 
 fn current(rows: Vec<KeyRow>) -> Result<KeyRow, AuthError> {
-    rows.into_iter().find(|it| it.retired_at.is_none()).ok_or(AuthError::KeyUnusable)
+    rows.into_iter()
+        .find(|it| it.retired_at.is_none())
+        .ok_or(AuthError::KeyUnusable)
 }
 
 async fn unseal(keys: &Arc<dyn Keys>, row: &KeyRow) -> Result<Vec<u8>, AuthError> {
-    let data_key = keys.unwrap(KEYRING_OWNER, &WrappedKey(row.wrapped_key.clone())).await?;
+    let data_key = keys
+        .unwrap(KEYRING_OWNER, &WrappedKey(row.wrapped_key.clone()))
+        .await?;
     Sealer::new(data_key, SEALING_KEY_ID)
         .open(&aad(&[KEYRING_OWNER, &row.kid]), &row.sealed_key)
         .map_err(|_| AuthError::KeyUnusable)

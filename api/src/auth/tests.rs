@@ -39,7 +39,10 @@ struct ToTest(mpsc::UnboundedSender<Message>);
 impl Messenger for ToTest {
     async fn send(&self, message: Message) -> Result<Delivery, SendError> {
         self.0.send(message).unwrap();
-        Ok(Delivery { provider: "test", acknowledged: true })
+        Ok(Delivery {
+            provider: "test",
+            acknowledged: true,
+        })
     }
 }
 
@@ -53,11 +56,21 @@ struct World<E> {
     folder: tempfile::TempDir,
 }
 
-async fn open(folder: &tempfile::TempDir, clock: Arc<ManualClock>) -> (Arc<Auth>, Outside, mpsc::UnboundedReceiver<Message>, Arc<dyn WorkflowKeys>) {
+async fn open(
+    folder: &tempfile::TempDir,
+    clock: Arc<ManualClock>,
+) -> (
+    Arc<Auth>,
+    Outside,
+    mpsc::UnboundedReceiver<Message>,
+    Arc<dyn WorkflowKeys>,
+) {
     let data_dir = DataDir::open(folder.path()).unwrap();
     let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&data_dir.keyring()).unwrap());
     let workflow_keys: Arc<dyn WorkflowKeys> = Arc::new(
-        SqliteWorkflowKeys::open(&data_dir.keys_db(), Arc::clone(&keys)).await.unwrap(),
+        SqliteWorkflowKeys::open(&data_dir.keys_db(), Arc::clone(&keys))
+            .await
+            .unwrap(),
     );
     let contacts =
         SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await;
@@ -69,7 +82,9 @@ async fn open(folder: &tempfile::TempDir, clock: Arc<ManualClock>) -> (Arc<Auth>
         clock,
     };
     let config = Config::from_settings(&Settings::from_table::<&str, &str>([])).unwrap();
-    let auth = Auth::open(config, &data_dir, outside.clone()).await.unwrap();
+    let auth = Auth::open(config, &data_dir, outside.clone())
+        .await
+        .unwrap();
     (auth, outside, sent, workflow_keys)
 }
 
@@ -78,7 +93,15 @@ async fn world() -> World<impl Endpoint<Output = Response>> {
     let clock = Arc::new(ManualClock::new(START_MS));
     let (auth, outside, sent, workflow_keys) = open(&folder, Arc::clone(&clock)).await;
     let client = TestClient::new(btrust_platform::http::wrap("auth", routes(&auth)));
-    World { auth, client, clock, workflow_keys, contacts: outside.contacts, sent, folder }
+    World {
+        auth,
+        client,
+        clock,
+        workflow_keys,
+        contacts: outside.contacts,
+        sent,
+        folder,
+    }
 }
 
 fn workflow(n: u8) -> WorkflowId {
@@ -91,7 +114,11 @@ async fn body(response: TestResponse) -> Value {
 
 #[track_caller]
 fn assert_problem(status: StatusCode, body: &Value, expected: (u16, &str)) {
-    assert_eq!((status.as_u16(), body["code"].as_str().unwrap_or("none")), expected, "{body}");
+    assert_eq!(
+        (status.as_u16(), body["code"].as_str().unwrap_or("none")),
+        expected,
+        "{body}"
+    );
 }
 
 impl<E: Endpoint<Output = Response>> World<E> {
@@ -99,7 +126,10 @@ impl<E: Endpoint<Output = Response>> World<E> {
     async fn token(&self, id: &str, scopes: &[&str]) -> String {
         let secret = generate_secret();
         let kind = ClientKind::Client;
-        self.auth.ensure_client(id, kind, TENANT, scopes, &secret).await.unwrap();
+        self.auth
+            .ensure_client(id, kind, TENANT, scopes, &secret)
+            .await
+            .unwrap();
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", id),
@@ -127,7 +157,10 @@ impl<E: Endpoint<Output = Response>> World<E> {
     async fn claims(&self, token: &str) -> Claims {
         let jwks = self.client.get("/.well-known/jwks.json").send().await;
         let jwks = serde_json::from_value(body(jwks).await).unwrap();
-        Verifier::with_keys(&jwks, self.clock.clone()).verify(token).await.unwrap()
+        Verifier::with_keys(&jwks, self.clock.clone())
+            .verify(token)
+            .await
+            .unwrap()
     }
 
     async fn applicant(&self, workflow: WorkflowId) -> String {
@@ -140,11 +173,19 @@ impl<E: Endpoint<Output = Response>> World<E> {
 
     /// A resume link of a workflow whose applicant has proven to hold a phone.
     async fn link(&self, workflow: WorkflowId) -> String {
-        self.workflow_keys.create_many(&[(TENANT.to_owned(), workflow)]).await.unwrap();
-        let contact = Contact { channel: Channel::Sms, address: "+15550100".to_owned() };
+        self.workflow_keys
+            .create_many(&[(TENANT.to_owned(), workflow)])
+            .await
+            .unwrap();
+        let contact = Contact {
+            channel: Channel::Sms,
+            address: "+15550100".to_owned(),
+        };
         self.contacts.put(TENANT, workflow, contact).await.unwrap();
         let applicant = self.applicant(workflow).await;
-        let (status, body) = self.post("/v1/resume-links", Some(&applicant), json!({})).await;
+        let (status, body) = self
+            .post("/v1/resume-links", Some(&applicant), json!({}))
+            .await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
         body["link"].as_str().unwrap().to_owned()
     }
@@ -178,9 +219,14 @@ fn the_committed_openapi_document_is_current() {
 #[tokio::test]
 async fn a_client_gets_a_token_that_the_published_keys_verify() {
     let world = world().await;
-    let token = world.token("bank", &["workflows:write", "workflows:read"]).await;
+    let token = world
+        .token("bank", &["workflows:write", "workflows:read"])
+        .await;
     let claims = world.claims(&token).await;
-    assert_eq!((claims.sub.as_str(), claims.tenant.as_str()), ("bank", TENANT));
+    assert_eq!(
+        (claims.sub.as_str(), claims.tenant.as_str()),
+        ("bank", TENANT)
+    );
     assert_eq!(claims.scope, "workflows:read workflows:write");
     assert_eq!(claims.kind, Kind::Client);
     assert_eq!(claims.exp - claims.iat, CLIENT_TOKEN_TTL_MS / 1_000);
@@ -190,17 +236,25 @@ async fn a_client_gets_a_token_that_the_published_keys_verify() {
 #[tokio::test]
 async fn a_client_may_ask_for_a_part_of_its_scopes_and_for_no_other() {
     let world = world().await;
-    world.token("bank", &["workflows:write", "workflows:read"]).await;
+    world
+        .token("bank", &["workflows:write", "workflows:read"])
+        .await;
     let secret = Secret::new("a secret of the test");
     let kind = ClientKind::Client;
     let scopes = ["workflows:read", "workflows:write"];
-    world.auth.ensure_client("bank", kind, TENANT, &scopes, &secret).await.unwrap();
+    world
+        .auth
+        .ensure_client("bank", kind, TENANT, &scopes, &secret)
+        .await
+        .unwrap();
 
     let ask = |scope: &'static str| {
         let basic = BASE64_STANDARD.encode(format!("bank:{}", secret.expose()));
         let form = [("grant_type", "client_credentials"), ("scope", scope)];
         let request = world.client.post("/oauth2/token").form(&form);
-        request.header("authorization", format!("Basic {basic}")).send()
+        request
+            .header("authorization", format!("Basic {basic}"))
+            .send()
     };
     let part = ask("workflows:read").await;
     part.assert_status_is_ok();
@@ -234,7 +288,11 @@ async fn a_token_request_that_cannot_be_read_is_refused_in_the_oauth_form() {
     let world = world().await;
     let secret = Secret::new("a secret of the test");
     let kind = ClientKind::Client;
-    world.auth.ensure_client("bank", kind, TENANT, &["workflows:read"], &secret).await.unwrap();
+    world
+        .auth
+        .ensure_client("bank", kind, TENANT, &["workflows:read"], &secret)
+        .await
+        .unwrap();
     let credentials = [("client_id", "bank"), ("client_secret", secret.expose())];
 
     let (status, body_) = world.post_form(&credentials).await;
@@ -253,10 +311,18 @@ async fn wrong_secrets_are_slowed_down_and_the_window_ends() {
     let world = world().await;
     let secret = Secret::new("a secret of the test");
     let kind = ClientKind::Client;
-    world.auth.ensure_client("bank", kind, TENANT, &["workflows:read"], &secret).await.unwrap();
+    world
+        .auth
+        .ensure_client("bank", kind, TENANT, &["workflows:read"], &secret)
+        .await
+        .unwrap();
     let grant = ("grant_type", "client_credentials");
     let wrong = [grant, ("client_id", "bank"), ("client_secret", "wrong")];
-    let right = [grant, ("client_id", "bank"), ("client_secret", secret.expose())];
+    let right = [
+        grant,
+        ("client_id", "bank"),
+        ("client_secret", secret.expose()),
+    ];
 
     for _ in 0..failures::FAILURES_MAX {
         assert_eq!(world.post_form(&wrong).await.0, StatusCode::UNAUTHORIZED);
@@ -293,7 +359,9 @@ async fn a_token_of_another_issuer_is_refused() {
     let (ours, theirs) = (world().await, world().await);
     let token = theirs.token("bank", &["applicant-tokens:write"]).await;
     let wanted = json!({ "workflow": workflow(1) });
-    let (status, body) = ours.post("/v1/applicant-tokens", Some(&token), wanted).await;
+    let (status, body) = ours
+        .post("/v1/applicant-tokens", Some(&token), wanted)
+        .await;
     assert_problem(status, &body, (401, "unauthenticated"));
 }
 
@@ -309,7 +377,9 @@ async fn an_applicant_token_opens_one_workflow_of_the_callers_tenant() {
 
     let bank = world.token("bank", &["applicant-tokens:write"]).await;
     let path = "/v1/applicant-tokens";
-    let (status, body) = world.post(path, Some(&bank), json!({ "workflow": "nonsense" })).await;
+    let (status, body) = world
+        .post(path, Some(&bank), json!({ "workflow": "nonsense" }))
+        .await;
     assert_problem(status, &body, (422, "workflow_id_invalid"));
     let (status, body) = world.post(path, Some(&bank), json!({})).await;
     assert_problem(status, &body, (400, "malformed_json"));
@@ -332,9 +402,12 @@ async fn an_admin_makes_clients_and_none_with_more_than_its_kind_may_have() {
     let claims = world.claims(token["access_token"].as_str().unwrap()).await;
     assert_eq!(claims.tenant, TENANT);
 
-    for (kind, scope) in
-        [("client", "core:call"), ("client", "queue:otp"), ("client", "prompts:answer"), ("reviewer", "clients:write")]
-    {
+    for (kind, scope) in [
+        ("client", "core:call"),
+        ("client", "queue:otp"),
+        ("client", "prompts:answer"),
+        ("reviewer", "clients:write"),
+    ] {
         let new = json!({ "name": "x", "kind": kind, "scopes": [scope] });
         let (status, body) = world.post("/v1/clients", Some(&admin), new).await;
         assert_problem(status, &body, (422, "scope_refused"));
@@ -349,7 +422,10 @@ async fn the_development_clients_are_made_once() {
     let world = world().await;
     let made = world.auth.bootstrap(TENANT).await.unwrap();
     let ids: Vec<&str> = made.iter().map(|it| it.id).collect();
-    assert_eq!(ids, ["dev-bank", "dev-admin", "dev-reviewer", "dev-reviewer-2"]);
+    assert_eq!(
+        ids,
+        ["dev-bank", "dev-admin", "dev-reviewer", "dev-reviewer-2"]
+    );
     assert!(world.auth.bootstrap(TENANT).await.unwrap().is_empty());
 
     let form = [
@@ -371,13 +447,24 @@ async fn a_client_is_ensured_with_the_secret_of_the_day() {
         let auth = Arc::clone(&world.auth);
         async move {
             let kind = ClientKind::Service;
-            auth.ensure_client("gateway", kind, TENANT, scopes, &secret).await.unwrap()
+            auth.ensure_client("gateway", kind, TENANT, scopes, &secret)
+                .await
+                .unwrap()
         }
     };
     assert_eq!(ensure(&["core:call"], one.clone()).await, Ensured::Created);
-    assert_eq!(ensure(&["core:call"], one.clone()).await, Ensured::Unchanged);
-    assert_eq!(ensure(&["core:call", "queue:otp"], one.clone()).await, Ensured::Changed);
-    assert_eq!(ensure(&["core:call", "queue:otp"], two.clone()).await, Ensured::Changed);
+    assert_eq!(
+        ensure(&["core:call"], one.clone()).await,
+        Ensured::Unchanged
+    );
+    assert_eq!(
+        ensure(&["core:call", "queue:otp"], one.clone()).await,
+        Ensured::Changed
+    );
+    assert_eq!(
+        ensure(&["core:call", "queue:otp"], two.clone()).await,
+        Ensured::Changed
+    );
     let form = |secret: &Secret| {
         let secret = secret.expose().to_owned();
         async {
@@ -420,7 +507,9 @@ async fn a_rotated_key_signs_from_the_next_start_and_the_old_one_is_still_publis
     let keys: Arc<dyn Keys> = Arc::new(keyring);
     world.clock.advance(1);
     let clock: btrust_platform::clock::SharedClock = world.clock.clone();
-    signing::rotate(&world.auth.store, &keys, &clock).await.unwrap();
+    signing::rotate(&world.auth.store, &keys, &clock)
+        .await
+        .unwrap();
 
     let (again, ..) = open(&world.folder, Arc::clone(&world.clock)).await;
     assert_eq!(again.signing.jwks().keys.len(), 2);
@@ -435,15 +524,24 @@ async fn a_rotated_key_signs_from_the_next_start_and_the_old_one_is_still_publis
 async fn a_handoff_brings_a_new_device_once() {
     let world = world().await;
     let applicant = world.applicant(workflow(1)).await;
-    let (status, handoff) = world.post("/v1/handoffs", Some(&applicant), json!({})).await;
+    let (status, handoff) = world
+        .post("/v1/handoffs", Some(&applicant), json!({}))
+        .await;
     assert_eq!(status, StatusCode::CREATED, "{handoff}");
-    assert!(handoff["url"].as_str().unwrap().starts_with("http://localhost:8050/handoff#"));
+    assert!(
+        handoff["url"]
+            .as_str()
+            .unwrap()
+            .starts_with("http://localhost:8050/handoff#")
+    );
 
     let redemption = json!({ "code": handoff["code"] });
     let path = "/v1/handoffs/redemptions";
     let (status, redeemed) = world.post(path, None, redemption.clone()).await;
     assert_eq!(status, StatusCode::CREATED, "{redeemed}");
-    let there = world.claims(redeemed["accessToken"].as_str().unwrap()).await;
+    let there = world
+        .claims(redeemed["accessToken"].as_str().unwrap())
+        .await;
     let here = world.claims(&applicant).await;
     assert_eq!(there.workflow, here.workflow);
     assert_ne!(there.device, here.device);
@@ -456,24 +554,34 @@ async fn a_handoff_brings_a_new_device_once() {
 async fn a_handoff_is_over_after_five_minutes_and_there_are_few_at_once() {
     let world = world().await;
     let applicant = world.applicant(workflow(1)).await;
-    let (_, handoff) = world.post("/v1/handoffs", Some(&applicant), json!({})).await;
+    let (_, handoff) = world
+        .post("/v1/handoffs", Some(&applicant), json!({}))
+        .await;
     world.clock.advance(HANDOFF_TTL_MS);
     let redemption = json!({ "code": handoff["code"] });
-    let (status, body) = world.post("/v1/handoffs/redemptions", None, redemption).await;
+    let (status, body) = world
+        .post("/v1/handoffs/redemptions", None, redemption)
+        .await;
     assert_problem(status, &body, (401, "handoff_refused"));
 
     for _ in 0..5 {
-        let (status, _) = world.post("/v1/handoffs", Some(&applicant), json!({})).await;
+        let (status, _) = world
+            .post("/v1/handoffs", Some(&applicant), json!({}))
+            .await;
         assert_eq!(status, StatusCode::CREATED);
     }
-    let (status, body) = world.post("/v1/handoffs", Some(&applicant), json!({})).await;
+    let (status, body) = world
+        .post("/v1/handoffs", Some(&applicant), json!({}))
+        .await;
     assert_problem(status, &body, (429, "too_many_handoffs"));
 }
 
 #[tokio::test]
 async fn only_an_applicant_hands_off() {
     let world = world().await;
-    let bank = world.token("bank", &["applicant-tokens:write", "workflows:write"]).await;
+    let bank = world
+        .token("bank", &["applicant-tokens:write", "workflows:write"])
+        .await;
     let (status, body) = world.post("/v1/handoffs", Some(&bank), json!({})).await;
     assert_problem(status, &body, (403, "scope_missing"));
 }
@@ -487,7 +595,9 @@ async fn a_code_to_the_verified_contact_brings_the_person_back_once() {
     let code = world.code(&link).await.unwrap();
     let (status, redeemed) = world.redeem(&link, &code).await;
     assert_eq!(status, StatusCode::CREATED, "{redeemed}");
-    let claims = world.claims(redeemed["accessToken"].as_str().unwrap()).await;
+    let claims = world
+        .claims(redeemed["accessToken"].as_str().unwrap())
+        .await;
     assert_eq!(claims.workflow, Some(workflow(1).to_string()));
 
     let (status, body) = world.redeem(&link, &code).await;
@@ -511,7 +621,10 @@ async fn five_wrong_codes_lock_and_neither_the_right_one_nor_a_new_link_helps() 
     assert_eq!(world.code(&other_link).await, None, "the contact is locked");
     world.clock.advance(24 * HOUR_MS);
     let code = world.code(&other_link).await.unwrap();
-    assert_eq!(world.redeem(&other_link, &code).await.0, StatusCode::CREATED);
+    assert_eq!(
+        world.redeem(&other_link, &code).await.0,
+        StatusCode::CREATED
+    );
 }
 
 #[tokio::test]
@@ -562,9 +675,15 @@ async fn whether_there_is_anybody_behind_a_link_is_not_said() {
     let mut world = world().await;
     let link = world.link(workflow(1)).await;
     let nobody = world.applicant(workflow(2)).await;
-    let (_, empty) = world.post("/v1/resume-links", Some(&nobody), json!({})).await;
+    let (_, empty) = world
+        .post("/v1/resume-links", Some(&nobody), json!({}))
+        .await;
     let mut answers = Vec::new();
-    for link in ["00000000000000000000000000000000", empty["link"].as_str().unwrap(), &link] {
+    for link in [
+        "00000000000000000000000000000000",
+        empty["link"].as_str().unwrap(),
+        &link,
+    ] {
         let path = format!("/v1/resume-links/{link}/codes");
         answers.push(world.post(&path, None, json!({})).await);
     }
@@ -575,7 +694,10 @@ async fn whether_there_is_anybody_behind_a_link_is_not_said() {
     let message = world.sent.recv().await.unwrap();
     assert_eq!(message.to, "+15550100");
     assert!(world.sent.is_empty());
-    for link in ["00000000000000000000000000000000", empty["link"].as_str().unwrap()] {
+    for link in [
+        "00000000000000000000000000000000",
+        empty["link"].as_str().unwrap(),
+    ] {
         let (status, body) = world.redeem(link, "123456").await;
         assert_problem(status, &body, (401, "resume_refused"));
     }
@@ -586,7 +708,9 @@ async fn an_applicant_gets_a_resume_link_for_their_own_workflow_only() {
     let world = world().await;
     let applicant = world.applicant(workflow(1)).await;
     let other = json!({ "workflow": workflow(2) });
-    let (status, body) = world.post("/v1/resume-links", Some(&applicant), other).await;
+    let (status, body) = world
+        .post("/v1/resume-links", Some(&applicant), other)
+        .await;
     assert_problem(status, &body, (404, "workflow_unknown"));
     let bank = world.token("bank", &["applicant-tokens:write"]).await;
     let (status, body) = world.post("/v1/resume-links", Some(&bank), json!({})).await;
@@ -599,7 +723,15 @@ async fn the_service_says_how_it_is() {
     let health = world.client.get("/actuator/health").send().await;
     health.assert_status_is_ok();
     assert_eq!(body(health).await["components"]["db"]["status"], "UP");
-    world.client.get("/metrics").send().await.assert_status_is_ok();
+    world
+        .client
+        .get("/metrics")
+        .send()
+        .await
+        .assert_status_is_ok();
     let document = world.client.get("/openapi.json").send().await;
-    assert_eq!(body(document).await, serde_json::from_str::<Value>(&openapi_json()).unwrap());
+    assert_eq!(
+        body(document).await,
+        serde_json::from_str::<Value>(&openapi_json()).unwrap()
+    );
 }

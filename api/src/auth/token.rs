@@ -136,7 +136,12 @@ fn grant(
 ) -> Result<CreateTokenResponse, AuthError> {
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
-        Some(_) => return Ok(refuse("unsupported_grant_type", "only client_credentials is")),
+        Some(_) => {
+            return Ok(refuse(
+                "unsupported_grant_type",
+                "only client_credentials is",
+            ));
+        }
         None => return Ok(refuse("invalid_request", "grant_type is missing")),
     }
     let scope = match form.scope.as_deref().map(str::trim) {
@@ -145,7 +150,10 @@ fn grant(
             let own: Vec<&str> = client.scopes.split(' ').collect();
             let wanted: Vec<&str> = wanted.split(' ').filter(|it| !it.is_empty()).collect();
             if wanted.iter().any(|it| !own.contains(it)) {
-                return Ok(refuse("invalid_scope", "the client does not have that scope"));
+                return Ok(refuse(
+                    "invalid_scope",
+                    "the client does not have that scope",
+                ));
             }
             super::server::sorted_scopes(&wanted)
         }
@@ -164,7 +172,12 @@ fn grant(
         device: None,
     })?;
     let token_type = "Bearer".to_owned();
-    let body = TokenBody { access_token: token, token_type, expires_in, scope };
+    let body = TokenBody {
+        access_token: token,
+        token_type,
+        expires_in,
+        scope,
+    };
     Ok(CreateTokenResponse::Created(Json(body), no_store()))
 }
 
@@ -220,7 +233,10 @@ fn too_many(description: &str, retry_after_s: i64) -> CreateTokenResponse {
 }
 
 fn unreadable(_error: poem::Error) -> CreateTokenResponse {
-    refuse("invalid_request", "the body is not a form that this operation takes")
+    refuse(
+        "invalid_request",
+        "the body is not a form that this operation takes",
+    )
 }
 
 fn oauth_error(error: &str, code: &str, description: &str) -> OAuthError {

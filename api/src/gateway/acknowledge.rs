@@ -42,7 +42,11 @@ enum AcknowledgeResponse {
 #[OpenApi]
 impl Acknowledge {
     /// States that the tenant knows of a limit and accepts it.
-    #[oai(path = "/v1/tenant/acknowledgements", method = "post", operation_id = "acknowledge")]
+    #[oai(
+        path = "/v1/tenant/acknowledgements",
+        method = "post",
+        operation_id = "acknowledge"
+    )]
     async fn acknowledge(
         &self,
         caller: Caller<TenantWrite>,
@@ -59,7 +63,10 @@ impl Acknowledge {
             by: caller.claims.sub.clone(),
             at: rfc3339(gateway.clock.now_ms()),
         };
-        let kept = gateway.core.acknowledge(caller.tenant(), &acknowledgement).await?;
+        let kept = gateway
+            .core
+            .acknowledge(caller.tenant(), &acknowledgement)
+            .await?;
         Ok(AcknowledgeResponse::Created(Json(kept.into())))
     }
 }

@@ -36,7 +36,11 @@ refusals! {
 #[OpenApi]
 impl CancelWorkflow {
     /// Ends a workflow without a decision.
-    #[oai(path = "/v1/workflows/:id/cancel", method = "post", operation_id = "cancelWorkflow")]
+    #[oai(
+        path = "/v1/workflows/:id/cancel",
+        method = "post",
+        operation_id = "cancelWorkflow"
+    )]
     async fn cancel_workflow(
         &self,
         caller: Caller<WorkflowsWrite>,

@@ -31,6 +31,9 @@ mod tests {
         let other = digest(&[&read(r#"{"a":1,"b":{"c":[2,1],"d":null}}"#)]);
         assert_eq!(one, same);
         assert_ne!(one, other);
-        assert_ne!(digest(&[&json!("ab"), &json!("c")]), digest(&[&json!("a"), &json!("bc")]));
+        assert_ne!(
+            digest(&[&json!("ab"), &json!("c")]),
+            digest(&[&json!("a"), &json!("bc")])
+        );
     }
 }

@@ -69,7 +69,11 @@ pub struct CoreClient {
 impl CoreClient {
     #[must_use]
     pub fn new(base: Url, tokens: Arc<TokenSource>) -> Self {
-        Self { http: btrust_platform::http::client(), base, tokens }
+        Self {
+            http: btrust_platform::http::client(),
+            base,
+            tokens,
+        }
     }
 
     pub async fn publish(&self, request: &PublishRequest) -> Result<PublishResponse, CoreError> {
@@ -77,7 +81,8 @@ impl CoreClient {
     }
 
     pub async fn definitions(&self, tenant: &str) -> Result<Vec<DefinitionView>, CoreError> {
-        self.get(&["definitions"], &[("tenant", tenant.to_owned())]).await
+        self.get(&["definitions"], &[("tenant", tenant.to_owned())])
+            .await
     }
 
     /// One version, or the one that new workflows get.
@@ -97,7 +102,11 @@ impl CoreClient {
     }
 
     pub async fn workflow(&self, tenant: &str, id: WorkflowId) -> Result<WorkflowView, CoreError> {
-        self.get(&["workflows", &id.to_string()], &[("tenant", tenant.to_owned())]).await
+        self.get(
+            &["workflows", &id.to_string()],
+            &[("tenant", tenant.to_owned())],
+        )
+        .await
     }
 
     pub async fn list(&self, query: &ListQuery) -> Result<ListPage, CoreError> {
@@ -110,8 +119,12 @@ impl CoreClient {
         id: WorkflowId,
         wait_ms: u64,
     ) -> Result<ResultView, CoreError> {
-        let query = [("tenant", tenant.to_owned()), ("waitMs", wait_ms.to_string())];
-        self.get(&["workflows", &id.to_string(), "result"], &query).await
+        let query = [
+            ("tenant", tenant.to_owned()),
+            ("waitMs", wait_ms.to_string()),
+        ];
+        self.get(&["workflows", &id.to_string(), "result"], &query)
+            .await
     }
 
     pub async fn history(
@@ -126,7 +139,8 @@ impl CoreClient {
             ("after", after.to_string()),
             ("limit", limit.to_string()),
         ];
-        self.get(&["workflows", &id.to_string(), "history"], &query).await
+        self.get(&["workflows", &id.to_string(), "history"], &query)
+            .await
     }
 
     pub async fn cancel(
@@ -134,7 +148,8 @@ impl CoreClient {
         id: WorkflowId,
         request: &CancelRequest,
     ) -> Result<WorkflowView, CoreError> {
-        self.post(&["workflows", &id.to_string(), "cancel"], request).await
+        self.post(&["workflows", &id.to_string(), "cancel"], request)
+            .await
     }
 
     /// The open prompts of an audience. With `after`, parks until the workflow is
@@ -150,7 +165,8 @@ impl CoreClient {
         let mut query = vec![("tenant", tenant.to_owned()), ("audience", text(&audience))];
         query.extend(after.map(|it| ("after", it.to_string())));
         query.push(("waitMs", wait_ms.to_string()));
-        self.get(&["workflows", &id.to_string(), "prompts"], &query).await
+        self.get(&["workflows", &id.to_string(), "prompts"], &query)
+            .await
     }
 
     pub async fn submit(
@@ -158,11 +174,13 @@ impl CoreClient {
         prompt: PromptId,
         request: &SubmissionRequest,
     ) -> Result<SubmissionResponse, CoreError> {
-        self.post(&["prompts", &prompt.to_string(), "submissions"], request).await
+        self.post(&["prompts", &prompt.to_string(), "submissions"], request)
+            .await
     }
 
     pub async fn acknowledgements(&self, tenant: &str) -> Result<Vec<Acknowledgement>, CoreError> {
-        self.get(&["tenants", tenant, "acknowledgements"], &[]).await
+        self.get(&["tenants", tenant, "acknowledgements"], &[])
+            .await
     }
 
     pub async fn acknowledge(
@@ -170,7 +188,8 @@ impl CoreClient {
         tenant: &str,
         acknowledgement: &Acknowledgement,
     ) -> Result<Acknowledgement, CoreError> {
-        self.post(&["tenants", tenant, "acknowledgements"], acknowledgement).await
+        self.post(&["tenants", tenant, "acknowledgements"], acknowledgement)
+            .await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -219,7 +238,9 @@ impl CoreClient {
         let status = answer.status();
         let bytes = read(answer).await?;
         if status.is_success() {
-            let unexpected = |_| CoreError::Unexpected { status: status.as_u16() };
+            let unexpected = |_| CoreError::Unexpected {
+                status: status.as_u16(),
+            };
             return serde_json::from_slice(&bytes).map_err(unexpected);
         }
         match serde_json::from_slice::<Problem>(&bytes) {
@@ -229,7 +250,9 @@ impl CoreClient {
             Ok(problem) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 Err(CoreError::Unavailable(problem.into()))
             }
-            _ => Err(CoreError::Unexpected { status: status.as_u16() }),
+            _ => Err(CoreError::Unexpected {
+                status: status.as_u16(),
+            }),
         }
     }
 
@@ -240,11 +263,19 @@ impl CoreClient {
         body: Option<&Vec<u8>>,
     ) -> Result<Response, CoreError> {
         let token = self.tokens.bearer().await.map_err(no_token)?;
-        let mut request = self.http.request(method.clone(), url.clone()).bearer_auth(token);
+        let mut request = self
+            .http
+            .request(method.clone(), url.clone())
+            .bearer_auth(token);
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.clone());
+            request = request
+                .header("content-type", "application/json")
+                .body(body.clone());
         }
-        request.send().await.map_err(|it| CoreError::Unavailable(it.without_url().into()))
+        request
+            .send()
+            .await
+            .map_err(|it| CoreError::Unavailable(it.without_url().into()))
     }
 }
 
@@ -265,7 +296,9 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
     while let Some(chunk) = answer.chunk().await.map_err(away)? {
         bytes.extend_from_slice(&chunk);
         if ANSWER_BYTES_MAX < bytes.len() {
-            return Err(CoreError::Unexpected { status: answer.status().as_u16() });
+            return Err(CoreError::Unexpected {
+                status: answer.status().as_u16(),
+            });
         }
     }
     Ok(bytes)

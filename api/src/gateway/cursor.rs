@@ -24,7 +24,11 @@ const VERSION: u32 = 1;
 /// tenant, so that one tenant's cursor is nothing to another.
 #[must_use]
 pub fn wrap(at: String, filters: &Value) -> String {
-    let cursor = Cursor { v: VERSION, of: canonical::digest(&[filters]), at };
+    let cursor = Cursor {
+        v: VERSION,
+        of: canonical::digest(&[filters]),
+        at,
+    };
     let json = serde_json::to_vec(&cursor).expect("three plain fields are JSON");
     BASE64_URL_SAFE_NO_PAD.encode(json)
 }
@@ -52,7 +56,10 @@ mod tests {
         let text = wrap("123".to_owned(), &filters);
         assert_eq!(unwrap(&text, &filters).as_deref(), Some("123"));
 
-        assert_eq!(unwrap(&text, &json!({ "tenant": "other", "status": "running" })), None);
+        assert_eq!(
+            unwrap(&text, &json!({ "tenant": "other", "status": "running" })),
+            None
+        );
         assert_eq!(unwrap(&text, &json!({ "tenant": "t" })), None);
         assert_eq!(unwrap(&text[1..], &filters), None);
         assert_eq!(unwrap("123", &filters), None);

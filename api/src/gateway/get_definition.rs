@@ -31,7 +31,11 @@ refusals! {
 #[OpenApi]
 impl GetDefinition {
     /// Shows the version of a definition that new workflows get.
-    #[oai(path = "/v1/definitions/:name", method = "get", operation_id = "getDefinition")]
+    #[oai(
+        path = "/v1/definitions/:name",
+        method = "get",
+        operation_id = "getDefinition"
+    )]
     async fn get_definition(
         &self,
         caller: Caller<DefinitionsRead>,

@@ -30,7 +30,11 @@ impl GetDefinitionVersion {
         version: Path<u32>,
     ) -> Result<GetDefinitionResponse, Refused<GetDefinitionRefusals>> {
         let version = Some(version.0);
-        let definition = self.0.core.definition(caller.tenant(), &name, version).await?;
+        let definition = self
+            .0
+            .core
+            .definition(caller.tenant(), &name, version)
+            .await?;
         Ok(GetDefinitionResponse::Found(Json(definition.into())))
     }
 }

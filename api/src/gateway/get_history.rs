@@ -42,7 +42,11 @@ enum GetHistoryResponse {
 #[OpenApi]
 impl GetHistory {
     /// Shows everything that has happened in a workflow.
-    #[oai(path = "/v1/workflows/:id/history", method = "get", operation_id = "getHistory")]
+    #[oai(
+        path = "/v1/workflows/:id/history",
+        method = "get",
+        operation_id = "getHistory"
+    )]
     async fn get_history(
         &self,
         caller: Caller<WorkflowsRead>,
@@ -56,8 +60,15 @@ impl GetHistory {
         let id = opened(&caller, &id)?;
         let after = after.0.unwrap_or(0);
         let limit = limit.0.unwrap_or(HISTORY_LIMIT_DEFAULT);
-        let page = self.0.core.history(caller.tenant(), id, after, limit).await?;
+        let page = self
+            .0
+            .core
+            .history(caller.tenant(), id, after, limit)
+            .await?;
         let events = page.events.into_iter().map(Any).collect();
-        Ok(GetHistoryResponse::Found(Json(History { events, next: page.next })))
+        Ok(GetHistoryResponse::Found(Json(History {
+            events,
+            next: page.next,
+        })))
     }
 }

@@ -30,7 +30,11 @@ enum GetResultResponse {
 #[OpenApi]
 impl GetResult {
     /// Shows how a workflow ended, and waits for it if asked to.
-    #[oai(path = "/v1/workflows/:id/result", method = "get", operation_id = "getResult")]
+    #[oai(
+        path = "/v1/workflows/:id/result",
+        method = "get",
+        operation_id = "getResult"
+    )]
     async fn get_result(
         &self,
         caller: Caller<WorkflowsRead>,

@@ -35,7 +35,11 @@ refusals! {
 #[OpenApi]
 impl GetWorkflow {
     /// Shows a workflow. Its own applicant sees how far it is, not what its checks said.
-    #[oai(path = "/v1/workflows/:id", method = "get", operation_id = "getWorkflow")]
+    #[oai(
+        path = "/v1/workflows/:id",
+        method = "get",
+        operation_id = "getWorkflow"
+    )]
     async fn get_workflow(
         &self,
         caller: Caller<WorkflowsReadOrOwn>,

@@ -38,6 +38,8 @@ impl ListAcknowledgements {
     ) -> Result<ListAcknowledgementsResponse, Refused<ByCore>> {
         let kept = self.0.core.acknowledgements(caller.tenant()).await?;
         let acknowledgements = kept.into_iter().map(Into::into).collect();
-        Ok(ListAcknowledgementsResponse::Found(Json(Acknowledgements { acknowledgements })))
+        Ok(ListAcknowledgementsResponse::Found(Json(
+            Acknowledgements { acknowledgements },
+        )))
     }
 }

@@ -27,13 +27,19 @@ enum ListDefinitionsResponse {
 #[OpenApi]
 impl ListDefinitions {
     /// Lists the definitions of the tenant.
-    #[oai(path = "/v1/definitions", method = "get", operation_id = "listDefinitions")]
+    #[oai(
+        path = "/v1/definitions",
+        method = "get",
+        operation_id = "listDefinitions"
+    )]
     async fn list_definitions(
         &self,
         caller: Caller<DefinitionsRead>,
     ) -> Result<ListDefinitionsResponse, Refused<ByCore>> {
         let definitions = self.0.core.definitions(caller.tenant()).await?;
         let definitions = definitions.into_iter().map(Into::into).collect();
-        Ok(ListDefinitionsResponse::Found(Json(Definitions { definitions })))
+        Ok(ListDefinitionsResponse::Found(Json(Definitions {
+            definitions,
+        })))
     }
 }

@@ -36,7 +36,11 @@ impl ListPrompts {
     ///
     /// An applicant sees what is asked of applicants, a reviewer what is asked of
     /// reviewers, and any other client what the portal asks on the bank's behalf.
-    #[oai(path = "/v1/workflows/:id/prompts", method = "get", operation_id = "listPrompts")]
+    #[oai(
+        path = "/v1/workflows/:id/prompts",
+        method = "get",
+        operation_id = "listPrompts"
+    )]
     async fn list_prompts(
         &self,
         caller: Caller<PromptsRead>,
@@ -51,7 +55,9 @@ impl ListPrompts {
         let wait_ms = u64::from(wait.0.unwrap_or(0)) * 1_000;
         let audience = audience(&caller.claims);
         let core = &self.0.core;
-        let prompts = core.prompts(caller.tenant(), id, audience, after.0, wait_ms).await?;
+        let prompts = core
+            .prompts(caller.tenant(), id, audience, after.0, wait_ms)
+            .await?;
         Ok(ListPromptsResponse::Found(Json(prompts.into())))
     }
 }

@@ -45,7 +45,10 @@ refusals! {
 impl ListWorkflows {
     /// Lists the workflows of the tenant; every filter that is given must hold.
     #[oai(path = "/v1/workflows", method = "get", operation_id = "listWorkflows")]
-    #[expect(clippy::too_many_arguments, reason = "one for each filter of the operation")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each filter of the operation"
+    )]
     async fn list_workflows(
         &self,
         caller: Caller<WorkflowsRead>,

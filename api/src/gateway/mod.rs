@@ -25,6 +25,9 @@ mod upload_object;
 mod uploads;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     server::{Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, openapi_json, routes, serve},
     upload_object::UPLOAD_BYTES_MAX,

@@ -102,7 +102,9 @@ fn size(kind: Kind, head: &[u8]) -> Option<(u32, u32)> {
         };
         return Some((side(24)?, side(27)?));
     }
-    ImageReader::with_format(Cursor::new(head), kind.format()).into_dimensions().ok()
+    ImageReader::with_format(Cursor::new(head), kind.format())
+        .into_dimensions()
+        .ok()
 }
 
 #[cfg(test)]
@@ -113,7 +115,9 @@ mod tests {
 
     fn encoded(kind: Kind, width: u32, height: u32) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        DynamicImage::new_rgb8(width, height).write_to(&mut bytes, kind.format()).unwrap();
+        DynamicImage::new_rgb8(width, height)
+            .write_to(&mut bytes, kind.format())
+            .unwrap();
         bytes.into_inner()
     }
 
@@ -121,9 +125,14 @@ mod tests {
     fn the_size_is_found_in_the_first_bytes() {
         for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
             let bytes = encoded(kind, 640, 480);
-            let fine = Verdict::Fine { width: 640, height: 480 };
+            let fine = Verdict::Fine {
+                width: 640,
+                height: 480,
+            };
             assert_eq!(judge(kind, &bytes, true), fine, "{kind:?}");
-            let n = (0..bytes.len()).find(|&n| judge(kind, &bytes[..n], false) == fine).unwrap();
+            let n = (0..bytes.len())
+                .find(|&n| judge(kind, &bytes[..n], false) == fine)
+                .unwrap();
             assert!(n < 1_024, "{kind:?} needed {n} bytes");
         }
     }
@@ -132,8 +141,14 @@ mod tests {
     fn content_that_is_something_else_is_told_from_its_declaration() {
         let png = encoded(Kind::Png, 8, 8);
         assert_eq!(judge(Kind::Jpeg, &png, true), Verdict::OtherContent);
-        assert_eq!(judge(Kind::Png, b"%PDF-1.7 and more", true), Verdict::OtherContent);
-        assert_eq!(judge(Kind::Webp, b"RIFF\0\0\0\0WAVEfmt ", true), Verdict::OtherContent);
+        assert_eq!(
+            judge(Kind::Png, b"%PDF-1.7 and more", true),
+            Verdict::OtherContent
+        );
+        assert_eq!(
+            judge(Kind::Webp, b"RIFF\0\0\0\0WAVEfmt ", true),
+            Verdict::OtherContent
+        );
         assert_eq!(judge(Kind::Jpeg, b"", true), Verdict::OtherContent);
         assert_eq!(judge(Kind::Png, &png[..20], true), Verdict::OtherContent);
     }
@@ -146,17 +161,32 @@ mod tests {
         let crc = crc32(&png[12..29]);
         png[29..33].copy_from_slice(&crc.to_be_bytes());
         let verdict = judge(Kind::Png, &png, true);
-        assert_eq!(verdict, Verdict::TooLarge { width: 50_000, height: 50_000 });
+        assert_eq!(
+            verdict,
+            Verdict::TooLarge {
+                width: 50_000,
+                height: 50_000
+            }
+        );
     }
 
     #[test]
     fn an_extended_webp_is_judged_by_its_canvas() {
         let mut webp = b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0".to_vec();
         webp.extend([0x7f, 0x02, 0, 0xdf, 0x01, 0]);
-        assert_eq!(judge(Kind::Webp, &webp, false), Verdict::Fine { width: 640, height: 480 });
+        assert_eq!(
+            judge(Kind::Webp, &webp, false),
+            Verdict::Fine {
+                width: 640,
+                height: 480
+            }
+        );
         assert_eq!(judge(Kind::Webp, &webp[..26], false), Verdict::NeedsMore);
         webp[24..27].copy_from_slice(&[0xff, 0xff, 0xff]);
-        assert!(matches!(judge(Kind::Webp, &webp, false), Verdict::TooLarge { .. }));
+        assert!(matches!(
+            judge(Kind::Webp, &webp, false),
+            Verdict::TooLarge { .. }
+        ));
     }
 
     #[test]
@@ -166,15 +196,25 @@ mod tests {
             jpeg.extend([0xff, 0xe1, 0xff, 0xff]);
             jpeg.extend(vec![0; 0xfffd]);
         }
-        assert_eq!(judge(Kind::Jpeg, &jpeg[..100_000], false), Verdict::NeedsMore);
-        assert_eq!(judge(Kind::Jpeg, &jpeg[..HEAD_BYTES_MAX], false), Verdict::OtherContent);
+        assert_eq!(
+            judge(Kind::Jpeg, &jpeg[..100_000], false),
+            Verdict::NeedsMore
+        );
+        assert_eq!(
+            judge(Kind::Jpeg, &jpeg[..HEAD_BYTES_MAX], false),
+            Verdict::OtherContent
+        );
     }
 
     /// CRC-32 of PNG chunks.
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0_u32, |crc, &byte| {
             (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+                if crc & 1 == 1 {
+                    (crc >> 1) ^ 0xedb8_8320
+                } else {
+                    crc >> 1
+                }
             })
         })
     }

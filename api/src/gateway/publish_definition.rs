@@ -18,8 +18,8 @@ use crate::{
 pub struct PublishDefinition(pub Arc<Gateway>);
 
 #[derive(Object)]
-#[oai(rename_all = "camelCase")]
-struct Published {
+#[oai(rename = "Published", rename_all = "camelCase")]
+struct Publication {
     name: String,
     version: u32,
     /// RFC 3339
@@ -32,10 +32,10 @@ struct Published {
 enum PublishDefinitionResponse {
     /// A new version.
     #[oai(status = 201)]
-    Created(Json<Published>),
+    Created(Json<Publication>),
     /// The same content was published before: the same version.
     #[oai(status = 200)]
-    Unchanged(Json<Published>),
+    Unchanged(Json<Publication>),
 }
 
 refusals! {
@@ -49,7 +49,11 @@ refusals! {
 #[OpenApi]
 impl PublishDefinition {
     /// Publishes a definition, if it passes the gates: valid, lint and proof.
-    #[oai(path = "/v1/definitions", method = "post", operation_id = "publishDefinition")]
+    #[oai(
+        path = "/v1/definitions",
+        method = "post",
+        operation_id = "publishDefinition"
+    )]
     async fn publish_definition(
         &self,
         caller: Caller<DefinitionsWrite>,
@@ -66,7 +70,10 @@ impl PublishDefinition {
             .map_err(|error| Refused::failed(crate::refusal::INTERNAL, &error))?;
         if !report.is_publishable() {
             let counterexamples = report.proof.iter().flat_map(|it| &it.counterexamples);
-            let errors = json(&report.findings).into_iter().chain(json(counterexamples)).collect();
+            let errors = json(&report.findings)
+                .into_iter()
+                .chain(json(counterexamples))
+                .collect();
             let n_errors = report.findings.iter().filter(|it| it.is_error()).count();
             let detail = format!("the gates have found {n_errors} errors");
             return Err(DEFINITION_REFUSED.detail(detail).with_errors(errors));
@@ -80,21 +87,31 @@ impl PublishDefinition {
             envelope: resolved,
             actor: caller.claims.sub,
         };
-        let PublishResponse { created, definition } = gateway.core.publish(&request).await?;
-        let warnings = report.findings.iter().filter(|it: &&Finding| !it.is_error());
-        let published = Json(Published {
+        let PublishResponse {
+            created,
+            definition,
+        } = gateway.core.publish(&request).await?;
+        let warnings = report
+            .findings
+            .iter()
+            .filter(|it: &&Finding| !it.is_error());
+        let published = Json(Publication {
             name: definition.name,
             version: definition.version,
             published_at: definition.published_at,
             warnings: json(warnings).into_iter().map(Any).collect(),
         });
-        Ok(match created {
-            true => PublishDefinitionResponse::Created(published),
-            false => PublishDefinitionResponse::Unchanged(published),
+        Ok(if created {
+            PublishDefinitionResponse::Created(published)
+        } else {
+            PublishDefinitionResponse::Unchanged(published)
         })
     }
 }
 
 fn json<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> Vec<Value> {
-    items.into_iter().filter_map(|it| serde_json::to_value(it).ok()).collect()
+    items
+        .into_iter()
+        .filter_map(|it| serde_json::to_value(it).ok())
+        .collect()
 }

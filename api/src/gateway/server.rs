@@ -70,12 +70,16 @@ impl Config {
     /// The first setting that is missing or cannot be used.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let auth_url = settings.get("AUTH_URL");
-        let core_url = Url::parse("http://localhost:5002").expect("this is a URL");
-        let core_url = settings.parsed("CORE_URL", "an http URL", core_url)?;
-        if core_url.cannot_be_a_base() {
-            let (name, expected) = ("CORE_URL".to_owned(), "an http URL".to_owned());
-            return Err(ConfigError::Invalid { name, expected });
-        }
+        let core_url = settings
+            .get("CORE_URL")
+            .unwrap_or_else(|| "http://localhost:5002".to_owned());
+        let core_url = match Url::parse(&core_url) {
+            Ok(url) if url.has_host() => url,
+            _ => {
+                let (name, expected) = ("CORE_URL".to_owned(), "an http URL".to_owned());
+                return Err(ConfigError::Invalid { name, expected });
+            }
+        };
         Ok(Self {
             auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
             core_url,
@@ -136,7 +140,11 @@ impl Gateway {
         let uploads = Uploads::new(sqlite::open(&path, &MIGRATIONS).await?);
         let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
         let tokens = Arc::new(TokenSource::new(&config.auth_url, client_id, client_secret));
-        let Outside { objects, workflow_keys, clock } = outside;
+        let Outside {
+            objects,
+            workflow_keys,
+            clock,
+        } = outside;
         Ok(Arc::new(Self {
             core: CoreClient::new(config.core_url.clone(), tokens),
             uploads,
@@ -164,7 +172,9 @@ fn catalogue() -> Catalogue {
         };
         (it.step.to_owned(), contract)
     });
-    Catalogue { steps: contracts.collect() }
+    Catalogue {
+        steps: contracts.collect(),
+    }
 }
 
 /// Operations on documents and workflows.
@@ -181,7 +191,13 @@ type WorkflowEndpoints = (
     CancelWorkflow,
 );
 /// Operations of people, and of the tenant as a whole.
-type PeopleEndpoints = (ListPrompts, Submit, UploadObject, Acknowledge, ListAcknowledgements);
+type PeopleEndpoints = (
+    ListPrompts,
+    Submit,
+    UploadObject,
+    Acknowledge,
+    ListAcknowledgements,
+);
 type Endpoints = (WorkflowEndpoints, PeopleEndpoints);
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
@@ -208,7 +224,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
     (workflows, people)
 }
 
-/// The OpenAPI document of the gateway, as committed in `schemas/openapi.json`.
+/// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.
 #[must_use]
 pub fn openapi_json() -> String {
     openapi::document::<Endpoints>(
@@ -220,9 +236,16 @@ pub fn openapi_json() -> String {
 /// Every route of the gateway.
 #[must_use]
 pub fn routes(gateway: &Arc<Gateway>) -> Route {
-    let api = OpenApiService::new(endpoints(gateway), "BTrust gateway", env!("CARGO_PKG_VERSION"));
+    let api = OpenApiService::new(
+        endpoints(gateway),
+        "BTrust gateway",
+        env!("CARGO_PKG_VERSION"),
+    );
     let api = Arc::new(api.into_endpoint());
-    let limited = Limited { uploads: Arc::clone(&api), others: api.with(BodyLimit::new(JSON_BYTES_MAX)) };
+    let limited = Limited {
+        uploads: Arc::clone(&api),
+        others: api.with(BodyLimit::new(JSON_BYTES_MAX)),
+    };
     let uploads = gateway.uploads.clone();
     let db = CheckFn(move || {
         let uploads = uploads.clone();
@@ -234,7 +257,10 @@ pub fn routes(gateway: &Arc<Gateway>) -> Route {
         .at("/openapi.json", openapi::endpoint(openapi_json()));
     Health::new("gateway")
         .own("db", db)
-        .neighbour("core", ServiceCheck::new(http.clone(), gateway.config.core_url.as_str()))
+        .neighbour(
+            "core",
+            ServiceCheck::new(http.clone(), gateway.config.core_url.as_str()),
+        )
         .neighbour("auth", ServiceCheck::new(http, &gateway.config.auth_url))
         .install(routes)
 }

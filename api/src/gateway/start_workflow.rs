@@ -67,7 +67,11 @@ impl StartWorkflow {
     ///
     /// Repeat the call with the same `Idempotency-Key` whenever the answer was
     /// lost: it starts at most one workflow.
-    #[oai(path = "/v1/workflows", method = "post", operation_id = "startWorkflow")]
+    #[oai(
+        path = "/v1/workflows",
+        method = "post",
+        operation_id = "startWorkflow"
+    )]
     async fn start_workflow(
         &self,
         caller: Caller<WorkflowsWrite>,
@@ -77,7 +81,13 @@ impl StartWorkflow {
         workflow: Json<NewWorkflow>,
     ) -> Result<StartWorkflowResponse, Refused<StartWorkflowRefusals>> {
         let request_digest = canonical::digest(&[&workflow.to_json().unwrap_or_default()]);
-        let NewWorkflow { definition, version, input, subject_ref, locale } = workflow.0;
+        let NewWorkflow {
+            definition,
+            version,
+            input,
+            subject_ref,
+            locale,
+        } = workflow.0;
         let request = StartRequest {
             tenant: caller.tenant().to_owned(),
             definition,
@@ -92,9 +102,10 @@ impl StartWorkflow {
         let StartResponse { created, workflow } = self.0.core.start(&request).await?;
         let location = format!("/v1/workflows/{}", workflow.id);
         let body = Json(workflow.into());
-        Ok(match created {
-            true => StartWorkflowResponse::Created(body, location),
-            false => StartWorkflowResponse::Repeated(body, location),
+        Ok(if created {
+            StartWorkflowResponse::Created(body, location)
+        } else {
+            StartWorkflowResponse::Repeated(body, location)
         })
     }
 }

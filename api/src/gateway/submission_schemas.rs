@@ -25,9 +25,14 @@ impl SubmissionSchemas {
             let schema = contract.submission.as_ref()?;
             let validator = jsonschema::validator_for(schema)
                 .expect("schemas generated from our own types are JSON Schemas");
-            Some((format!("kyc:{}@{}", contract.step, contract.major), validator))
+            Some((
+                format!("kyc:{}@{}", contract.step, contract.major),
+                validator,
+            ))
         });
-        Self { by_resource: by_resource.collect() }
+        Self {
+            by_resource: by_resource.collect(),
+        }
     }
 
     /// Checks the body of a submission. A step that is not known here, of a newer
@@ -38,7 +43,9 @@ impl SubmissionSchemas {
     /// What is wrong, each with a JSON pointer; never with the value, which is
     /// somebody's.
     pub fn check(&self, resource: &str, body: &Value) -> Result<(), Vec<Value>> {
-        let Some(validator) = self.by_resource.get(resource) else { return Ok(()) };
+        let Some(validator) = self.by_resource.get(resource) else {
+            return Ok(());
+        };
         let findings: Vec<Value> = validator
             .iter_errors(body)
             .take(FINDINGS_MAX)
@@ -49,7 +56,11 @@ impl SubmissionSchemas {
                 })
             })
             .collect();
-        if findings.is_empty() { Ok(()) } else { Err(findings) }
+        if findings.is_empty() {
+            Ok(())
+        } else {
+            Err(findings)
+        }
     }
 }
 
@@ -72,7 +83,10 @@ mod tests {
         let bad = json!({ "action": "answer", "code": "12345678901234567890" });
         let findings = schemas.check("kyc:otp@1", &bad).unwrap_err();
         assert!(!findings.is_empty());
-        assert!(!json!(findings).to_string().contains("1234567890"), "{findings:?}");
+        assert!(
+            !json!(findings).to_string().contains("1234567890"),
+            "{findings:?}"
+        );
 
         assert!(schemas.check("kyc:otp@1", &json!("123456")).is_err());
         assert!(schemas.check("kyc:form@1", &good).is_err());

@@ -10,9 +10,7 @@ use poem_openapi::{
 };
 use serde_json::{Value, json};
 
-use btrust_schemas::{
-    core::SubmissionRequest, ids::PromptId, object::ObjectRef, turn::Submitter,
-};
+use btrust_schemas::{core::SubmissionRequest, ids::PromptId, object::ObjectRef, turn::Submitter};
 
 use super::{Gateway, canonical, list_prompts::audience, uploads};
 use crate::{
@@ -65,8 +63,7 @@ impl Submit {
     async fn submit(
         &self,
         caller: Caller<PromptsAnswer>,
-        #[oai(name = "promptId")]
-        prompt_id: Path<String>,
+        #[oai(name = "promptId")] prompt_id: Path<String>,
         /// Tells equal answers apart; the digest of the body when absent
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
         idempotency_key: Header<Option<String>>,
@@ -84,10 +81,16 @@ impl Submit {
 
         // A prompt that is not open any more has nothing to be checked against:
         // core knows whether this is the answer that it took, or too late.
-        let open = gateway.core.prompts(tenant, prompt.workflow, kind, None, 0).await;
+        let open = gateway
+            .core
+            .prompts(tenant, prompt.workflow, kind, None, 0)
+            .await;
         let open = open.map_err(as_unknown_prompt)?.prompts;
         if let Some(open) = open.iter().find(|it| it.id == prompt) {
-            gateway.submissions.check(&open.resource, &body).map_err(refuse)?;
+            gateway
+                .submissions
+                .check(&open.resource, &body)
+                .map_err(refuse)?;
         }
         let references = uploads::references(&body).map_err(|it| refuse(vec![wrong(&it)]))?;
         self.name(tenant, prompt, &references).await?;
@@ -104,9 +107,16 @@ impl Submit {
             digest: canonical::digest(&[&body, &key]),
             body,
         };
-        let taken = gateway.core.submit(prompt, &request).await.map_err(as_unknown_prompt)?;
+        let taken = gateway
+            .core
+            .submit(prompt, &request)
+            .await
+            .map_err(as_unknown_prompt)?;
         let prompt = taken.prompt.to_string();
-        Ok(SubmitResponse::Accepted(Json(Accepted { prompt, accepted: true })))
+        Ok(SubmitResponse::Accepted(Json(Accepted {
+            prompt,
+            accepted: true,
+        })))
     }
 }
 
@@ -119,13 +129,18 @@ impl Submit {
     ) -> Result<(), Refused<SubmitRefusals>> {
         let gateway = &self.0;
         let now_ms = gateway.clock.now_ms();
-        let named = gateway.uploads.name(tenant, prompt.workflow, references, now_ms).await?;
+        let named = gateway
+            .uploads
+            .name(tenant, prompt.workflow, references, now_ms)
+            .await?;
         named.map_err(|it| refuse(vec![wrong(&it)]))
     }
 }
 
 fn refuse(errors: Vec<Value>) -> Refused<SubmitRefusals> {
-    SUBMISSION_INVALID.detail("the submission is not what the step takes").with_errors(errors)
+    SUBMISSION_INVALID
+        .detail("the submission is not what the step takes")
+        .with_errors(errors)
 }
 
 fn wrong(reference: &uploads::WrongReference) -> Value {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Gateway, uploads::UploadsError};
 
 /// How often it looks.
-pub const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
+pub const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// Rounds of one look; what is left waits for the next.
 const ROUNDS_MAX: usize = 100;

@@ -96,7 +96,11 @@ impl UploadObject {
     /// Uploads a picture for a submission of the workflow.
     ///
     /// It is deleted after 24 hours when no submission names it.
-    #[oai(path = "/v1/workflows/:id/objects", method = "post", operation_id = "uploadObject")]
+    #[oai(
+        path = "/v1/workflows/:id/objects",
+        method = "post",
+        operation_id = "uploadObject"
+    )]
     async fn upload_object(
         &self,
         caller: Caller<ObjectsWrite>,
@@ -106,7 +110,9 @@ impl UploadObject {
     ) -> Refusing<UploadObjectResponse> {
         let gateway = &self.0;
         let workflow = opened(&caller, &id)?;
-        let announced = request.header(header::CONTENT_LENGTH).and_then(|it| it.parse().ok());
+        let announced = request
+            .header(header::CONTENT_LENGTH)
+            .and_then(|it| it.parse().ok());
         if announced.is_some_and(|it: u64| UPLOAD_BYTES_MAX < it) {
             return Err(too_large());
         }
@@ -120,9 +126,17 @@ impl UploadObject {
 
         let random = rand::rng().random();
         let object = ObjectId { workflow, random };
-        let key = ObjectKey { tenant: caller.tenant().to_owned(), workflow, object };
+        let key = ObjectKey {
+            tenant: caller.tenant().to_owned(),
+            workflow,
+            object,
+        };
         let now_ms = gateway.clock.now_ms();
-        if !gateway.uploads.begin(&key, kind.media_type(), now_ms).await? {
+        if !gateway
+            .uploads
+            .begin(&key, kind.media_type(), now_ms)
+            .await?
+        {
             return Err(TOO_MANY_UPLOADS.detail("submit what was uploaded first"));
         }
         let stored = match gateway.objects.put(&key, bytes, &sealer).await {
@@ -136,7 +150,12 @@ impl UploadObject {
         let Stored { bytes, sha256 } = stored;
         let media_type = kind.media_type().to_owned();
         let object = object.to_string();
-        let reference = ObjectRefDocument { object, sha256, media_type, bytes };
+        let reference = ObjectRefDocument {
+            object,
+            sha256,
+            media_type,
+            bytes,
+        };
         Ok(UploadObjectResponse::Created(Json(reference)))
     }
 }
@@ -182,9 +201,8 @@ async fn judged(kind: Kind, body: Body) -> Refusing<ByteStream> {
     match verdict {
         Verdict::Fine { .. } => {}
         Verdict::TooLarge { width, height } => {
-            let detail = format!(
-                "{width} x {height} pixels; at most {PIXELS_MAX} and {SIDE_MAX} on a side"
-            );
+            let detail =
+                format!("{width} x {height} pixels; at most {PIXELS_MAX} and {SIDE_MAX} on a side");
             return Err(PICTURE_TOO_LARGE.detail(detail));
         }
         Verdict::OtherContent | Verdict::NeedsMore => {

@@ -124,7 +124,12 @@ impl Uploads {
             .bind(workflow.to_string())
             .fetch_optional(&self.pool)
             .await?;
-            let wrong = |message| Ok(Err(WrongReference { pointer: pointer.clone(), message }));
+            let wrong = |message| {
+                Ok(Err(WrongReference {
+                    pointer: pointer.clone(),
+                    message,
+                }))
+            };
             let Some(row) = row else {
                 return wrong("nothing was uploaded for this workflow under that name");
             };
@@ -141,16 +146,18 @@ impl Uploads {
         let mut transaction = self.pool.begin().await?;
         for (pointer, reference) in references {
             // Deleted since it was read: the transaction is dropped and marks nothing.
-            let marked = sqlx::query(
-                "UPDATE upload SET named_at = COALESCE(named_at, ?) WHERE object = ?",
-            )
-            .bind(now_ms)
-            .bind(reference.object.to_string())
-            .execute(&mut *transaction)
-            .await?;
+            let marked =
+                sqlx::query("UPDATE upload SET named_at = COALESCE(named_at, ?) WHERE object = ?")
+                    .bind(now_ms)
+                    .bind(reference.object.to_string())
+                    .execute(&mut *transaction)
+                    .await?;
             if marked.rows_affected() == 0 {
                 let message = "the upload was not used in time and is deleted";
-                return Ok(Err(WrongReference { pointer: pointer.clone(), message }));
+                return Ok(Err(WrongReference {
+                    pointer: pointer.clone(),
+                    message,
+                }));
             }
         }
         transaction.commit().await?;
@@ -170,10 +177,15 @@ impl Uploads {
         rows.into_iter()
             .map(|row| {
                 let object: String = row.try_get("object")?;
-                let object: ObjectId =
-                    object.parse().map_err(|it| sqlx::Error::Decode(Box::new(it)))?;
+                let object: ObjectId = object
+                    .parse()
+                    .map_err(|it| sqlx::Error::Decode(Box::new(it)))?;
                 let tenant = row.try_get("tenant")?;
-                Ok(ObjectKey { tenant, workflow: object.workflow, object })
+                Ok(ObjectKey {
+                    tenant,
+                    workflow: object.workflow,
+                    object,
+                })
             })
             .collect()
     }
@@ -207,21 +219,29 @@ fn collect(
 ) -> Result<(), WrongReference> {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(fields) if names_an_object(value) => {
-            let wrong = |message| WrongReference { pointer: pointer.clone(), message };
-            let reference = serde_json::from_value(Value::Object(fields.clone()))
-                .map_err(|_| wrong("a reference has `object`, `sha256`, `mediaType` and `bytes`"))?;
+            let wrong = |message| WrongReference {
+                pointer: pointer.clone(),
+                message,
+            };
+            let reference =
+                serde_json::from_value(Value::Object(fields.clone())).map_err(|_| {
+                    wrong("a reference has `object`, `sha256`, `mediaType` and `bytes`")
+                })?;
             if REFERENCES_MAX <= found.len() {
                 return Err(wrong("a submission cannot name that many objects"));
             }
             found.push((pointer.clone(), reference));
             return Ok(());
         }
-        Value::Object(fields) => {
-            fields.iter().map(|(key, value)| (escape(key), value)).collect()
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect()
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (escape(key), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(i, value)| (i.to_string(), value))
+            .collect(),
         _ => return Ok(()),
     };
     let length = pointer.len();
@@ -235,7 +255,9 @@ fn collect(
 }
 
 fn names_an_object(value: &Value) -> bool {
-    value["object"].as_str().is_some_and(|it| it.starts_with("obj_"))
+    value["object"]
+        .as_str()
+        .is_some_and(|it| it.starts_with("obj_"))
 }
 
 /// One token of a JSON pointer (RFC 6901).
@@ -253,8 +275,15 @@ mod tests {
 
     fn key(n: u8) -> ObjectKey {
         let workflow = WORKFLOW.parse().unwrap();
-        let object = ObjectId { workflow, random: [n; 8] };
-        ObjectKey { tenant: "bank".to_owned(), workflow, object }
+        let object = ObjectId {
+            workflow,
+            random: [n; 8],
+        };
+        ObjectKey {
+            tenant: "bank".to_owned(),
+            workflow,
+            object,
+        }
     }
 
     fn reference(n: u8) -> (String, ObjectRef) {
@@ -270,19 +299,28 @@ mod tests {
     async fn uploads() -> (tempfile::TempDir, Uploads) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.sqlite");
-        let pool = btrust_platform::sqlite::open(&path, &MIGRATIONS).await.unwrap();
+        let pool = btrust_platform::sqlite::open(&path, &MIGRATIONS)
+            .await
+            .unwrap();
         (folder, Uploads::new(pool))
     }
 
     async fn upload(uploads: &Uploads, n: u8, now_ms: i64) {
         assert!(uploads.begin(&key(n), "image/png", now_ms).await.unwrap());
-        let stored = Stored { bytes: 7, sha256: "a".repeat(64) };
+        let stored = Stored {
+            bytes: 7,
+            sha256: "a".repeat(64),
+        };
         uploads.finish(key(n).object, &stored).await.unwrap();
     }
 
     async fn name(uploads: &Uploads, tenant: &str, references: &[(String, ObjectRef)]) -> bool {
         let workflow = WORKFLOW.parse().unwrap();
-        uploads.name(tenant, workflow, references, 5).await.unwrap().is_ok()
+        uploads
+            .name(tenant, workflow, references, 5)
+            .await
+            .unwrap()
+            .is_ok()
     }
 
     #[tokio::test]
@@ -293,7 +331,10 @@ mod tests {
 
         assert!(name(&uploads, "bank", &[reference(1)]).await);
         assert!(!name(&uploads, "other bank", &[reference(1)]).await);
-        assert!(!name(&uploads, "bank", &[reference(2)]).await, "its bytes still come");
+        assert!(
+            !name(&uploads, "bank", &[reference(2)]).await,
+            "its bytes still come"
+        );
         assert!(!name(&uploads, "bank", &[reference(3)]).await);
         let mut changed = reference(1);
         changed.1.sha256 = "b".repeat(64);
@@ -341,6 +382,9 @@ mod tests {
         assert_eq!(references(&half).unwrap_err().pointer, "/picture");
         let (_, one) = reference(1);
         let many = json!({ "pictures": vec![one; REFERENCES_MAX + 1] });
-        assert_eq!(references(&many).unwrap_err().pointer, format!("/pictures/{REFERENCES_MAX}"));
+        assert_eq!(
+            references(&many).unwrap_err().pointer,
+            format!("/pictures/{REFERENCES_MAX}")
+        );
     }
 }

@@ -260,6 +260,11 @@ pub struct AcknowledgementDocument {
 
 impl From<Acknowledgement> for AcknowledgementDocument {
     fn from(it: Acknowledgement) -> Self {
-        Self { kind: it.kind, statement: it.statement, by: it.by, at: it.at }
+        Self {
+            kind: it.kind,
+            statement: it.statement,
+            by: it.by,
+            at: it.at,
+        }
     }
 }

@@ -26,7 +26,9 @@ impl ClientKind {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Client, Self::Reviewer, Self::Service].into_iter().find(|it| it.as_str() == text)
+        [Self::Client, Self::Reviewer, Self::Service]
+            .into_iter()
+            .find(|it| it.as_str() == text)
     }
 }
 

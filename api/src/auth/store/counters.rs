@@ -27,7 +27,11 @@ impl Store {
         allowance: Allowance,
         now_ms: i64,
     ) -> Result<bool, StoreError> {
-        let Allowance { purpose, n_max, window_ms } = allowance;
+        let Allowance {
+            purpose,
+            n_max,
+            window_ms,
+        } = allowance;
         let mut transaction = self.pool.begin().await?;
         sqlx::query("DELETE FROM counter WHERE subject = ? AND purpose = ? AND resets_at <= ?")
             .bind(subject)
@@ -35,15 +39,14 @@ impl Store {
             .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
-        let counted = sqlx::query(
-            "UPDATE counter SET n = n + 1 WHERE subject = ? AND purpose = ? AND n < ?",
-        )
-        .bind(subject)
-        .bind(purpose)
-        .bind(n_max)
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
+        let counted =
+            sqlx::query("UPDATE counter SET n = n + 1 WHERE subject = ? AND purpose = ? AND n < ?")
+                .bind(subject)
+                .bind(purpose)
+                .bind(n_max)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
         let allowed = if counted == 0 {
             // Either there is no row yet, or it is full: only the first can insert.
             let inserted = sqlx::query(
@@ -101,7 +104,11 @@ mod tests {
     use super::*;
     use crate::auth::store::for_tests;
 
-    const TWO: Allowance = Allowance { purpose: "test", n_max: 2, window_ms: 1_000 };
+    const TWO: Allowance = Allowance {
+        purpose: "test",
+        n_max: 2,
+        window_ms: 1_000,
+    };
 
     #[tokio::test]
     async fn an_allowance_is_used_up_and_comes_back_with_its_window() {

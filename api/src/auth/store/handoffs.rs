@@ -17,8 +17,13 @@ impl Destination {
     /// Reads the columns `tenant` and `workflow`.
     pub(super) fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let workflow: String = row.try_get("workflow")?;
-        let workflow = workflow.parse().map_err(|it| sqlx::Error::Decode(Box::new(it)))?;
-        Ok(Self { tenant: row.try_get("tenant")?, workflow })
+        let workflow = workflow
+            .parse()
+            .map_err(|it| sqlx::Error::Decode(Box::new(it)))?;
+        Ok(Self {
+            tenant: row.try_get("tenant")?,
+            workflow,
+        })
     }
 }
 

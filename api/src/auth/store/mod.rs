@@ -44,7 +44,10 @@ impl Store {
             "DELETE FROM resume_link WHERE expires_at <= ?",
             "DELETE FROM counter WHERE resets_at <= ?",
         ] {
-            sqlx::query(statement).bind(now_ms).execute(&self.pool).await?;
+            sqlx::query(statement)
+                .bind(now_ms)
+                .execute(&self.pool)
+                .await?;
         }
         Ok(())
     }
@@ -54,7 +57,8 @@ impl Store {
 #[cfg(test)]
 pub(crate) async fn for_tests() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let pool =
-        btrust_platform::sqlite::open(&folder.path().join("auth.sqlite"), &MIGRATIONS).await.unwrap();
+    let pool = btrust_platform::sqlite::open(&folder.path().join("auth.sqlite"), &MIGRATIONS)
+        .await
+        .unwrap();
     (folder, Store::new(pool))
 }

@@ -65,9 +65,11 @@ impl Store {
         let contact: Option<String> = row.try_get("contact")?;
         let code_expires_at: Option<i64> = row.try_get("code_expires_at")?;
         let open_code = match (mac, contact, code_expires_at) {
-            (Some(mac), Some(contact), Some(expires_at)) if now_ms < expires_at => {
-                Some(OpenCode { mac, contact, expires_at })
-            }
+            (Some(mac), Some(contact), Some(expires_at)) if now_ms < expires_at => Some(OpenCode {
+                mac,
+                contact,
+                expires_at,
+            }),
             _ => None,
         };
         Ok(Some(ResumeLinkRow {

@@ -1,0 +1,349 @@
+//! A core of a few lines: it keeps what it is told and refuses as core does. The
+//! real one is met in `tests/it`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use poem::{
+    EndpointExt as _, IntoResponse as _, Response, Route, get, handler, post,
+    web::{Data, Json, Path, Query},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use btrust_platform::{clock::rfc3339, problem, token::Verifier};
+use btrust_schemas::{
+    core::{
+        Acknowledgement, CancelRequest, DefinitionView, HistoryPage, ListPage, ListQuery,
+        PublishRequest, PublishResponse, ResultView, StartRequest, StartResponse, Status,
+        SubmissionRequest, SubmissionResponse, WorkflowView,
+    },
+    ids::{PromptId, WorkflowId},
+    problem::Problem,
+    prompt::{PromptView, PromptsView},
+    turn::Audience,
+};
+
+#[derive(Default)]
+pub struct Tables {
+    pub definitions: Vec<(String, DefinitionView)>,
+    pub workflows: Vec<(String, WorkflowView)>,
+    keys: HashMap<(String, String), (String, WorkflowId)>,
+    pub prompts: Vec<PromptView>,
+    /// The digest of the answer that a prompt has taken.
+    answers: HashMap<PromptId, String>,
+    pub submissions: Vec<SubmissionRequest>,
+    acknowledgements: Vec<(String, Acknowledgement)>,
+}
+
+pub type Core = Arc<Mutex<Tables>>;
+
+type Answer = Result<Response, poem::Error>;
+
+pub fn routes(core: Core, verifier: Verifier) -> Route {
+    let verifier = Arc::new(verifier);
+    let api = Route::new()
+        .at("/definitions", post(publish_it).get(list_definitions))
+        .at("/definitions/:name", get(get_definition))
+        .at("/workflows", post(start_it).get(list_workflows))
+        .at("/workflows/:id", get(get_workflow))
+        .at("/workflows/:id/result", get(get_result))
+        .at("/workflows/:id/history", get(get_history))
+        .at("/workflows/:id/prompts", get(list_prompts))
+        .at("/workflows/:id/cancel", post(cancel_it))
+        .at("/prompts/:id/submissions", post(submit_it))
+        .at(
+            "/tenants/:tenant/acknowledgements",
+            post(acknowledge_it).get(list_acknowledgements),
+        )
+        .data(core)
+        .around(move |api, request| {
+            let verifier = Arc::clone(&verifier);
+            async move {
+                verifier
+                    .authenticate(&request)
+                    .await?
+                    .require("core:call")?;
+                poem::Endpoint::call(&api, request).await
+            }
+        });
+    Route::new().nest("/internal/v1", api)
+}
+
+fn lock(core: &Core) -> MutexGuard<'_, Tables> {
+    core.lock().unwrap()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what every handler here returns")]
+fn ok(body: impl Serialize + Send) -> Answer {
+    Ok(Json(body).into_response())
+}
+
+fn refuse<T>(status: u16, code: &str) -> Result<T, poem::Error> {
+    Err(problem::error(&Problem::new(status, code, "as core says")))
+}
+
+impl Tables {
+    fn find(&mut self, tenant: &str, id: &str) -> Result<&mut WorkflowView, poem::Error> {
+        let is_it = |it: &(String, WorkflowView)| it.0 == tenant && it.1.id.to_string() == id;
+        match self.workflows.iter_mut().find(|it| is_it(it)) {
+            Some((_, workflow)) => Ok(workflow),
+            None => refuse(404, "workflow_unknown"),
+        }
+    }
+}
+
+#[handler]
+fn publish_it(Data(core): Data<&Core>, Json(it): Json<PublishRequest>) -> Answer {
+    let mut tables = lock(core);
+    let own =
+        |(tenant, view): &&(String, DefinitionView)| *tenant == it.tenant && view.name == it.name;
+    if let Some((_, definition)) = tables
+        .definitions
+        .iter()
+        .filter(own)
+        .find(|(_, view)| view.digest == it.digest)
+    {
+        return ok(PublishResponse {
+            created: false,
+            definition: definition.clone(),
+        });
+    }
+    let version = u32::try_from(tables.definitions.iter().filter(own).count()).unwrap() + 1;
+    let definition = DefinitionView {
+        name: it.name,
+        version,
+        title: it.envelope["title"].as_str().unwrap().to_owned(),
+        digest: it.digest,
+        published_at: rfc3339(0),
+        live: true,
+        envelope: Some(it.envelope),
+    };
+    tables.definitions.push((it.tenant, definition.clone()));
+    ok(PublishResponse {
+        created: true,
+        definition,
+    })
+}
+
+#[handler]
+fn list_definitions(
+    Data(core): Data<&Core>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    let tables = lock(core);
+    let own = tables
+        .definitions
+        .iter()
+        .filter(|it| it.0 == query["tenant"]);
+    ok(own
+        .map(|it| DefinitionView {
+            envelope: None,
+            ..it.1.clone()
+        })
+        .collect::<Vec<_>>())
+}
+
+#[handler]
+fn get_definition(
+    Data(core): Data<&Core>,
+    Path(name): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    let version: Option<u32> = query.get("version").map(|it| it.parse().unwrap());
+    let tables = lock(core);
+    let mut found = tables.definitions.iter().filter(|(tenant, view)| {
+        *tenant == query["tenant"]
+            && view.name == name
+            && version.is_none_or(|it| it == view.version)
+    });
+    match found.next_back() {
+        Some((_, view)) => ok(view),
+        None => refuse(404, "definition_unknown"),
+    }
+}
+
+#[handler]
+fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
+    let mut tables = lock(core);
+    let key = (it.tenant.clone(), it.idempotency_key.clone());
+    if let Some((digest, id)) = tables.keys.get(&key).cloned() {
+        if digest != it.request_digest {
+            return refuse(409, "idempotency_key_reused");
+        }
+        let workflow = tables.find(&it.tenant, &id.to_string())?.clone();
+        return ok(StartResponse {
+            created: false,
+            workflow,
+        });
+    }
+    if it.definition != "known" {
+        return refuse(404, "definition_unknown");
+    }
+    if !it.input.is_object() {
+        let errors = vec![json!({ "pointer": "", "message": "not an object" })];
+        let problem = Problem::new(422, "input_invalid", "as core says").with_errors(errors);
+        return Err(problem::error(&problem));
+    }
+    let n = u8::try_from(tables.workflows.len()).unwrap() + 1;
+    let id = WorkflowId::new(n, [n; 15]);
+    let workflow = WorkflowView {
+        id,
+        definition: it.definition,
+        version: 1,
+        status: Status::Running,
+        waiting_for: Some(Audience::Applicant),
+        decision: None,
+        outcomes: BTreeMap::from([("VerifyPhone".to_owned(), "verified".to_owned())]),
+        error: None,
+        cause: None,
+        started_at: rfc3339(i64::from(n)),
+        closed_at: None,
+        sequence: 3,
+    };
+    tables.workflows.push((it.tenant, workflow.clone()));
+    tables.keys.insert(key, (it.request_digest, id));
+    ok(StartResponse {
+        created: true,
+        workflow,
+    })
+}
+
+#[handler]
+fn list_workflows(Data(core): Data<&Core>, Query(query): Query<ListQuery>) -> Answer {
+    let tables = lock(core);
+    let from: usize = query.cursor.as_deref().map_or(0, |it| it.parse().unwrap());
+    let limit = query.limit.unwrap() as usize;
+    let own = tables.workflows.iter().filter(|(tenant, it)| {
+        *tenant == query.tenant && query.status.is_none_or(|status| status == it.status)
+    });
+    let own: Vec<WorkflowView> = own.map(|it| it.1.clone()).collect();
+    let workflows: Vec<_> = own.iter().skip(from).take(limit).cloned().collect();
+    let next = (from + limit < own.len()).then(|| (from + limit).to_string());
+    ok(ListPage { workflows, next })
+}
+
+#[handler]
+fn get_workflow(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    ok(lock(core).find(&query["tenant"], &id)?)
+}
+
+#[handler]
+fn get_result(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    let mut tables = lock(core);
+    let workflow = tables.find(&query["tenant"], &id)?;
+    ok(ResultView {
+        status: workflow.status,
+        decision: workflow.decision.clone(),
+        output: Some(json!({ "waitMs": query["waitMs"] })),
+        error: None,
+        cause: None,
+    })
+}
+
+#[handler]
+fn get_history(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    lock(core).find(&query["tenant"], &id)?;
+    let events: Vec<Value> = vec![json!({ "id": 1, "type": "ExecutionStarted" })];
+    ok(HistoryPage { events, next: None })
+}
+
+#[handler]
+fn list_prompts(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    let mut tables = lock(core);
+    let workflow = tables.find(&query["tenant"], &id)?.clone();
+    let asked = |it: &&PromptView| {
+        it.workflow == workflow.id && json!(it.audience) == query["audience"].as_str()
+    };
+    let open = tables
+        .prompts
+        .iter()
+        .filter(|it| !tables.answers.contains_key(&it.id));
+    ok(PromptsView {
+        prompts: open.filter(asked).cloned().collect(),
+        sequence: workflow.sequence,
+        status: workflow.status,
+        decision: None,
+    })
+}
+
+#[handler]
+fn cancel_it(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Json(it): Json<CancelRequest>,
+) -> Answer {
+    let mut tables = lock(core);
+    let workflow = tables.find(&it.tenant, &id)?;
+    if workflow.status != Status::Running {
+        return refuse(409, "workflow_closed");
+    }
+    workflow.status = Status::Cancelled;
+    workflow.closed_at = Some(rfc3339(9));
+    ok(workflow)
+}
+
+#[handler]
+fn submit_it(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Json(it): Json<SubmissionRequest>,
+) -> Answer {
+    let id: PromptId = id.parse().unwrap();
+    let mut tables = lock(core);
+    tables.find(&it.tenant, &id.workflow.to_string())?;
+    let Some(prompt) = tables.prompts.iter().find(|it| it.id == id) else {
+        return refuse(404, "prompt_unknown");
+    };
+    if prompt.audience != it.submitter.kind {
+        return refuse(403, "audience_mismatch");
+    }
+    match tables.answers.get(&id) {
+        Some(digest) if *digest == it.digest => ok(SubmissionResponse {
+            prompt: id,
+            created: false,
+        }),
+        Some(_) => refuse(409, "prompt_closed"),
+        None => {
+            tables.answers.insert(id, it.digest.clone());
+            tables.submissions.push(it);
+            ok(SubmissionResponse {
+                prompt: id,
+                created: true,
+            })
+        }
+    }
+}
+
+#[handler]
+fn acknowledge_it(
+    Data(core): Data<&Core>,
+    Path(tenant): Path<String>,
+    Json(it): Json<Acknowledgement>,
+) -> Answer {
+    lock(core).acknowledgements.push((tenant, it.clone()));
+    ok(it)
+}
+
+#[handler]
+fn list_acknowledgements(Data(core): Data<&Core>, Path(tenant): Path<String>) -> Answer {
+    let tables = lock(core);
+    let own = tables.acknowledgements.iter().filter(|it| it.0 == tenant);
+    ok(own.map(|it| it.1.clone()).collect::<Vec<_>>())
+}

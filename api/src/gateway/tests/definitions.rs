@@ -1,0 +1,87 @@
+use poem::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::world::{assert_problem, world};
+
+/// The shipped onboarding: what passes the gates for a bank passes them here.
+fn onboarding() -> Value {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../workflows/bank-onboarding.json"
+    );
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_definition_is_published_once_and_read_back() {
+    let world = world().await;
+    let admin = world
+        .token("admin", "bank", &["definitions:read", "definitions:write"])
+        .await;
+    let (status, first) = world.post("/v1/definitions", &admin, onboarding()).await;
+    assert_eq!(status, StatusCode::CREATED, "{first}");
+    assert_eq!(first["version"], 1);
+    let (status, again) = world.post("/v1/definitions", &admin, onboarding()).await;
+    assert_eq!(
+        (status, &again["version"]),
+        (StatusCode::OK, &json!(1)),
+        "{again}"
+    );
+
+    let mut changed = onboarding();
+    changed["title"] = json!("Another title");
+    let (status, second) = world.post("/v1/definitions", &admin, changed).await;
+    assert_eq!(
+        (status, &second["version"]),
+        (StatusCode::CREATED, &json!(2)),
+        "{second}"
+    );
+
+    let (_, live) = world.get("/v1/definitions/bank-onboarding", &admin).await;
+    assert_eq!(live["version"], 2);
+    let (_, old) = world
+        .get("/v1/definitions/bank-onboarding/versions/1", &admin)
+        .await;
+    assert_eq!(old["envelope"]["title"], onboarding()["title"]);
+    let (_, all) = world.get("/v1/definitions", &admin).await;
+    assert_eq!(all["definitions"].as_array().unwrap().len(), 2);
+    assert_eq!(all["definitions"][0].get("envelope"), None);
+}
+
+#[tokio::test]
+async fn a_definition_that_a_gate_refuses_is_answered_with_its_findings() {
+    let world = world().await;
+    let admin = world.token("admin", "bank", &["definitions:write"]).await;
+    let mut broken = onboarding();
+    broken["definition"]["StartAt"] = json!("Nowhere");
+    let (status, body) = world.post("/v1/definitions", &admin, broken).await;
+    assert_problem(status, &body, (422, "definition_refused"));
+    let findings = body["errors"].as_array().unwrap();
+    assert!(
+        findings
+            .iter()
+            .any(|it| it["pointer"].is_string() && it["code"].is_string()),
+        "{body}"
+    );
+
+    let (status, body) = world.post("/v1/definitions", &admin, json!([1, 2])).await;
+    assert_problem(status, &body, (422, "definition_refused"));
+    assert!(world.core.lock().unwrap().definitions.is_empty());
+}
+
+#[tokio::test]
+async fn another_tenants_definition_is_not_there() {
+    let world = world().await;
+    let admin = world.token("admin", "bank", &["definitions:write"]).await;
+    world.post("/v1/definitions", &admin, onboarding()).await;
+    let other = world
+        .token("other", "other-bank", &["definitions:read"])
+        .await;
+    let (status, body) = world.get("/v1/definitions/bank-onboarding", &other).await;
+    assert_problem(status, &body, (404, "definition_unknown"));
+    let (_, all) = world.get("/v1/definitions", &other).await;
+    assert_eq!(all["definitions"], json!([]));
+    let path = "/v1/definitions/..%2Fworkflows/versions/1";
+    let (status, body) = world.get(path, &other).await;
+    assert_problem(status, &body, (404, "definition_unknown"));
+}
