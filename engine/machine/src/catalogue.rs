@@ -65,6 +65,8 @@ pub(crate) fn split_resource(resource: &str) -> Option<(&str, Option<u32>)> {
         Some((step, major)) => (step, Some(major.parse().ok().filter(|it| 0 < *it)?)),
     };
     let is_name = !step.is_empty()
-        && step.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-');
+        && step
+            .bytes()
+            .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-');
     is_name.then_some((step, major))
 }

@@ -6,7 +6,11 @@ use crate::payload::Payload;
 
 /// Something that somebody wants of one workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Command {
     /// Begins the workflow; the only command for a workflow that has no state.
     Start {
@@ -28,7 +32,12 @@ pub enum Command {
         result: TurnResult,
     },
     /// A worker is about to cause an external effect that must not happen twice.
-    Checkpoint { task: u32, attempt: u32, turn: u32, state: Payload },
+    Checkpoint {
+        task: u32,
+        attempt: u32,
+        turn: u32,
+        state: Payload,
+    },
     /// A person answers a prompt.
     Submit {
         prompt: u32,
@@ -45,7 +54,11 @@ pub enum Command {
 
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum TurnResult {
     /// The task is done; `outcome` is one of its contract's words.
     Complete { outcome: String, output: Payload },
@@ -102,10 +115,16 @@ pub enum Refusal {
     TurnClosed { task: u32, attempt: u32, turn: u32 },
     #[error("there is no turn {turn} of attempt {attempt} of task {task}")]
     TurnUnknown { task: u32, attempt: u32, turn: u32 },
-    #[error("the document has {size_bytes} bytes, more than {}", crate::limits::PAYLOAD_BYTES_MAX)]
+    #[error(
+        "the document has {size_bytes} bytes, more than {}",
+        crate::limits::PAYLOAD_BYTES_MAX
+    )]
     PayloadTooLarge { size_bytes: usize },
     /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
-    #[error("an expression of state `{state}` ran longer than {} ms", crate::limits::EXPRESSION_TIMEOUT_MS)]
+    #[error(
+        "an expression of state `{state}` ran longer than {} ms",
+        crate::limits::EXPRESSION_TIMEOUT_MS
+    )]
     EvaluationLimit { state: String },
     /// The state was made by a definition or a program that this one does not fit.
     #[error("the state does not fit the definition: {detail}")]

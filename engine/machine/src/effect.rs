@@ -20,7 +20,10 @@ pub enum Effect {
     /// Send [`Command::Tick`](crate::Command::Tick) at this time; replaces every earlier wish, `None` means never.
     WakeAt { at_ms: Option<i64> },
     /// The workflow is closed.
-    Close { status: Status, decision: Option<String> },
+    Close {
+        status: Status,
+        decision: Option<String>,
+    },
 }
 
 /// A turn that a worker has to take.
@@ -51,12 +54,20 @@ pub struct OpenTurn {
 
 /// Why a turn is taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum TurnReason {
     /// The attempt begins.
     First,
     /// A person has answered.
-    Submission { prompt: u32, body: Payload, submitter: Submitter },
+    Submission {
+        prompt: u32,
+        body: Payload,
+        submitter: Submitter,
+    },
     /// Nobody answered in time.
     Expired { prompt: u32 },
     /// `wake_in` has passed; the prompt stays open.

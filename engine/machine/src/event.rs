@@ -37,8 +37,16 @@ pub enum StateType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum EventKind {
-    ExecutionStarted { definition: String, version: u32, input: Payload },
-    StateEntered { state_type: StateType, name: String, input: Payload },
+    ExecutionStarted {
+        definition: String,
+        version: u32,
+        input: Payload,
+    },
+    StateEntered {
+        state_type: StateType,
+        name: String,
+        input: Payload,
+    },
     StateExited {
         state_type: StateType,
         name: String,
@@ -57,7 +65,11 @@ pub enum EventKind {
         heartbeat_seconds: Option<i64>,
     },
     /// A worker took the attempt; written with its first result.
-    TaskStarted { task: u32, attempt: u32, resource: String },
+    TaskStarted {
+        task: u32,
+        attempt: u32,
+        resource: String,
+    },
     TaskSucceeded {
         task: u32,
         attempt: u32,
@@ -79,18 +91,56 @@ pub enum EventKind {
         cause: String,
         duration_ms: i64,
     },
-    TaskTimedOut { task: u32, attempt: u32, turn: u32, name: String, resource: String, duration_ms: i64 },
-    EvaluationFailed { name: String, location: String, error: String, cause: String },
-    ParallelStateStarted { name: String },
-    ParallelStateSucceeded { name: String },
-    ParallelStateFailed { name: String, error: String, cause: String },
-    ExecutionSucceeded { output: Payload, decision: Option<String> },
-    ExecutionFailed { error: String, cause: String },
-    ExecutionAborted { reason: Option<String> },
+    TaskTimedOut {
+        task: u32,
+        attempt: u32,
+        turn: u32,
+        name: String,
+        resource: String,
+        duration_ms: i64,
+    },
+    EvaluationFailed {
+        name: String,
+        location: String,
+        error: String,
+        cause: String,
+    },
+    ParallelStateStarted {
+        name: String,
+    },
+    ParallelStateSucceeded {
+        name: String,
+    },
+    ParallelStateFailed {
+        name: String,
+        error: String,
+        cause: String,
+    },
+    ExecutionSucceeded {
+        output: Payload,
+        decision: Option<String>,
+    },
+    ExecutionFailed {
+        error: String,
+        cause: String,
+    },
+    ExecutionAborted {
+        reason: Option<String>,
+    },
     ExecutionTimedOut {},
     /// Turn 2 or later was scheduled; turn 1 comes with `TaskScheduled`.
-    TurnScheduled { task: u32, attempt: u32, turn: u32, reason: String },
-    TaskCheckpointed { task: u32, attempt: u32, turn: u32, state: Payload },
+    TurnScheduled {
+        task: u32,
+        attempt: u32,
+        turn: u32,
+        reason: String,
+    },
+    TaskCheckpointed {
+        task: u32,
+        attempt: u32,
+        turn: u32,
+        state: Payload,
+    },
     PromptOpened {
         prompt: u32,
         task: u32,
@@ -101,11 +151,30 @@ pub enum EventKind {
         expires_ms: i64,
     },
     /// The step asked the same again; only the time changed.
-    PromptExtended { prompt: u32, task: u32, expires_ms: i64 },
-    PromptAnswered { prompt: u32, task: u32, submitter: Submitter, body: Payload },
-    PromptClosed { prompt: u32, task: u32, reason: CloseReason },
-    EvidenceGained { evidence: String, name: String },
-    EvidenceRetracted { evidence: String, name: String },
+    PromptExtended {
+        prompt: u32,
+        task: u32,
+        expires_ms: i64,
+    },
+    PromptAnswered {
+        prompt: u32,
+        task: u32,
+        submitter: Submitter,
+        body: Payload,
+    },
+    PromptClosed {
+        prompt: u32,
+        task: u32,
+        reason: CloseReason,
+    },
+    EvidenceGained {
+        evidence: String,
+        name: String,
+    },
+    EvidenceRetracted {
+        evidence: String,
+        name: String,
+    },
 }
 
 impl Event {
@@ -175,31 +244,51 @@ impl EventKind {
     fn details(&self) -> Option<(&'static str, Value)> {
         let whole = json!({"truncated": false});
         let shown = match self {
-            Self::ExecutionStarted { input, .. } => {
-                ("executionStarted", json!({"input": input, "inputDetails": whole}))
-            }
-            Self::StateEntered { name, input, .. } => {
-                ("stateEntered", json!({"name": name, "input": input, "inputDetails": whole}))
-            }
-            Self::StateExited { name, output, assigned, .. } => {
+            Self::ExecutionStarted { input, .. } => (
+                "executionStarted",
+                json!({"input": input, "inputDetails": whole}),
+            ),
+            Self::StateEntered { name, input, .. } => (
+                "stateEntered",
+                json!({"name": name, "input": input, "inputDetails": whole}),
+            ),
+            Self::StateExited {
+                name,
+                output,
+                assigned,
+                ..
+            } => {
                 let mut details = json!({"name": name, "output": output, "outputDetails": whole});
                 if !assigned.is_empty() {
-                    let variables: Map<String, Value> =
-                        assigned.iter().map(|(key, it)| (key.clone(), json!(it.to_string()))).collect();
+                    let variables: Map<String, Value> = assigned
+                        .iter()
+                        .map(|(key, it)| (key.clone(), json!(it.to_string())))
+                        .collect();
                     details["assignedVariables"] = Value::Object(variables);
                     details["assignedVariablesDetails"] = whole;
                 }
                 ("stateExited", details)
             }
-            Self::ExecutionSucceeded { output, .. } => {
-                ("executionSucceeded", json!({"output": output, "outputDetails": whole}))
+            Self::ExecutionSucceeded { output, .. } => (
+                "executionSucceeded",
+                json!({"output": output, "outputDetails": whole}),
+            ),
+            Self::ExecutionFailed { error, cause } => {
+                ("executionFailed", error_details(error, cause))
             }
-            Self::ExecutionFailed { error, cause } => ("executionFailed", error_details(error, cause)),
-            Self::ExecutionAborted { reason } => {
-                ("executionAborted", error_details("", reason.as_deref().unwrap_or("")))
+            Self::ExecutionAborted { reason } => (
+                "executionAborted",
+                error_details("", reason.as_deref().unwrap_or("")),
+            ),
+            Self::ExecutionTimedOut {} => {
+                ("executionTimedOut", error_details("States.Timeout", ""))
             }
-            Self::ExecutionTimedOut {} => ("executionTimedOut", error_details("States.Timeout", "")),
-            Self::EvaluationFailed { name, location, error, cause } => (
+            Self::EvaluationFailed {
+                name,
+                location,
+                error,
+                cause,
+            } => (
                 "evaluationFailed",
                 json!({"state": name, "location": location, "error": error, "cause": cause}),
             ),
@@ -213,7 +302,13 @@ impl EventKind {
 
     fn task_details(&self) -> Option<(&'static str, Value)> {
         let shown = match self {
-            Self::TaskScheduled { resource, arguments, timeout_seconds, heartbeat_seconds, .. } => {
+            Self::TaskScheduled {
+                resource,
+                arguments,
+                timeout_seconds,
+                heartbeat_seconds,
+                ..
+            } => {
                 let mut details = with_resource(resource, json!({"parameters": arguments}));
                 if let Some(seconds) = timeout_seconds {
                     details["timeoutInSeconds"] = json!(seconds);
@@ -223,18 +318,32 @@ impl EventKind {
                 }
                 ("taskScheduled", details)
             }
-            Self::TaskStarted { resource, .. } => ("taskStarted", with_resource(resource, json!({}))),
-            Self::TaskSucceeded { resource, outcome, output, .. } => {
+            Self::TaskStarted { resource, .. } => {
+                ("taskStarted", with_resource(resource, json!({})))
+            }
+            Self::TaskSucceeded {
+                resource,
+                outcome,
+                output,
+                ..
+            } => {
                 let result = json!({"outcome": outcome, "output": output});
                 let details = json!({"output": result, "outputDetails": {"truncated": false}});
                 ("taskSucceeded", with_resource(resource, details))
             }
-            Self::TaskFailed { resource, error, cause, .. } => {
-                ("taskFailed", with_resource(resource, json!({"error": error, "cause": cause})))
-            }
-            Self::TaskTimedOut { resource, .. } => {
-                ("taskTimedOut", with_resource(resource, json!({"error": "States.Timeout"})))
-            }
+            Self::TaskFailed {
+                resource,
+                error,
+                cause,
+                ..
+            } => (
+                "taskFailed",
+                with_resource(resource, json!({"error": error, "cause": cause})),
+            ),
+            Self::TaskTimedOut { resource, .. } => (
+                "taskTimedOut",
+                with_resource(resource, json!({"error": "States.Timeout"})),
+            ),
             // Ours have no counterpart: they are shown as they are stored.
             ours => {
                 let mut stored = serde_json::to_value(ours).unwrap_or_default();

@@ -23,7 +23,12 @@ pub struct Evidence<N> {
 
 impl<N> Default for Evidence<N> {
     fn default() -> Self {
-        Self { held: Vec::new(), runs: Vec::new(), inherited_held: 0, inherited_runs: 0 }
+        Self {
+            held: Vec::new(),
+            runs: Vec::new(),
+            inherited_held: 0,
+            inherited_runs: 0,
+        }
     }
 }
 
@@ -60,7 +65,11 @@ impl<N: Clone + PartialEq> Evidence<N> {
 
     /// What a new branch starts with.
     pub fn fork(&self) -> Self {
-        Self { inherited_held: self.held.len(), inherited_runs: self.runs.len(), ..self.clone() }
+        Self {
+            inherited_held: self.held.len(),
+            inherited_runs: self.runs.len(),
+            ..self.clone()
+        }
     }
 
     /// All branches have joined: what every branch left of the inherited, and the union of what each has gained.

@@ -78,7 +78,10 @@ impl Random {
     }
 
     /// A number in `[0, 1)`.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit the mantissa exactly")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "53 bits fit the mantissa exactly"
+    )]
     pub fn unit(&self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -95,8 +98,12 @@ impl Expression {
             let message = format!("the expression has more than {EXPRESSION_BYTES_MAX} bytes");
             return Err(("expression_too_long", message));
         }
-        let ast = parser::parse(source)
-            .map_err(|error| ("expression_invalid", format!("the expression does not parse: {error}")))?;
+        let ast = parser::parse(source).map_err(|error| {
+            (
+                "expression_invalid",
+                format!("the expression does not parse: {error}"),
+            )
+        })?;
         let names = check::names(&ast);
         check::forbidden(&ast, &names).map_err(|message| ("expression_forbidden", message))?;
         let states_fields = check::states_fields(&ast);
@@ -166,15 +173,23 @@ impl Expression {
         };
         let mut evaluator = Evaluator::with_options(context, options);
         functions::register(&mut evaluator, &self.functions, env, random).map_err(failed)?;
-        let value = evaluator.evaluate(&self.ast, &JValue::Undefined).map_err(failed)?;
-        to_json(&value)?.map(Payload::from).ok_or(EvaluationError::Undefined)
+        let value = evaluator
+            .evaluate(&self.ast, &JValue::Undefined)
+            .map_err(failed)?;
+        to_json(&value)?
+            .map(Payload::from)
+            .ok_or(EvaluationError::Undefined)
     }
 
     fn states(&self, scope: &dyn Scope) -> JValue {
         let fields = self
             .states_fields
             .iter()
-            .filter_map(|field| scope.states(field).map(|it| ((*field).to_owned(), it.to_value())))
+            .filter_map(|field| {
+                scope
+                    .states(field)
+                    .map(|it| ((*field).to_owned(), it.to_value()))
+            })
             .collect::<Map<_, _>>();
         JValue::from(Value::Object(fields))
     }
@@ -212,7 +227,11 @@ fn to_json(value: &JValue) -> Result<Option<Value>, EvaluationError> {
                 }
                 Value::Object(object)
             }
-            _ => return Err(EvaluationError::Failed("the result is a function, not JSON".to_owned())),
+            _ => {
+                return Err(EvaluationError::Failed(
+                    "the result is a function, not JSON".to_owned(),
+                ));
+            }
         };
         Ok(Some(json))
     })
@@ -256,22 +275,34 @@ mod tests {
 
     fn scope() -> Fixed {
         let variables = [
-            ("otp", json!({"outcome": "verified", "output": {"n": 1, "list": [1], "none": null}})),
+            (
+                "otp",
+                json!({"outcome": "verified", "output": {"n": 1, "list": [1], "none": null}}),
+            ),
             ("n", json!(3)),
             ("flag", json!(true)),
             ("list", json!([1, 2])),
         ];
         Fixed {
             states: json!({"input": {"a": {"b": "c"}, "items": [{"x": 1}, {"x": 2}]}, "result": {"outcome": "live"}}),
-            variables: variables.into_iter().map(|(key, it)| (key.to_owned(), it.into())).collect(),
+            variables: variables
+                .into_iter()
+                .map(|(key, it)| (key.to_owned(), it.into()))
+                .collect(),
         }
     }
 
-    const ENV: Env = Env { now_ms: 1_767_225_600_000, seed: 42 };
+    const ENV: Env = Env {
+        now_ms: 1_767_225_600_000,
+        seed: 42,
+    };
 
     fn evaluate(source: &str) -> Result<Value, EvaluationError> {
         let random = Rc::new(Random::new(ENV.seed));
-        Expression::parse(source).unwrap().evaluate(&scope(), &ENV, &random).map(|it| it.to_value())
+        Expression::parse(source)
+            .unwrap()
+            .evaluate(&scope(), &ENV, &random)
+            .map(|it| it.to_value())
     }
 
     #[test]
@@ -309,8 +340,12 @@ mod tests {
         ] {
             let expression = Expression::parse(source).unwrap();
             let random = Rc::new(Random::new(1));
-            let short = expression.evaluate(&scope(), &ENV, &random).map(|it| it.to_value());
-            let full = expression.evaluate_fully(&scope(), &ENV, &random).map(|it| it.to_value());
+            let short = expression
+                .evaluate(&scope(), &ENV, &random)
+                .map(|it| it.to_value());
+            let full = expression
+                .evaluate_fully(&scope(), &ENV, &random)
+                .map(|it| it.to_value());
             assert_eq!(short, full, "{source}");
         }
     }
@@ -319,7 +354,12 @@ mod tests {
     fn time_and_chance_come_from_the_command() {
         assert_eq!(evaluate("$now()"), Ok(json!("2026-01-01T00:00:00.000Z")));
         assert_eq!(evaluate("$millis()"), Ok(json!(ENV.now_ms)));
-        for source in ["$random()", "$uuid()", "$shuffle([1..20])", "[$uuid(), $uuid()]"] {
+        for source in [
+            "$random()",
+            "$uuid()",
+            "$shuffle([1..20])",
+            "[$uuid(), $uuid()]",
+        ] {
             assert_eq!(evaluate(source), evaluate(source), "{source}");
         }
         let uuids = evaluate("[$uuid(), $uuid()]").unwrap();
@@ -330,7 +370,10 @@ mod tests {
 
     #[test]
     fn the_functions_of_step_functions_are_there() {
-        assert_eq!(evaluate("$partition([1, 2, 3], 2)"), Ok(json!([[1, 2], [3]])));
+        assert_eq!(
+            evaluate("$partition([1, 2, 3], 2)"),
+            Ok(json!([[1, 2], [3]]))
+        );
         assert_eq!(evaluate("$range(1, 5, 2)"), Ok(json!([1, 3, 5])));
         assert_eq!(evaluate("$parse('{\"a\": 1}').a"), Ok(json!(1)));
         let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -339,22 +382,45 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_stopped_by_a_limit_that_is_the_same_everywhere() {
-        for source in ["($f := function($n) { 1 + $f($n + 1) }; $f(0))", "[1..1000000]", "$range(1, 100000, 1)"] {
-            assert!(matches!(evaluate(source), Err(EvaluationError::Failed(_))), "{source}");
+        for source in [
+            "($f := function($n) { 1 + $f($n + 1) }; $f(0))",
+            "[1..1000000]",
+            "$range(1, 100000, 1)",
+        ] {
+            assert!(
+                matches!(evaluate(source), Err(EvaluationError::Failed(_))),
+                "{source}"
+            );
         }
     }
 
     #[test]
     fn a_function_or_nothing_is_not_a_value() {
-        assert!(matches!(evaluate("$uppercase"), Err(EvaluationError::Failed(_))));
+        assert!(matches!(
+            evaluate("$uppercase"),
+            Err(EvaluationError::Failed(_))
+        ));
         assert_eq!(evaluate("$otp.missing"), Err(EvaluationError::Undefined));
     }
 
     #[test]
     fn what_would_differ_between_runs_is_refused() {
-        for source in ["$eval('1')", "$toMillis('12', '[H]')", "'12' ~> $toMillis('[H]')", "$map(['1'], $toMillis)", "$now('[Y]')"] {
-            assert_eq!(Expression::parse(source).unwrap_err().0, "expression_forbidden", "{source}");
+        for source in [
+            "$eval('1')",
+            "$toMillis('12', '[H]')",
+            "'12' ~> $toMillis('[H]')",
+            "$map(['1'], $toMillis)",
+            "$now('[Y]')",
+        ] {
+            assert_eq!(
+                Expression::parse(source).unwrap_err().0,
+                "expression_forbidden",
+                "{source}"
+            );
         }
-        assert_eq!(Expression::parse("$a[").unwrap_err().0, "expression_invalid");
+        assert_eq!(
+            Expression::parse("$a[").unwrap_err().0,
+            "expression_invalid"
+        );
     }
 }

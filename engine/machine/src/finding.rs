@@ -60,7 +60,10 @@ impl Finding {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(gate, code, pointer, message, fix) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(gate, code, pointer, message, fix)
+        }
     }
 
     /// Whether this finding refuses publication.

@@ -45,7 +45,10 @@ fn size_bytes(value: &Value) -> usize {
         }
         Value::Object(fields) => {
             2 + fields.len().saturating_sub(1)
-                + fields.iter().map(|(key, it)| string_bytes(key) + 1 + size_bytes(it)).sum::<usize>()
+                + fields
+                    .iter()
+                    .map(|(key, it)| string_bytes(key) + 1 + size_bytes(it))
+                    .sum::<usize>()
         }
     }
 }
@@ -64,7 +67,10 @@ fn string_bytes(text: &str) -> usize {
 
 impl From<Value> for Payload {
     fn from(value: Value) -> Self {
-        Self(Arc::new(Document { value, size_bytes: OnceLock::new() }))
+        Self(Arc::new(Document {
+            value,
+            size_bytes: OnceLock::new(),
+        }))
     }
 }
 
@@ -113,7 +119,11 @@ mod tests {
             json!([true, false, 1, -2.5, "a\"b\\c"]),
             json!({"a": {"b": []}, "c": {}, "d": "שלום"}),
         ] {
-            assert_eq!(Payload::from(value.clone()).size_bytes(), value.to_string().len(), "{value}");
+            assert_eq!(
+                Payload::from(value.clone()).size_bytes(),
+                value.to_string().len(),
+                "{value}"
+            );
         }
     }
 }

@@ -89,12 +89,23 @@ pub(crate) enum Position {
     /// Between two states; never stored.
     Moving,
     /// In a state that takes no time; never stored.
-    Visiting { visit: Visit },
+    Visiting {
+        visit: Visit,
+    },
     Task(Box<OpenTask>),
-    Waiting { visit: Visit, until_ms: i64 },
-    Forked { visit: Visit, branches: Vec<Branch> },
+    Waiting {
+        visit: Visit,
+        until_ms: i64,
+    },
+    Forked {
+        visit: Visit,
+        branches: Vec<Branch>,
+    },
     /// A `Parallel` that will run again.
-    BackingOff { visit: Visit, until_ms: i64 },
+    BackingOff {
+        visit: Visit,
+        until_ms: i64,
+    },
 }
 
 /// One visit to a state: what `$states` needs.
@@ -114,8 +125,13 @@ pub(crate) struct Visit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Branch {
-    Running { thread: u32 },
-    Finished { output: Payload, evidence: Evidence<String> },
+    Running {
+        thread: u32,
+    },
+    Finished {
+        output: Payload,
+        evidence: Evidence<String>,
+    },
 }
 
 /// A task between its scheduling and its end.
@@ -271,7 +287,11 @@ impl State {
     /// The names of the states that the branches stand in.
     #[must_use]
     pub fn positions(&self) -> Vec<&str> {
-        self.threads.values().filter_map(|it| it.position.visit()).map(|it| it.state.as_str()).collect()
+        self.threads
+            .values()
+            .filter_map(|it| it.position.visit())
+            .map(|it| it.state.as_str())
+            .collect()
     }
 
     pub(crate) fn tasks(&self) -> impl Iterator<Item = &OpenTask> {
@@ -292,7 +312,9 @@ impl State {
     /// The branch whose task has this prompt open.
     pub(crate) fn thread_of_prompt(&self, prompt: u32) -> Option<u32> {
         self.threads.iter().find_map(|(id, it)| match &it.position {
-            Position::Task(open) if open.prompt.as_ref().is_some_and(|it| it.prompt == prompt) => Some(*id),
+            Position::Task(open) if open.prompt.as_ref().is_some_and(|it| it.prompt == prompt) => {
+                Some(*id)
+            }
             _ => None,
         })
     }
@@ -305,7 +327,9 @@ impl Thread {
     fn wake_at(&self) -> Option<i64> {
         match &self.position {
             Position::Task(task) => task.wake_at(),
-            Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => Some(*until_ms),
+            Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => {
+                Some(*until_ms)
+            }
             Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => None,
         }
     }
@@ -326,7 +350,15 @@ impl Position {
 
 impl OpenTask {
     pub(crate) fn open_turn(&self) -> Option<OpenTurn> {
-        let Phase::Open { reason, scheduled_ms, checkpoint, .. } = &self.phase else { return None };
+        let Phase::Open {
+            reason,
+            scheduled_ms,
+            checkpoint,
+            ..
+        } = &self.phase
+        else {
+            return None;
+        };
         Some(OpenTurn {
             task: self.task,
             attempt: self.attempt,
@@ -348,7 +380,12 @@ impl OpenTask {
         match &self.phase {
             Phase::BackingOff { until_ms } => Some(*until_ms),
             Phase::Open { .. } => self.deadline_ms.into_iter().chain(expires_ms).min(),
-            Phase::Parked => self.deadline_ms.into_iter().chain(expires_ms).chain(self.wake_ms).min(),
+            Phase::Parked => self
+                .deadline_ms
+                .into_iter()
+                .chain(expires_ms)
+                .chain(self.wake_ms)
+                .min(),
         }
     }
 }

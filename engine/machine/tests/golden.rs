@@ -110,14 +110,21 @@ fn every_golden_history_happens_as_the_design_says() {
     for file in &files {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(file).unwrap();
-        let history: History = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let history: History =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let outcome = std::panic::catch_unwind(|| run(&folder, &history));
         if let Err(panic) = outcome {
             let detail = panic.downcast_ref::<String>().cloned().unwrap_or_default();
             failures.push(format!("== {name}: {}\n{detail}", history.checks));
         }
     }
-    assert!(failures.is_empty(), "{} of {} histories differ\n{}", failures.len(), files.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} histories differ\n{}",
+        failures.len(),
+        files.len(),
+        failures.join("\n")
+    );
 }
 
 fn run(folder: &Path, history: &History) {
@@ -132,11 +139,19 @@ fn run(folder: &Path, history: &History) {
         let place = format!("step {} at {} s", index + 1, step.at);
         match apply(&definition, state.clone(), &command, &env) {
             Err(refusal) => {
-                assert_eq!(step.refused.as_deref(), Some(refusal.code()), "{place}: {refusal}");
+                assert_eq!(
+                    step.refused.as_deref(),
+                    Some(refusal.code()),
+                    "{place}: {refusal}"
+                );
             }
             Ok(applied) => {
                 assert_eq!(step.refused, None, "{place} must be refused");
-                assert_eq!(step.duplicate, applied.reply == Reply::Duplicate, "{place}: duplicate");
+                assert_eq!(
+                    step.duplicate,
+                    applied.reply == Reply::Duplicate,
+                    "{place}: duplicate"
+                );
                 follower.follow(&command, &applied);
                 if let Some(expected) = &step.events {
                     let shown: Vec<String> = applied.events.iter().map(show_event).collect();
@@ -166,7 +181,9 @@ fn load(folder: &Path, history: &History) -> Definition {
     };
     for (pointer, value) in &history.with {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
-        let parent = document.pointer_mut(parent).unwrap_or_else(|| panic!("nothing at {pointer}"));
+        let parent = document
+            .pointer_mut(parent)
+            .unwrap_or_else(|| panic!("nothing at {pointer}"));
         parent[key] = value.clone();
     }
     Definition::parse(&document)
@@ -199,11 +216,26 @@ fn check_state(step: &Step, state: &State, place: &str) {
 }
 
 fn check_end(end: &End, state: &State) {
-    assert_eq!(state.status(), end.status, "status; {:?} {:?}", state.error(), state.cause());
+    assert_eq!(
+        state.status(),
+        end.status,
+        "status; {:?} {:?}",
+        state.error(),
+        state.cause()
+    );
     assert_eq!(state.decision(), end.decision.as_deref(), "decision");
-    assert_eq!(state.error(), end.error.as_deref(), "error; {:?}", state.cause());
+    assert_eq!(
+        state.error(),
+        end.error.as_deref(),
+        "error; {:?}",
+        state.cause()
+    );
     if let Some(expected) = &end.output {
-        assert_eq!(state.output().map(|it| it.to_value()), Some(expected.clone()), "output");
+        assert_eq!(
+            state.output().map(|it| it.to_value()),
+            Some(expected.clone()),
+            "output"
+        );
     }
     if let Some(expected) = &end.outcomes {
         assert_eq!(&json!(state.outcomes()), expected, "outcomes");
@@ -222,7 +254,10 @@ fn command(action: &Action, history: &History) -> Command {
         prompt: *prompt,
         digest: digest(&body.to_string()),
         body: body.clone().into(),
-        submitter: Submitter { kind: kind.to_owned(), id: "someone".to_owned() },
+        submitter: Submitter {
+            kind: kind.to_owned(),
+            id: "someone".to_owned(),
+        },
     };
     match action {
         Action::Start => Command::Start {
@@ -232,17 +267,26 @@ fn command(action: &Action, history: &History) -> Command {
             input: history.input.clone().into(),
         },
         Action::Tick => Command::Tick,
-        Action::Cancel => Command::Cancel { reason: Some("asked".to_owned()) },
+        Action::Cancel => Command::Cancel {
+            reason: Some("asked".to_owned()),
+        },
         Action::Complete(task, attempt, turn, outcome, output) => result(
             task,
             attempt,
             turn,
-            TurnResult::Complete { outcome: outcome.clone(), output: output.clone().into() },
+            TurnResult::Complete {
+                outcome: outcome.clone(),
+                output: output.clone().into(),
+            },
         ),
         Action::Ask(task, attempt, turn, question) => {
             let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
             let text = |key: &str, default: &str| {
-                question.get(key).and_then(Value::as_str).unwrap_or(default).to_owned()
+                question
+                    .get(key)
+                    .and_then(Value::as_str)
+                    .unwrap_or(default)
+                    .to_owned()
             };
             let ask = TurnResult::Ask {
                 audience: text("audience", "applicant"),
@@ -254,9 +298,15 @@ fn command(action: &Action, history: &History) -> Command {
             };
             result(task, attempt, turn, ask)
         }
-        Action::Fail(task, attempt, turn, error) => {
-            result(task, attempt, turn, TurnResult::Fail { error: error.clone(), cause: "why".to_owned() })
-        }
+        Action::Fail(task, attempt, turn, error) => result(
+            task,
+            attempt,
+            turn,
+            TurnResult::Fail {
+                error: error.clone(),
+                cause: "why".to_owned(),
+            },
+        ),
         Action::Checkpoint(task, attempt, turn, state) => Command::Checkpoint {
             task: *task,
             attempt: *attempt,
@@ -277,14 +327,41 @@ fn show_event(event: &Event) -> String {
     let detail = match &event.kind {
         EventKind::ExecutionStarted { .. } | EventKind::ExecutionTimedOut {} => String::new(),
         EventKind::StateEntered { name, .. } | EventKind::StateExited { name, .. } => name.clone(),
-        EventKind::TaskScheduled { task, attempt, name, .. } => format!("{task}.{attempt} {name}"),
+        EventKind::TaskScheduled {
+            task,
+            attempt,
+            name,
+            ..
+        } => format!("{task}.{attempt} {name}"),
         EventKind::TaskStarted { task, attempt, .. } => format!("{task}.{attempt}"),
-        EventKind::TaskSucceeded { task, attempt, turn, outcome, .. } => {
+        EventKind::TaskSucceeded {
+            task,
+            attempt,
+            turn,
+            outcome,
+            ..
+        } => {
             format!("{task}.{attempt}.{turn} {outcome}")
         }
-        EventKind::TaskFailed { task, attempt, turn, error, .. } => format!("{task}.{attempt}.{turn} {error}"),
-        EventKind::TaskTimedOut { task, attempt, turn, .. }
-        | EventKind::TaskCheckpointed { task, attempt, turn, .. } => format!("{task}.{attempt}.{turn}"),
+        EventKind::TaskFailed {
+            task,
+            attempt,
+            turn,
+            error,
+            ..
+        } => format!("{task}.{attempt}.{turn} {error}"),
+        EventKind::TaskTimedOut {
+            task,
+            attempt,
+            turn,
+            ..
+        }
+        | EventKind::TaskCheckpointed {
+            task,
+            attempt,
+            turn,
+            ..
+        } => format!("{task}.{attempt}.{turn}"),
         EventKind::EvaluationFailed { name, location, .. } => format!("{name} {location}"),
         EventKind::ParallelStateStarted { name }
         | EventKind::ParallelStateSucceeded { name }
@@ -292,16 +369,29 @@ fn show_event(event: &Event) -> String {
         EventKind::ExecutionSucceeded { decision, .. } => decision.clone().unwrap_or_default(),
         EventKind::ExecutionFailed { error, .. } => error.clone(),
         EventKind::ExecutionAborted { reason } => reason.clone().unwrap_or_default(),
-        EventKind::TurnScheduled { task, attempt, turn, reason } => format!("{task}.{attempt}.{turn} {reason}"),
-        EventKind::PromptOpened { prompt, audience, kind, .. } => format!("{prompt} {audience} {kind}"),
+        EventKind::TurnScheduled {
+            task,
+            attempt,
+            turn,
+            reason,
+        } => format!("{task}.{attempt}.{turn} {reason}"),
+        EventKind::PromptOpened {
+            prompt,
+            audience,
+            kind,
+            ..
+        } => format!("{prompt} {audience} {kind}"),
         EventKind::PromptExtended { prompt, .. } => prompt.to_string(),
-        EventKind::PromptAnswered { prompt, submitter, .. } => format!("{prompt} {}", submitter.kind),
+        EventKind::PromptAnswered {
+            prompt, submitter, ..
+        } => format!("{prompt} {}", submitter.kind),
         EventKind::PromptClosed { prompt, reason, .. } => {
             format!("{prompt} {}", json!(reason).as_str().unwrap_or_default())
         }
-        EventKind::EvidenceGained { evidence, .. } | EventKind::EvidenceRetracted { evidence, .. } => {
-            evidence.clone()
-        }
+        EventKind::EvidenceGained { evidence, .. }
+        | EventKind::EvidenceRetracted { evidence, .. } => evidence.clone(),
     };
-    format!("{} {detail}", event.type_name()).trim_end().to_owned()
+    format!("{} {detail}", event.type_name())
+        .trim_end()
+        .to_owned()
 }

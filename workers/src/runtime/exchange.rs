@@ -19,19 +19,11 @@ use btrust_schemas::exchange::{ExchangeRequest, ExchangeResponse};
 use btrust_schemas::turn::{TurnInput, TurnResult};
 
 use super::cpu::CpuPool;
-use super::desk::{Desk, HEARTBEAT_MS, Queue, step_name};
+use super::desk::{Desk, Queue, step_name};
 use super::metrics;
+use super::pace::Pace;
 use super::step::{Context, Fault, FromTurn, Step, guarded};
 
-/// First and longest pause after a call that failed.
-const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(3);
-/// How long running turns may take to end after a shutdown was asked for.
-///
-/// Source: below the 30 s that ECS and systemd leave by default between asking and killing.
-pub const DRAIN_MAX: Duration = Duration::from_secs(20);
-/// Calls that may fail during a shutdown: then core is going down too, and hands the turns out again.
-const DRAIN_FAILURES_MAX: u32 = 5;
 /// Room of the channel from turns to the loop; a full one only makes turns wait.
 const FROM_TURNS_MAX: usize = 256;
 /// How much longer than a node may hold a call the worker waits for its answer.
@@ -134,32 +126,15 @@ impl Worker {
         let (to_loop, mut from_turns) = mpsc::channel(FROM_TURNS_MAX);
 
         let mut call: Option<Call> = None;
-        let mut backoff = BACKOFF_FIRST;
-        let mut not_before = Instant::now();
-        let mut heartbeat_at = Instant::now();
-        let mut drain_until: Option<Instant> = None;
-        let mut n_failures = 0;
-        loop {
-            let now = Instant::now();
-            if let Some(until) = drain_until
-                && (desk.is_empty() || until <= now || DRAIN_FAILURES_MAX <= n_failures)
-            {
-                break;
-            }
-            let is_due = desk.has_business() || (!desk.is_empty() && heartbeat_at <= now);
-            if call.is_none() && is_due && not_before <= now {
+        let mut pace = Pace::new(Instant::now());
+        while !pace.is_over(&desk, Instant::now()) {
+            if call.is_none() && pace.is_due(&desk, Instant::now()) {
                 call = Some(self.begin_call(&mut desk));
-                heartbeat_at = now + Duration::from_millis(HEARTBEAT_MS);
+                pace.called(Instant::now());
             }
-            let wake_at = if call.is_some() {
-                drain_until
-            } else if desk.has_business() {
-                Some(not_before)
-            } else {
-                drain_until
-                    .into_iter()
-                    .chain([heartbeat_at.max(not_before)])
-                    .min()
+            let wake_at = match call {
+                Some(_) => pace.drain_ends_at(),
+                None => Some(pace.wake_at(&desk)),
             };
             tokio::select! {
                 message = from_turns.recv() => {
@@ -174,24 +149,21 @@ impl Worker {
                     call = None;
                     match answer {
                         Ok(response) => {
-                            backoff = BACKOFF_FIRST;
-                            n_failures = 0;
+                            pace.succeeded();
                             for input in desk.accept(response) {
                                 self.begin_turn(&steps, input, to_loop.clone());
                             }
                         }
                         Err(error) => {
+                            pace.failed(Instant::now());
                             metrics::exchange_failed();
-                            n_failures += 1;
                             tracing::warn!(error = &error as &dyn std::error::Error, "an exchange with core failed");
-                            not_before = Instant::now() + backoff;
-                            backoff = (backoff * 2).min(BACKOFF_MAX);
                         }
                     }
                 }
                 () = until(wake_at) => {}
-                () = shutdown.wait(), if drain_until.is_none() => {
-                    drain_until = Some(Instant::now() + DRAIN_MAX);
+                () = shutdown.wait(), if !pace.is_draining() => {
+                    pace.drain(Instant::now());
                     desk.drain();
                     call = call.filter(|call| !call.is_parked);
                 }

@@ -4,6 +4,7 @@ pub mod cpu;
 pub mod desk;
 pub mod exchange;
 mod metrics;
+mod pace;
 pub mod step;
 
 pub use step::{Context, Fault, Step, arguments, ask, complete, parked};

@@ -334,25 +334,25 @@ impl Picture {
     pub fn sample(&self, point: Point) -> [f32; 3] {
         let axis = |value: f64, side: u32| {
             let value = (value - 0.5).clamp(0.0, f64::from(side - 1));
-            let low = value.floor();
+            // Truncation is the floor here, and no number becomes 0.
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "clamped to the picture"
             )]
-            let (low, part) = (low as usize, (value - low) as f32);
-            (low, (low + 1).min(side as usize - 1), part)
+            let low = value as u32;
+            #[expect(clippy::cast_possible_truncation, reason = "a share of a pixel")]
+            let part = (value - f64::from(low)) as f32;
+            (low as usize, (low + 1).min(side - 1) as usize, part)
         };
-        if !point.x.is_finite() || !point.y.is_finite() {
-            return [0.0; 3];
-        }
         let (x0, x1, part_x) = axis(point.x, self.width);
         let (y0, y1, part_y) = axis(point.y, self.height);
         let stride = self.width as usize * 3;
+        let pixel = |x: usize, y: usize| &self.rgb[y * stride + x * 3..][..3];
+        let corners = [pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1)];
         std::array::from_fn(|channel| {
-            let at = |x: usize, y: usize| f32::from(self.rgb[y * stride + x * 3 + channel]);
-            let top = at(x0, y0) + (at(x1, y0) - at(x0, y0)) * part_x;
-            let bottom = at(x0, y1) + (at(x1, y1) - at(x0, y1)) * part_x;
+            let [a, b, c, d] = corners.map(|it| f32::from(it[channel]));
+            let (top, bottom) = (a + (b - a) * part_x, c + (d - c) * part_x);
             top + (bottom - top) * part_y
         })
     }
@@ -463,13 +463,14 @@ fn warp_samples(to_source: &Transform, width: u32, height: u32) -> u32 {
         .unwrap_or(WARP_SAMPLES_MAX)
 }
 
+/// Rounds; what is outside a byte becomes its nearest end.
 fn to_byte(value: f32) -> u8 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "clamped to a byte"
+        reason = "the conversion saturates, and truncates half a unit above"
     )]
-    let byte = value.round().clamp(0.0, 255.0) as u8;
+    let byte = (value + 0.5) as u8;
     byte
 }
 

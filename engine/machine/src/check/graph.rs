@@ -1,6 +1,6 @@
 //! The states of one level as a graph.
 
-use crate::definition::{Kind, Machine, Next};
+use crate::definition::{Kind, Machine, Next, StateDef};
 
 pub(super) struct Graph {
     /// Indexes of the states that may follow each state.
@@ -11,12 +11,28 @@ pub(super) struct Graph {
 
 impl Graph {
     pub fn of(machine: &Machine) -> Self {
+        Self::keeping(machine, |_| true)
+    }
+
+    /// Only with the states that `keeps` names, and the edges between them.
+    pub fn keeping(machine: &Machine, keeps: impl Fn(&StateDef) -> bool) -> Self {
         let next: Vec<Vec<usize>> = machine
             .states
             .iter()
-            .map(|it| it.successors().into_iter().filter_map(|name| machine.by_name.get(name).copied()).collect())
+            .map(|state| {
+                if !keeps(state) {
+                    return Vec::new();
+                }
+                let next = state
+                    .successors()
+                    .into_iter()
+                    .filter_map(|name| machine.by_name.get(name).copied());
+                next.filter(|it| keeps(&machine.states[*it])).collect()
+            })
             .collect();
-        let reach = (0..next.len()).map(|from| reachable(&next, &next[from])).collect();
+        let reach = (0..next.len())
+            .map(|from| reachable(&next, &next[from]))
+            .collect();
         Self { next, reach }
     }
 

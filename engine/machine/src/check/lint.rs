@@ -32,7 +32,9 @@ fn error(code: &'static str, pointer: &str, message: String, fix: &str) -> Findi
 
 fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Finding>) {
     let graph = Graph::of(machine);
-    let Some(&start) = machine.by_name.get(&machine.start_at) else { return };
+    let Some(&start) = machine.by_name.get(&machine.start_at) else {
+        return;
+    };
     let reached: BTreeSet<usize> = graph.from(start).collect();
     for (index, state) in machine.states.iter().enumerate() {
         if !reached.contains(&index) {
@@ -51,32 +53,78 @@ fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Fin
             ));
         }
         if let Kind::Parallel { branches, .. } = &state.kind {
-            branches.iter().for_each(|it| lint_level(definition, it, findings));
+            branches
+                .iter()
+                .for_each(|it| lint_level(definition, it, findings));
         }
     }
     for states in graph.loops() {
         lint_loop(definition, machine, &states, findings);
     }
+    for states in Graph::keeping(machine, |it| !pauses(it)).loops() {
+        lint_busy_loop(machine, &states, findings);
+    }
 }
 
+/// Whether time passes in a state.
+fn pauses(state: &StateDef) -> bool {
+    matches!(
+        state.kind,
+        Kind::Task(_) | Kind::Wait(_) | Kind::Parallel { .. }
+    )
+}
+
+/// A loop in which no time passes fills the history at once, unless it counts.
+fn lint_busy_loop(machine: &Machine, states: &[usize], findings: &mut Vec<Finding>) {
+    let states: Vec<&StateDef> = states.iter().map(|it| &machine.states[*it]).collect();
+    let assigned: BTreeSet<&str> = states.iter().flat_map(|it| it.assigned()).collect();
+    if !states.iter().any(|it| counts(it, &assigned)) {
+        let message = format!(
+            "{} go round without a pause and without a bound",
+            names_of(&states)
+        );
+        findings.push(error(
+            "loop_unbounded",
+            &states[0].pointer,
+            message,
+            LOOP_FIX,
+        ));
+    }
+}
+
+fn names_of(states: &[&StateDef]) -> String {
+    states
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+const LOOP_FIX: &str = "count the rounds in a variable and compare it in a `Choice`";
+
 /// A loop needs a counter, or time that passes and ends.
-fn lint_loop(definition: &Definition, machine: &Machine, states: &[usize], findings: &mut Vec<Finding>) {
+fn lint_loop(
+    definition: &Definition,
+    machine: &Machine,
+    states: &[usize],
+    findings: &mut Vec<Finding>,
+) {
     let states: Vec<&StateDef> = states.iter().map(|it| &machine.states[*it]).collect();
     let assigned: BTreeSet<&str> = states.iter().flat_map(|it| it.assigned()).collect();
     if states.iter().any(|it| counts(it, &assigned)) {
         return;
     }
-    let names = states.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
-    let pauses = states.iter().any(|it| matches!(it.kind, Kind::Task(_) | Kind::Wait(_) | Kind::Parallel { .. }));
-    let pointer = &states[0].pointer;
-    let fix = "count the rounds in a variable and compare it in a `Choice`";
-    findings.push(if !pauses {
-        error("loop_unbounded", pointer, format!("{names} go round without a pause and without a bound"), fix)
-    } else if definition.timeout_seconds.is_none() {
-        error("loop_unbounded", pointer, format!("{names} go round without a bound, and the workflow has no `timeoutSeconds`"), fix)
+    if !states.iter().any(|it| pauses(it)) {
+        return;
+    }
+    let (names, pointer) = (names_of(&states), &states[0].pointer);
+    findings.push(if definition.timeout_seconds.is_none() {
+        let message =
+            format!("{names} go round without a bound, and the workflow has no `timeoutSeconds`");
+        error("loop_unbounded", pointer, message, LOOP_FIX)
     } else {
         let message = format!("{names} go round until `timeoutSeconds` ends the workflow");
-        Finding::warning(Gate::Lint, "loop_unbounded", pointer, message, fix)
+        Finding::warning(Gate::Lint, "loop_unbounded", pointer, message, LOOP_FIX)
     });
 }
 
@@ -87,7 +135,10 @@ fn counts(state: &StateDef, assigned: &BTreeSet<&str>) -> bool {
     }
     let mut found = false;
     state.expressions(&mut |_, expression| {
-        let reads = expression.variables().iter().any(|it| assigned.contains(it.as_str()));
+        let reads = expression
+            .variables()
+            .iter()
+            .any(|it| assigned.contains(it.as_str()));
         let mut compares = false;
         walk(expression.ast(), &mut |node| {
             compares |= matches!(

@@ -72,13 +72,18 @@ impl Report {
 /// Passes a definition through the gates `valid`, `lint` and `proof`.
 #[must_use]
 pub fn check(json: &Value, catalogue: &Catalogue) -> Report {
-    let refused = |findings| Report { findings, proof: None, resolved: None };
+    let refused = |findings| Report {
+        findings,
+        proof: None,
+        resolved: None,
+    };
     // What was resolved before is resolved again: `contracts` is never the author's to write.
     let mut document = json.clone();
     if let Some(fields) = document.as_object_mut() {
         fields.remove("contracts");
     }
-    if let Err(findings) = Definition::parse(&document).and_then(|it| it.with_catalogue(catalogue)) {
+    if let Err(findings) = Definition::parse(&document).and_then(|it| it.with_catalogue(catalogue))
+    {
         return refused(findings);
     }
     let resolved = resolve::resolve(document, catalogue);
@@ -89,7 +94,11 @@ pub fn check(json: &Value, catalogue: &Catalogue) -> Report {
     let mut findings = lint::lint(&definition, catalogue);
     let explored = proof::prove(&definition, catalogue);
     findings.extend(explored.findings);
-    let mut report = Report { findings, proof: explored.proof, resolved: None };
+    let mut report = Report {
+        findings,
+        proof: explored.proof,
+        resolved: None,
+    };
     if report.is_publishable() {
         report.resolved = Some(resolved);
     }

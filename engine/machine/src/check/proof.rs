@@ -61,12 +61,28 @@ struct Explorer<'d> {
 }
 
 pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored {
-    let parallel = definition.machine.states.iter().find(|it| matches!(it.kind, Kind::Parallel { .. }));
+    let parallel = definition
+        .machine
+        .states
+        .iter()
+        .find(|it| matches!(it.kind, Kind::Parallel { .. }));
     if let Some(state) = parallel {
-        let message = format!("`{}` is a `Parallel`, which the proof does not cover yet", state.name);
+        let message = format!(
+            "`{}` is a `Parallel`, which the proof does not cover yet",
+            state.name
+        );
         let fix = "write its branches one after the other";
-        let finding = Finding::error(Gate::Proof, "proof_unsupported", &state.pointer, message, fix);
-        return Explored { findings: vec![finding], proof: None };
+        let finding = Finding::error(
+            Gate::Proof,
+            "proof_unsupported",
+            &state.pointer,
+            message,
+            fix,
+        );
+        return Explored {
+            findings: vec![finding],
+            proof: None,
+        };
     }
     let graph = Graph::of(&definition.machine);
     let explorer = Explorer {
@@ -84,8 +100,16 @@ pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored 
 
 impl<'d> Explorer<'d> {
     fn explore(mut self) -> Explored {
-        let Some(&start) = self.definition.machine.by_name.get(&self.definition.machine.start_at) else {
-            return Explored { findings: self.findings, proof: None };
+        let Some(&start) = self
+            .definition
+            .machine
+            .by_name
+            .get(&self.definition.machine.start_at)
+        else {
+            return Explored {
+                findings: self.findings,
+                proof: None,
+            };
         };
         let first = Node {
             state: start,
@@ -97,17 +121,33 @@ impl<'d> Explorer<'d> {
         let mut next = 0;
         while next < self.reached.len() {
             if PROOF_STATES_MAX < self.reached.len() {
-                let message = format!("the definition has more than {PROOF_STATES_MAX} abstract states");
+                let message =
+                    format!("the definition has more than {PROOF_STATES_MAX} abstract states");
                 let fix = "keep fewer outcomes in variables at a time";
-                let finding = Finding::error(Gate::Proof, "proof_too_large", "/definition", message, fix);
-                return Explored { findings: vec![finding], proof: None };
+                let finding =
+                    Finding::error(Gate::Proof, "proof_too_large", "/definition", message, fix);
+                return Explored {
+                    findings: vec![finding],
+                    proof: None,
+                };
             }
             self.visit(next);
             next += 1;
         }
-        let proof = Proof { states_explored: self.reached.len(), counterexamples: self.counterexamples };
-        self.findings.extend(proof.counterexamples.iter().map(|it| finding_of(self.definition, it)));
-        Explored { findings: self.findings, proof: Some(proof) }
+        let proof = Proof {
+            states_explored: self.reached.len(),
+            counterexamples: self.counterexamples,
+        };
+        self.findings.extend(
+            proof
+                .counterexamples
+                .iter()
+                .map(|it| finding_of(self.definition, it)),
+        );
+        Explored {
+            findings: self.findings,
+            proof: Some(proof),
+        }
     }
 
     fn reach(&mut self, node: Node, from: Option<usize>, step: Option<PathStep>) {
@@ -120,7 +160,9 @@ impl<'d> Explorer<'d> {
     fn visit(&mut self, index: usize) {
         let node = Rc::clone(&self.reached[index].node);
         let state = &self.definition.machine.states[node.state];
-        if let Kind::Succeed { decision: Some(decision) } = &state.kind
+        if let Kind::Succeed {
+            decision: Some(decision),
+        } = &state.kind
             && let Some(rule) = self.definition.decisions.get(decision)
         {
             self.judge(index, &node, state, decision, rule);
@@ -133,25 +175,56 @@ impl<'d> Explorer<'d> {
         }
     }
 
-    fn judge(&mut self, index: usize, node: &Node, state: &StateDef, decision: &str, rule: &Decision) {
+    fn judge(
+        &mut self,
+        index: usize,
+        node: &Node,
+        state: &StateDef,
+        decision: &str,
+        rule: &Decision,
+    ) {
         let names = &self.definition.evidence;
-        let held: Vec<String> = node.evidence.held().iter().map(|it| names[usize::from(*it)].name.clone()).collect();
-        if rule.is_met(|name| held.iter().any(|it| it == name)) || COUNTEREXAMPLES_MAX <= self.counterexamples.len() {
+        let held: Vec<String> = node
+            .evidence
+            .held()
+            .iter()
+            .map(|it| names[usize::from(*it)].name.clone())
+            .collect();
+        if rule.is_met(|name| held.iter().any(|it| it == name))
+            || COUNTEREXAMPLES_MAX <= self.counterexamples.len()
+        {
             return;
         }
-        let lacks = |set: &Vec<String>| set.iter().filter(|it| !held.contains(it)).cloned().collect();
+        let lacks = |set: &Vec<String>| {
+            set.iter()
+                .filter(|it| !held.contains(it))
+                .cloned()
+                .collect()
+        };
         let missing: Vec<Vec<String>> = rule.any_of.iter().map(lacks).collect();
         // One way for each kind of gap: the shortest comes first.
         let is_known = |it: &Counterexample| {
-            it.decision == decision && it.missing == missing && it.path.last().is_some_and(|it| it.state == state.name)
+            it.decision == decision
+                && it.missing == missing
+                && it.path.last().is_some_and(|it| it.state == state.name)
         };
         if self.counterexamples.iter().any(is_known) {
             return;
         }
         let mut path = self.path_to(index);
-        path.push(PathStep { state: state.name.clone(), event: format!("decides {decision}"), assumed: false });
+        path.push(PathStep {
+            state: state.name.clone(),
+            event: format!("decides {decision}"),
+            assumed: false,
+        });
         let assumed = path.iter().any(|it| it.assumed);
-        self.counterexamples.push(Counterexample { decision: decision.to_owned(), path, held, missing, assumed });
+        self.counterexamples.push(Counterexample {
+            decision: decision.to_owned(),
+            path,
+            held,
+            missing,
+            assumed,
+        });
     }
 
     /// The steps from the start to an abstract state.
@@ -184,17 +257,32 @@ impl<'d> Explorer<'d> {
 }
 
 fn finding_of(definition: &Definition, counterexample: &Counterexample) -> Finding {
-    let Counterexample { decision, path, held, missing, assumed } = counterexample;
-    let state = path.last().and_then(|it| definition.machine.state(&it.state));
+    let Counterexample {
+        decision,
+        path,
+        held,
+        missing,
+        assumed,
+    } = counterexample;
+    let state = path
+        .last()
+        .and_then(|it| definition.machine.state(&it.state));
     let pointer = state.map_or_else(String::new, |it| format!("{}/Output/decision", it.pointer));
     let gaps: Vec<String> = missing.iter().map(|it| it.join(" and ")).collect();
-    let held = if held.is_empty() { "nothing".to_owned() } else { held.join(", ") };
+    let held = if held.is_empty() {
+        "nothing".to_owned()
+    } else {
+        held.join(", ")
+    };
     let note = if *assumed { " (assumed possible)" } else { "" };
     Finding::error(
         Gate::Proof,
         "decision_without_evidence",
         pointer,
-        format!("`{decision}` is decided with {held} held{note}: {}", show(path)),
+        format!(
+            "`{decision}` is decided with {held} held{note}: {}",
+            show(path)
+        ),
         format!("do not lead here without {}", gaps.join(", or ")),
     )
 }
@@ -202,7 +290,18 @@ fn finding_of(definition: &Definition, counterexample: &Counterexample) -> Findi
 fn show(path: &[PathStep]) -> String {
     let shown: Vec<String> = path
         .iter()
-        .map(|it| format!("{} {}{}", it.state, it.event, if it.assumed { " [assumed possible]" } else { "" }))
+        .map(|it| {
+            format!(
+                "{} {}{}",
+                it.state,
+                it.event,
+                if it.assumed {
+                    " [assumed possible]"
+                } else {
+                    ""
+                }
+            )
+        })
         .collect();
     shown.join(" > ")
 }
@@ -214,11 +313,20 @@ fn live_variables<'d>(definition: &'d Definition, graph: &Graph) -> Vec<BTreeSet
         .iter()
         .map(|state| {
             let mut names = BTreeSet::new();
-            state.expressions(&mut |_, expression| names.extend(expression.variables().iter().map(String::as_str)));
+            state.expressions(&mut |_, expression| {
+                names.extend(expression.variables().iter().map(String::as_str))
+            });
             names
         })
         .collect();
-    (0..reads.len()).map(|from| graph.from(from).flat_map(|it| reads[it].iter().copied()).collect()).collect()
+    (0..reads.len())
+        .map(|from| {
+            graph
+                .from(from)
+                .flat_map(|it| reads[it].iter().copied())
+                .collect()
+        })
+        .collect()
 }
 
 /// A state's input matters when it reads it, or passes it on to one where it matters.
@@ -235,7 +343,10 @@ fn live_input(definition: &Definition, graph: &Graph) -> Vec<bool> {
     loop {
         let mut changed = false;
         for (index, state) in states.iter().enumerate() {
-            let passes_on = !matches!(state.kind, Kind::Task(_) | Kind::Succeed { .. } | Kind::Fail { .. });
+            let passes_on = !matches!(
+                state.kind,
+                Kind::Task(_) | Kind::Succeed { .. } | Kind::Fail { .. }
+            );
             if !live[index] && passes_on && graph.next[index].iter().any(|it| live[*it]) {
                 live[index] = true;
                 changed = true;

@@ -17,15 +17,24 @@ pub(super) fn resolve(mut document: Value, catalogue: &Catalogue) -> Value {
 }
 
 fn resolve_level(machine: &mut Value, catalogue: &Catalogue, contracts: &mut Map<String, Value>) {
-    let Some(states) = machine.get_mut("States").and_then(Value::as_object_mut) else { return };
+    let Some(states) = machine.get_mut("States").and_then(Value::as_object_mut) else {
+        return;
+    };
     for (_, state) in states.iter_mut() {
         if let Some(branches) = state.get_mut("Branches").and_then(Value::as_array_mut) {
-            branches.iter_mut().for_each(|it| resolve_level(it, catalogue, contracts));
+            branches
+                .iter_mut()
+                .for_each(|it| resolve_level(it, catalogue, contracts));
         }
-        let Some(resource) = state.get("Resource").and_then(Value::as_str) else { continue };
+        let Some(resource) = state.get("Resource").and_then(Value::as_str) else {
+            continue;
+        };
         if let Some(contract) = catalogue.resolve(resource) {
             let resource = contract.resource();
-            contracts.insert(resource.clone(), json!({"outcomes": contract.outcomes, "hash": contract.hash}));
+            contracts.insert(
+                resource.clone(),
+                json!({"outcomes": contract.outcomes, "hash": contract.hash}),
+            );
             state["Resource"] = Value::String(resource);
         }
     }

@@ -23,7 +23,10 @@ pub(super) enum Abstract {
     /// Anything, or nothing, but not this.
     Not(Value),
     /// An object; when it is open, other fields are unknown, otherwise there are none.
-    Object { fields: BTreeMap<String, Abstract>, open: bool },
+    Object {
+        fields: BTreeMap<String, Abstract>,
+        open: bool,
+    },
 }
 
 /// What the expressions of one state see.
@@ -39,8 +42,14 @@ const DEPTH_MAX: usize = 64;
 
 impl Abstract {
     pub fn closed(fields: impl IntoIterator<Item = (&'static str, Abstract)>) -> Self {
-        let fields = fields.into_iter().map(|(key, it)| (key.to_owned(), it)).collect();
-        Self::Object { fields, open: false }
+        let fields = fields
+            .into_iter()
+            .map(|(key, it)| (key.to_owned(), it))
+            .collect();
+        Self::Object {
+            fields,
+            open: false,
+        }
     }
 
     pub fn text(text: &str) -> Self {
@@ -55,9 +64,9 @@ impl Abstract {
                 None if *open => Self::Unknown,
                 None => Self::Undefined,
             },
-            Self::Known(Value::Object(fields)) => {
-                fields.get(name).map_or(Self::Undefined, |it| Self::Known(it.clone()))
-            }
+            Self::Known(Value::Object(fields)) => fields
+                .get(name)
+                .map_or(Self::Undefined, |it| Self::Known(it.clone())),
             // JSONata maps a path over an array.
             Self::Known(Value::Array(_)) | Self::Unknown | Self::Not(_) => Self::Unknown,
             Self::Known(_) | Self::Undefined => Self::Undefined,
@@ -72,7 +81,9 @@ impl Abstract {
             Self::Known(Value::String(text)) => Some(!text.is_empty()),
             Self::Known(Value::Number(number)) => number.as_f64().map(|it| it != 0.0),
             Self::Known(Value::Object(fields)) => Some(!fields.is_empty()),
-            Self::Known(Value::Array(_)) | Self::Unknown | Self::Not(_) | Self::Object { .. } => None,
+            Self::Known(Value::Array(_)) | Self::Unknown | Self::Not(_) | Self::Object { .. } => {
+                None
+            }
         }
     }
 
@@ -81,7 +92,10 @@ impl Abstract {
         match self {
             Self::Object { .. } if PROOF_VALUE_DEPTH_MAX <= depth => Self::Unknown,
             Self::Object { fields, open } => {
-                let fields = fields.into_iter().map(|(key, it)| (key, it.bounded(depth + 1))).collect();
+                let fields = fields
+                    .into_iter()
+                    .map(|(key, it)| (key, it.bounded(depth + 1)))
+                    .collect();
                 Self::Object { fields, open }
             }
             other => other,
@@ -108,7 +122,10 @@ pub(super) fn of_template(template: &Template, scope: &Scope<'_>) -> Option<Abst
             for (key, it) in fields {
                 values.insert(key.clone(), of_template(it, scope)?);
             }
-            Abstract::Object { fields: values, open: false }
+            Abstract::Object {
+                fields: values,
+                open: false,
+            }
         }
     };
     Some(value.bounded(0))
@@ -122,13 +139,19 @@ pub(super) fn evaluate(ast: &AstNode, scope: &Scope<'_>, depth: usize) -> Abstra
     let depth = depth + 1;
     match ast {
         AstNode::String(text) => Abstract::text(text),
-        AstNode::Number(number) => crate::expression::number(*number).map_or(Abstract::Unknown, Abstract::Known),
+        AstNode::Number(number) => {
+            crate::expression::number(*number).map_or(Abstract::Unknown, Abstract::Known)
+        }
         AstNode::Boolean(it) => Abstract::Known(Value::Bool(*it)),
         AstNode::Null => Abstract::Known(Value::Null),
         AstNode::Variable(name) => variable(name, scope),
         AstNode::Path { steps } => path(steps, scope),
         AstNode::Binary { op, lhs, rhs } => binary(*op, lhs, rhs, scope, depth),
-        AstNode::Function { name, args, is_builtin: true } => match (name.as_str(), args.as_slice()) {
+        AstNode::Function {
+            name,
+            args,
+            is_builtin: true,
+        } => match (name.as_str(), args.as_slice()) {
             ("exists", [arg]) => exists(arg, scope, depth),
             ("not", [arg]) => match evaluate(arg, scope, depth) {
                 Abstract::Undefined => Abstract::Undefined,
@@ -140,7 +163,11 @@ pub(super) fn evaluate(ast: &AstNode, scope: &Scope<'_>, depth: usize) -> Abstra
             },
             _ => Abstract::Unknown,
         },
-        AstNode::Conditional { condition, then_branch, else_branch } => {
+        AstNode::Conditional {
+            condition,
+            then_branch,
+            else_branch,
+        } => {
             let otherwise = || match else_branch {
                 Some(branch) => evaluate(branch, scope, depth),
                 None => Abstract::Undefined,
@@ -150,7 +177,11 @@ pub(super) fn evaluate(ast: &AstNode, scope: &Scope<'_>, depth: usize) -> Abstra
                 Some(false) => otherwise(),
                 None => {
                     let (then, other) = (evaluate(then_branch, scope, depth), otherwise());
-                    if then == other { then } else { Abstract::Unknown }
+                    if then == other {
+                        then
+                    } else {
+                        Abstract::Unknown
+                    }
                 }
             }
         }
@@ -167,12 +198,20 @@ fn variable(name: &str, scope: &Scope<'_>) -> Abstract {
     if name.is_empty() || name == "states" {
         return Abstract::Unknown;
     }
-    scope.variables.get(name).cloned().unwrap_or(Abstract::Undefined)
+    scope
+        .variables
+        .get(name)
+        .cloned()
+        .unwrap_or(Abstract::Undefined)
 }
 
 fn path(steps: &[PathStep], scope: &Scope<'_>) -> Abstract {
-    let Some(names) = plain_names(steps) else { return Abstract::Unknown };
-    let Some(AstNode::Variable(first)) = steps.first().map(|it| &it.node) else { return Abstract::Unknown };
+    let Some(names) = plain_names(steps) else {
+        return Abstract::Unknown;
+    };
+    let Some(AstNode::Variable(first)) = steps.first().map(|it| &it.node) else {
+        return Abstract::Unknown;
+    };
     let (start, rest) = match (first.as_str(), names.as_slice()) {
         ("states", ["input", rest @ ..]) => (scope.input.clone(), rest),
         ("states", ["result", rest @ ..]) => (scope.result.clone(), rest),
@@ -185,8 +224,9 @@ fn path(steps: &[PathStep], scope: &Scope<'_>) -> Abstract {
 
 /// The field names after the first step, if every step is just a field.
 fn plain_names(steps: &[PathStep]) -> Option<Vec<&str>> {
-    let is_plain =
-        |step: &PathStep| step.stages.is_empty() && step.focus.is_none() && step.index_var.is_none() && !step.is_tuple;
+    let is_plain = |step: &PathStep| {
+        step.stages.is_empty() && step.focus.is_none() && step.index_var.is_none() && !step.is_tuple
+    };
     if !steps.iter().all(is_plain) {
         return None;
     }
@@ -225,7 +265,11 @@ fn binary(op: BinaryOp, lhs: &AstNode, rhs: &AstNode, scope: &Scope<'_>, depth: 
             if left == deciding || right == deciding {
                 return decided(deciding);
             }
-            if left.is_some() && right.is_some() { decided(left) } else { Abstract::Unknown }
+            if left.is_some() && right.is_some() {
+                decided(left)
+            } else {
+                Abstract::Unknown
+            }
         }
         BinaryOp::Equal | BinaryOp::NotEqual => {
             let (left, right) = (evaluate(lhs, scope, depth), evaluate(rhs, scope, depth));
@@ -240,7 +284,9 @@ fn binary(op: BinaryOp, lhs: &AstNode, rhs: &AstNode, scope: &Scope<'_>, depth: 
             }
         }
         BinaryOp::In => {
-            let AstNode::Array(items) = rhs else { return Abstract::Unknown };
+            let AstNode::Array(items) = rhs else {
+                return Abstract::Unknown;
+            };
             let left = evaluate(lhs, scope, depth);
             if left == Abstract::Undefined {
                 return decided(Some(false));
@@ -266,7 +312,9 @@ fn same(left: &Abstract, right: &Abstract) -> Option<(bool, bool)> {
     match (left, right) {
         (Abstract::Known(Value::Array(_)), _) | (_, Abstract::Known(Value::Array(_))) => None,
         (Abstract::Known(left), Abstract::Known(right)) => Some((equal(left, right), true)),
-        (Abstract::Not(not), Abstract::Known(it)) | (Abstract::Known(it), Abstract::Not(not)) if equal(not, it) => {
+        (Abstract::Not(not), Abstract::Known(it)) | (Abstract::Known(it), Abstract::Not(not))
+            if equal(not, it) =>
+        {
             Some((false, false))
         }
         _ => None,
@@ -280,7 +328,9 @@ fn decided(answer: Option<bool>) -> Abstract {
 fn object(pairs: &[(AstNode, AstNode)], scope: &Scope<'_>, depth: usize) -> Abstract {
     let mut fields = BTreeMap::new();
     for (key, value) in pairs {
-        let AstNode::String(key) = key else { return Abstract::Unknown };
+        let AstNode::String(key) = key else {
+            return Abstract::Unknown;
+        };
         match evaluate(value, scope, depth) {
             Abstract::Undefined => {}
             value => {
@@ -290,5 +340,8 @@ fn object(pairs: &[(AstNode, AstNode)], scope: &Scope<'_>, depth: usize) -> Abst
             }
         }
     }
-    Abstract::Object { fields, open: false }
+    Abstract::Object {
+        fields,
+        open: false,
+    }
 }

@@ -37,7 +37,10 @@ pub(super) fn parse(json: &Value) -> Result<Definition, Vec<Finding>> {
 fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
     let fields = reader.object(json, "")?;
     reader.only(fields, "", &FIELDS);
-    let name = reader.required_text(fields, "name", "").unwrap_or_default().to_owned();
+    let name = reader
+        .required_text(fields, "name", "")
+        .unwrap_or_default()
+        .to_owned();
     if !is_name(&name) {
         reader.error(
             "name_invalid",
@@ -48,17 +51,28 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
     }
     let title = reader.text(fields, "title", "").unwrap_or(&name).to_owned();
     let timeout_seconds = reader.whole(fields, "timeoutSeconds", "", 1..=SECONDS_MAX);
-    let locales = fields.get("locales").map(|it| reader.texts(it, "/locales")).unwrap_or_default();
+    let locales = fields
+        .get("locales")
+        .map(|it| reader.texts(it, "/locales"))
+        .unwrap_or_default();
     let retention = reader.text(fields, "retention", "").map(str::to_owned);
     let input_schema = fields.get("inputSchema").cloned();
-    let input_validator = input_schema.as_ref().and_then(|it| compile_schema(reader, it, "/inputSchema"));
+    let input_validator = input_schema
+        .as_ref()
+        .and_then(|it| compile_schema(reader, it, "/inputSchema"));
     let Some(states) = fields.get("definition") else {
         reader.missing("definition", "");
         return None;
     };
     let machine = parse::root(reader, states, "/definition", fields.get("contracts"))?;
-    let evidence = fields.get("evidence").map(|it| read_evidence(reader, it, &machine)).unwrap_or_default();
-    let decisions = fields.get("decisions").map(|it| read_decisions(reader, it, &evidence)).unwrap_or_default();
+    let evidence = fields
+        .get("evidence")
+        .map(|it| read_evidence(reader, it, &machine))
+        .unwrap_or_default();
+    let decisions = fields
+        .get("decisions")
+        .map(|it| read_decisions(reader, it, &evidence))
+        .unwrap_or_default();
     check_decisions(reader, &machine, &decisions);
     Some(Definition {
         name,
@@ -77,40 +91,75 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
 fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|it: char| it.is_ascii_lowercase())
-        && name.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-')
+        && name
+            .bytes()
+            .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-')
 }
 
-fn compile_schema(reader: &mut Reader, schema: &Value, pointer: &str) -> Option<jsonschema::Validator> {
+fn compile_schema(
+    reader: &mut Reader,
+    schema: &Value,
+    pointer: &str,
+) -> Option<jsonschema::Validator> {
     match jsonschema::draft202012::new(schema) {
         Ok(validator) => Some(validator),
         Err(error) => {
             let place = format!("{pointer}{}", error.instance_path());
-            reader.error("schema_invalid", &place, error.to_string(), "write a JSON Schema of draft 2020-12");
+            reader.error(
+                "schema_invalid",
+                &place,
+                error.to_string(),
+                "write a JSON Schema of draft 2020-12",
+            );
             None
         }
     }
 }
 
 fn read_evidence(reader: &mut Reader, value: &Value, machine: &Machine) -> Vec<EvidenceRule> {
-    let Some(entries) = reader.object(value, "/evidence") else { return Vec::new() };
+    let Some(entries) = reader.object(value, "/evidence") else {
+        return Vec::new();
+    };
     let mut rules = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
         let pointer = at("/evidence", name);
-        let Some(fields) = reader.object(entry, &pointer) else { continue };
+        let Some(fields) = reader.object(entry, &pointer) else {
+            continue;
+        };
         reader.only(fields, &pointer, &["state", "outcome", "with"]);
-        let state = reader.required_text(fields, "state", &pointer).unwrap_or_default().to_owned();
-        let outcome = reader.required_text(fields, "outcome", &pointer).unwrap_or_default().to_owned();
+        let state = reader
+            .required_text(fields, "state", &pointer)
+            .unwrap_or_default()
+            .to_owned();
+        let outcome = reader
+            .required_text(fields, "outcome", &pointer)
+            .unwrap_or_default()
+            .to_owned();
         let with = match fields.get("with") {
             None => Map::new(),
-            Some(with) => reader.object(with, &at(&pointer, "with")).cloned().unwrap_or_default(),
+            Some(with) => reader
+                .object(with, &at(&pointer, "with"))
+                .cloned()
+                .unwrap_or_default(),
         };
         check_evidence_state(reader, machine, &state, &outcome, &pointer);
-        rules.push(EvidenceRule { name: name.clone(), state, outcome, with });
+        rules.push(EvidenceRule {
+            name: name.clone(),
+            state,
+            outcome,
+            with,
+        });
     }
     rules
 }
 
-fn check_evidence_state(reader: &mut Reader, machine: &Machine, state: &str, outcome: &str, pointer: &str) {
+fn check_evidence_state(
+    reader: &mut Reader,
+    machine: &Machine,
+    state: &str,
+    outcome: &str,
+    pointer: &str,
+) {
     let found = machine.all().into_iter().find(|it| it.name == state);
     let Some(found) = found else {
         reader.error(
@@ -130,22 +179,40 @@ fn check_evidence_state(reader: &mut Reader, machine: &Machine, state: &str, out
         );
         return;
     };
-    if task.outcomes.as_ref().is_some_and(|it| !it.iter().any(|it| it == outcome)) {
+    if task
+        .outcomes
+        .as_ref()
+        .is_some_and(|it| !it.iter().any(|it| it == outcome))
+    {
         reader.error(
             "evidence_outcome_unknown",
             &at(pointer, "outcome"),
             format!("`{}` never ends with `{outcome}`", task.resource),
-            format!("name one of {}", task.outcomes.as_ref().map(|it| it.join(", ")).unwrap_or_default()),
+            format!(
+                "name one of {}",
+                task.outcomes
+                    .as_ref()
+                    .map(|it| it.join(", "))
+                    .unwrap_or_default()
+            ),
         );
     }
 }
 
-fn read_decisions(reader: &mut Reader, value: &Value, evidence: &[EvidenceRule]) -> BTreeMap<String, Decision> {
+fn read_decisions(
+    reader: &mut Reader,
+    value: &Value,
+    evidence: &[EvidenceRule],
+) -> BTreeMap<String, Decision> {
     let mut decisions = BTreeMap::new();
-    let Some(entries) = reader.object(value, "/decisions") else { return decisions };
+    let Some(entries) = reader.object(value, "/decisions") else {
+        return decisions;
+    };
     for (name, entry) in entries {
         let pointer = at("/decisions", name);
-        let Some(fields) = reader.object(entry, &pointer) else { continue };
+        let Some(fields) = reader.object(entry, &pointer) else {
+            continue;
+        };
         reader.only(fields, &pointer, &["anyOf"]);
         let mut decision = Decision::default();
         if let Some(sets) = fields.get("anyOf") {
@@ -157,7 +224,12 @@ fn read_decisions(reader: &mut Reader, value: &Value, evidence: &[EvidenceRule])
     decisions
 }
 
-fn read_sets(reader: &mut Reader, value: &Value, pointer: &str, evidence: &[EvidenceRule]) -> Vec<Vec<String>> {
+fn read_sets(
+    reader: &mut Reader,
+    value: &Value,
+    pointer: &str,
+    evidence: &[EvidenceRule],
+) -> Vec<Vec<String>> {
     let Some(sets) = value.as_array().filter(|it| !it.is_empty()) else {
         reader.error(
             "wrong_type",
@@ -189,7 +261,12 @@ fn read_sets(reader: &mut Reader, value: &Value, pointer: &str, evidence: &[Evid
 /// Every decision that a `Succeed` takes must be declared.
 fn check_decisions(reader: &mut Reader, machine: &Machine, decisions: &BTreeMap<String, Decision>) {
     for state in machine.all() {
-        let Kind::Succeed { decision: Some(decision) } = &state.kind else { continue };
+        let Kind::Succeed {
+            decision: Some(decision),
+        } = &state.kind
+        else {
+            continue;
+        };
         if !decisions.contains_key(decision) {
             reader.error(
                 "decision_unknown",

@@ -77,20 +77,26 @@ impl Definition {
     /// A finding for every resource that the catalogue does not have.
     pub fn with_catalogue(mut self, catalogue: &Catalogue) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
-        self.machine.tasks_mut(&mut |pointer, task| match catalogue.resolve(&task.resource) {
-            Some(contract) => {
-                task.resource = contract.resource();
-                task.outcomes = Some(contract.outcomes.clone());
-            }
-            None => findings.push(Finding::error(
-                Gate::Valid,
-                "step_unknown",
-                at(pointer, "Resource"),
-                format!("there is no step `{}`", task.resource),
-                "name a step of the catalogue, such as `kyc:otp`",
-            )),
-        });
-        if findings.is_empty() { Ok(self) } else { Err(findings) }
+        self.machine.tasks_mut(
+            &mut |pointer, task| match catalogue.resolve(&task.resource) {
+                Some(contract) => {
+                    task.resource = contract.resource();
+                    task.outcomes = Some(contract.outcomes.clone());
+                }
+                None => findings.push(Finding::error(
+                    Gate::Valid,
+                    "step_unknown",
+                    at(pointer, "Resource"),
+                    format!("there is no step `{}`", task.resource),
+                    "name a step of the catalogue, such as `kyc:otp`",
+                )),
+            },
+        );
+        if findings.is_empty() {
+            Ok(self)
+        } else {
+            Err(findings)
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -127,10 +133,13 @@ impl Definition {
 
     /// Every task state with its resource, in the order of the document.
     pub fn steps(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.machine.all().into_iter().filter_map(|state| match &state.kind {
-            Kind::Task(task) => Some((state.name.as_str(), task.resource.as_str())),
-            _ => None,
-        })
+        self.machine
+            .all()
+            .into_iter()
+            .filter_map(|state| match &state.kind {
+                Kind::Task(task) => Some((state.name.as_str(), task.resource.as_str())),
+                _ => None,
+            })
     }
 
     /// Checks an input against `inputSchema`.
@@ -139,7 +148,9 @@ impl Definition {
     ///
     /// A finding for every violation; its pointer is into the input.
     pub fn check_input(&self, input: &Value) -> Result<(), Vec<Finding>> {
-        let Some(validator) = &self.input_validator else { return Ok(()) };
+        let Some(validator) = &self.input_validator else {
+            return Ok(());
+        };
         let findings: Vec<Finding> = validator
             .iter_errors(input)
             .map(|error| {
@@ -153,7 +164,11 @@ impl Definition {
                 )
             })
             .collect();
-        if findings.is_empty() { Ok(()) } else { Err(findings) }
+        if findings.is_empty() {
+            Ok(())
+        } else {
+            Err(findings)
+        }
     }
 
     /// The states of the branch that `path` leads to.

@@ -34,7 +34,12 @@ const JSONPATH: [&str; 13] = [
 ];
 
 /// Parses the whole `definition` and, where the document carries them, the outcomes of its contracts.
-pub(super) fn root(reader: &mut Reader, value: &Value, pointer: &str, contracts: Option<&Value>) -> Option<Machine> {
+pub(super) fn root(
+    reader: &mut Reader,
+    value: &Value,
+    pointer: &str,
+    contracts: Option<&Value>,
+) -> Option<Machine> {
     let mut machine = level(reader, value, pointer, &["Version", "TimeoutSeconds"])?;
     check_names(reader, &machine, pointer);
     check_scopes(reader, &machine, &BTreeSet::new());
@@ -45,7 +50,12 @@ pub(super) fn root(reader: &mut Reader, value: &Value, pointer: &str, contracts:
 }
 
 /// Parses one level: the definition itself, or a branch.
-pub(super) fn level(reader: &mut Reader, value: &Value, pointer: &str, more: &[&str]) -> Option<Machine> {
+pub(super) fn level(
+    reader: &mut Reader,
+    value: &Value,
+    pointer: &str,
+    more: &[&str],
+) -> Option<Machine> {
     let fields = reader.object(value, pointer)?;
     let known = [&["Comment", "QueryLanguage", "StartAt", "States"], more].concat();
     reader.only(fields, pointer, &known);
@@ -58,14 +68,21 @@ pub(super) fn level(reader: &mut Reader, value: &Value, pointer: &str, more: &[&
             "write it as `timeoutSeconds` beside `definition`",
         );
     }
-    let start_at = reader.required_text(fields, "StartAt", pointer).unwrap_or_default().to_owned();
+    let start_at = reader
+        .required_text(fields, "StartAt", pointer)
+        .unwrap_or_default()
+        .to_owned();
     let Some(states) = fields.get("States") else {
         reader.missing("States", pointer);
         return None;
     };
     let states_pointer = at(pointer, "States");
     let states = reader.object(states, &states_pointer)?;
-    let mut machine = Machine { start_at, states: Vec::new(), by_name: HashMap::new() };
+    let mut machine = Machine {
+        start_at,
+        states: Vec::new(),
+        by_name: HashMap::new(),
+    };
     for (name, state) in states {
         let state_pointer = at(&states_pointer, name);
         if let Some(state) = read_state(reader, name, state, &state_pointer) {
@@ -119,7 +136,15 @@ fn read_state(reader: &mut Reader, name: &str, value: &Value, pointer: &str) -> 
         "Wait" => &["Seconds", "Timestamp", "Output", "Next", "End"],
         "Succeed" => &["Output"],
         "Fail" => &["Error", "Cause"],
-        "Parallel" => &["Branches", "Arguments", "Retry", "Catch", "Output", "Next", "End"],
+        "Parallel" => &[
+            "Branches",
+            "Arguments",
+            "Retry",
+            "Catch",
+            "Output",
+            "Next",
+            "End",
+        ],
         "Map" => {
             reader.error(
                 "state_type_unsupported",
@@ -170,7 +195,12 @@ fn read_next(reader: &mut Reader, kind: &Kind, fields: &Map<String, Value>, poin
         None => false,
         Some(Value::Bool(ends)) => *ends,
         Some(_) => {
-            reader.error("wrong_type", &at(pointer, "End"), "`End` must be `true`", "write `\"End\": true`");
+            reader.error(
+                "wrong_type",
+                &at(pointer, "End"),
+                "`End` must be `true`",
+                "write `\"End\": true`",
+            );
             false
         }
     };
@@ -178,21 +208,39 @@ fn read_next(reader: &mut Reader, kind: &Kind, fields: &Map<String, Value>, poin
         (Some(next), false) => Next::State(next),
         (None, true) => Next::End,
         (Some(_), true) => {
-            reader.error("next_and_end", pointer, "a state has `Next` or `End`, not both", "remove one of them");
+            reader.error(
+                "next_and_end",
+                pointer,
+                "a state has `Next` or `End`, not both",
+                "remove one of them",
+            );
             Next::End
         }
         (None, false) => {
-            reader.error("next_missing", pointer, "the state leads nowhere", "add `Next`, or `\"End\": true`");
+            reader.error(
+                "next_missing",
+                pointer,
+                "the state leads nowhere",
+                "add `Next`, or `\"End\": true`",
+            );
             Next::End
         }
     }
 }
 
 /// Parses `Assign`: variable names to values.
-pub(super) fn read_assign(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Vec<(String, Template)> {
-    let Some(value) = fields.get("Assign") else { return Vec::new() };
+pub(super) fn read_assign(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Vec<(String, Template)> {
+    let Some(value) = fields.get("Assign") else {
+        return Vec::new();
+    };
     let pointer = at(pointer, "Assign");
-    let Some(variables) = reader.object(value, &pointer) else { return Vec::new() };
+    let Some(variables) = reader.object(value, &pointer) else {
+        return Vec::new();
+    };
     let mut assign = Vec::with_capacity(variables.len());
     for (name, value) in variables {
         let place = at(&pointer, name);
@@ -217,13 +265,22 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// Parses `Output`.
-pub(super) fn read_output(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Template> {
+pub(super) fn read_output(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<Template> {
     let value = fields.get("Output")?;
     Some(Template::parse(reader, value, &at(pointer, "Output")))
 }
 
 /// Every target must exist at its own level; a name that did not parse has its own finding already.
-fn check_targets(reader: &mut Reader, machine: &Machine, written: &Map<String, Value>, pointer: &str) {
+fn check_targets(
+    reader: &mut Reader,
+    machine: &Machine,
+    written: &Map<String, Value>,
+    pointer: &str,
+) {
     if !machine.start_at.is_empty() && !written.contains_key(&machine.start_at) {
         reader.error(
             "start_at_unknown",
@@ -233,14 +290,26 @@ fn check_targets(reader: &mut Reader, machine: &Machine, written: &Map<String, V
         );
     }
     if written.is_empty() {
-        reader.error("states_missing", &at(pointer, "States"), "there are no states", "add at least one");
+        reader.error(
+            "states_missing",
+            &at(pointer, "States"),
+            "there are no states",
+            "add at least one",
+        );
     }
     for state in &machine.states {
-        for next in state.successors().into_iter().filter(|it| !written.contains_key(*it)) {
+        for next in state
+            .successors()
+            .into_iter()
+            .filter(|it| !written.contains_key(*it))
+        {
             reader.error(
                 "next_unknown",
                 &state.pointer,
-                format!("`{}` leads to `{next}`, which does not exist at its level", state.name),
+                format!(
+                    "`{}` leads to `{next}`, which does not exist at its level",
+                    state.name
+                ),
                 "name a state of the same `States`",
             );
         }
@@ -266,7 +335,12 @@ fn check_names(reader: &mut Reader, machine: &Machine, pointer: &str) {
         }
         if state.name.is_empty() || STATE_NAME_CHARS_MAX < state.name.chars().count() {
             let message = format!("a state's name has 1 to {STATE_NAME_CHARS_MAX} characters");
-            reader.error("state_name_invalid", &state.pointer, message, "choose such a name");
+            reader.error(
+                "state_name_invalid",
+                &state.pointer,
+                message,
+                "choose such a name",
+            );
         }
     }
 }
@@ -289,18 +363,24 @@ fn check_scopes(reader: &mut Reader, machine: &Machine, around: &BTreeSet<&str>)
     }
     for state in &machine.states {
         if let Kind::Parallel { branches, .. } = &state.kind {
-            branches.iter().for_each(|it| check_scopes(reader, it, &own));
+            branches
+                .iter()
+                .for_each(|it| check_scopes(reader, it, &own));
         }
     }
 }
 
 /// Reads what publishing has stored about the steps: their outcomes.
 fn read_contracts(reader: &mut Reader, value: &Value, machine: &mut Machine) {
-    let Some(contracts) = reader.object(value, "/contracts") else { return };
+    let Some(contracts) = reader.object(value, "/contracts") else {
+        return;
+    };
     let mut outcomes: HashMap<&str, Vec<String>> = HashMap::new();
     for (resource, contract) in contracts {
         let pointer = at("/contracts", resource);
-        let Some(fields) = reader.object(contract, &pointer) else { continue };
+        let Some(fields) = reader.object(contract, &pointer) else {
+            continue;
+        };
         reader.only(fields, &pointer, &["hash", "outcomes"]);
         match fields.get("outcomes") {
             Some(value) => {

@@ -18,13 +18,23 @@ impl Reader {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.findings.push(Finding::error(Gate::Valid, code, pointer, message, fix));
+        self.findings
+            .push(Finding::error(Gate::Valid, code, pointer, message, fix));
     }
 
     /// The object at `pointer`, or a finding.
-    pub fn object<'a>(&mut self, value: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
+    pub fn object<'a>(
+        &mut self,
+        value: &'a Value,
+        pointer: &str,
+    ) -> Option<&'a Map<String, Value>> {
         if value.as_object().is_none() {
-            self.error("wrong_type", pointer, "an object is expected here", "write a JSON object");
+            self.error(
+                "wrong_type",
+                pointer,
+                "an object is expected here",
+                "write a JSON object",
+            );
         }
         value.as_object()
     }
@@ -42,7 +52,12 @@ impl Reader {
     }
 
     /// A text that must be there.
-    pub fn required_text<'a>(&mut self, fields: &'a Map<String, Value>, name: &str, pointer: &str) -> Option<&'a str> {
+    pub fn required_text<'a>(
+        &mut self,
+        fields: &'a Map<String, Value>,
+        name: &str,
+        pointer: &str,
+    ) -> Option<&'a str> {
         if !fields.contains_key(name) {
             self.missing(name, pointer);
             return None;
@@ -51,10 +66,20 @@ impl Reader {
     }
 
     /// A text that may be there.
-    pub fn text<'a>(&mut self, fields: &'a Map<String, Value>, name: &str, pointer: &str) -> Option<&'a str> {
+    pub fn text<'a>(
+        &mut self,
+        fields: &'a Map<String, Value>,
+        name: &str,
+        pointer: &str,
+    ) -> Option<&'a str> {
         let value = fields.get(name)?;
         if value.as_str().is_none() {
-            self.error("wrong_type", &at(pointer, name), format!("`{name}` must be a text"), "write a JSON string");
+            self.error(
+                "wrong_type",
+                &at(pointer, name),
+                format!("`{name}` must be a text"),
+                "write a JSON string",
+            );
         }
         value.as_str()
     }
@@ -73,7 +98,11 @@ impl Reader {
             self.error(
                 "wrong_type",
                 &at(pointer, name),
-                format!("`{name}` must be a whole number from {} to {}", range.start(), range.end()),
+                format!(
+                    "`{name}` must be a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
                 "write such a number",
             );
         }
@@ -83,7 +112,12 @@ impl Reader {
     /// The texts of an array that may be there.
     pub fn texts(&mut self, value: &Value, pointer: &str) -> Vec<String> {
         let Some(items) = value.as_array() else {
-            self.error("wrong_type", pointer, "an array of texts is expected here", "write a JSON array");
+            self.error(
+                "wrong_type",
+                pointer,
+                "an array of texts is expected here",
+                "write a JSON array",
+            );
             return Vec::new();
         };
         let mut texts = Vec::with_capacity(items.len());
@@ -102,6 +136,11 @@ impl Reader {
     }
 
     pub fn missing(&mut self, name: &str, pointer: &str) {
-        self.error("missing_field", pointer, format!("`{name}` is missing"), format!("add `{name}`"));
+        self.error(
+            "missing_field",
+            pointer,
+            format!("`{name}` is missing"),
+            format!("add `{name}`"),
+        );
     }
 }

@@ -45,9 +45,18 @@ pub(crate) enum Kind {
     Pass,
     Wait(Until),
     /// With the literal `decision` of its `Output`.
-    Succeed { decision: Option<String> },
-    Fail { error: Option<Template>, cause: Option<Template> },
-    Parallel { branches: Vec<Machine>, arguments: Option<Template>, handlers: Handlers },
+    Succeed {
+        decision: Option<String>,
+    },
+    Fail {
+        error: Option<Template>,
+        cause: Option<Template>,
+    },
+    Parallel {
+        branches: Vec<Machine>,
+        arguments: Option<Template>,
+        handlers: Handlers,
+    },
 }
 
 #[derive(Debug)]
@@ -203,7 +212,10 @@ impl StateDef {
         match &self.kind {
             Kind::Task(task) => {
                 visit_template(task.arguments.as_ref(), &at("Arguments"), visit);
-                for (seconds, field) in [(&task.timeout, "TimeoutSeconds"), (&task.heartbeat, "HeartbeatSeconds")] {
+                for (seconds, field) in [
+                    (&task.timeout, "TimeoutSeconds"),
+                    (&task.heartbeat, "HeartbeatSeconds"),
+                ] {
                     if let Some(Seconds::Computed(expression)) = seconds {
                         visit(&at(field), expression);
                     }
@@ -219,18 +231,36 @@ impl StateDef {
                     visit_template(rule.output.as_ref(), &format!("{pointer}/Output"), visit);
                 }
             }
-            Kind::Wait(Until::Seconds(Seconds::Computed(expression))) => visit(&at("Seconds"), expression),
-            Kind::Wait(Until::Timestamp(Timestamp::Computed(expression))) => visit(&at("Timestamp"), expression),
+            Kind::Wait(Until::Seconds(Seconds::Computed(expression))) => {
+                visit(&at("Seconds"), expression)
+            }
+            Kind::Wait(Until::Timestamp(Timestamp::Computed(expression))) => {
+                visit(&at("Timestamp"), expression)
+            }
             Kind::Fail { error, cause } => {
                 visit_template(error.as_ref(), &at("Error"), visit);
                 visit_template(cause.as_ref(), &at("Cause"), visit);
             }
-            Kind::Parallel { arguments, .. } => visit_template(arguments.as_ref(), &at("Arguments"), visit),
+            Kind::Parallel { arguments, .. } => {
+                visit_template(arguments.as_ref(), &at("Arguments"), visit)
+            }
             Kind::Wait(_) | Kind::Pass | Kind::Succeed { .. } => {}
         }
-        for (index, catcher) in self.handlers().into_iter().flat_map(|it| it.catch.iter().enumerate()) {
-            visit_assign(&catcher.assign, &at(&format!("Catch/{index}/Assign")), visit);
-            visit_template(catcher.output.as_ref(), &at(&format!("Catch/{index}/Output")), visit);
+        for (index, catcher) in self
+            .handlers()
+            .into_iter()
+            .flat_map(|it| it.catch.iter().enumerate())
+        {
+            visit_assign(
+                &catcher.assign,
+                &at(&format!("Catch/{index}/Assign")),
+                visit,
+            );
+            visit_template(
+                catcher.output.as_ref(),
+                &at(&format!("Catch/{index}/Output")),
+                visit,
+            );
         }
     }
 
@@ -238,7 +268,11 @@ impl StateDef {
     pub fn assigned(&self) -> Vec<&str> {
         let mut found: Vec<&str> = self.assign.iter().map(|(name, _)| name.as_str()).collect();
         if let Kind::Choice(rules) = &self.kind {
-            found.extend(rules.iter().flat_map(|it| it.assign.iter().map(|(name, _)| name.as_str())));
+            found.extend(
+                rules
+                    .iter()
+                    .flat_map(|it| it.assign.iter().map(|(name, _)| name.as_str())),
+            );
         }
         for catcher in self.handlers().into_iter().flat_map(|it| &it.catch) {
             found.extend(catcher.assign.iter().map(|(name, _)| name.as_str()));

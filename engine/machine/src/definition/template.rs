@@ -39,18 +39,29 @@ impl Template {
                 items
                     .iter()
                     .enumerate()
-                    .map(|(index, it)| Self::parse_below(reader, it, &format!("{pointer}/{index}"), depth + 1))
+                    .map(|(index, it)| {
+                        Self::parse_below(reader, it, &format!("{pointer}/{index}"), depth + 1)
+                    })
                     .collect(),
             ),
             Value::Object(fields) => Self::Object(
                 fields
                     .iter()
-                    .map(|(key, it)| (key.clone(), Self::parse_below(reader, it, &at(pointer, key), depth + 1)))
+                    .map(|(key, it)| {
+                        (
+                            key.clone(),
+                            Self::parse_below(reader, it, &at(pointer, key), depth + 1),
+                        )
+                    })
                     .collect(),
             ),
             _ => return Self::Literal(value.clone().into()),
         };
-        if parsed.is_literal() { Self::Literal(value.clone().into()) } else { parsed }
+        if parsed.is_literal() {
+            Self::Literal(value.clone().into())
+        } else {
+            parsed
+        }
     }
 
     fn parse_text(reader: &mut Reader, text: &str, pointer: &str) -> Self {
@@ -58,7 +69,12 @@ impl Template {
             Some(source) => match Expression::parse(source) {
                 Ok(expression) => Self::Expression(expression),
                 Err((code, message)) => {
-                    reader.error(code, pointer, message, "correct the JSONata between `{%` and `%}`");
+                    reader.error(
+                        code,
+                        pointer,
+                        message,
+                        "correct the JSONata between `{%` and `%}`",
+                    );
                     Self::Literal(Value::Null.into())
                 }
             },
@@ -94,10 +110,15 @@ impl Template {
     pub fn field(&self, name: &str) -> Option<FieldOf<'_>> {
         match self {
             Self::Literal(payload) => payload.get(name).map(FieldOf::Literal),
-            Self::Object(fields) => fields.iter().find(|(key, _)| key == name).map(|(_, it)| match it {
-                Self::Literal(payload) => FieldOf::Literal(payload),
-                _ => FieldOf::Computed,
-            }),
+            Self::Object(fields) => {
+                fields
+                    .iter()
+                    .find(|(key, _)| key == name)
+                    .map(|(_, it)| match it {
+                        Self::Literal(payload) => FieldOf::Literal(payload),
+                        _ => FieldOf::Computed,
+                    })
+            }
             Self::Expression(_) | Self::Array(_) => None,
         }
     }

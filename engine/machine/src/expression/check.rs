@@ -8,8 +8,10 @@ use jsonata_core::value::with_stack;
 use super::STATES_FIELDS;
 
 /// Functions that no definition may use, and why.
-const FORBIDDEN: [(&str, &str); 1] =
-    [("eval", "`$eval` hides from every check what an expression reads and calls")];
+const FORBIDDEN: [(&str, &str); 1] = [(
+    "eval",
+    "`$eval` hides from every check what an expression reads and calls",
+)];
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -51,7 +53,11 @@ pub(super) fn states_fields(ast: &AstNode) -> Vec<&'static str> {
             fields.extend(STATES_FIELDS.iter().find(|it| *it == name));
         }
     });
-    if n_named == n_fields { fields.into_iter().copied().collect() } else { STATES_FIELDS.to_vec() }
+    if n_named == n_fields {
+        fields.into_iter().copied().collect()
+    } else {
+        STATES_FIELDS.to_vec()
+    }
 }
 
 /// Refuses what would make two runs differ, or hide from the proof.
@@ -67,7 +73,11 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
             AstNode::Function { name, args, .. } => {
                 (name == "toMillis" && 1 < args.len()) || (name == "now" && !args.is_empty())
             }
-            AstNode::Binary { op: BinaryOp::ChainPipe, rhs, .. } => {
+            AstNode::Binary {
+                op: BinaryOp::ChainPipe,
+                rhs,
+                ..
+            } => {
                 matches!(&**rhs, AstNode::Function { name, args, .. } if name == "now" || (name == "toMillis" && !args.is_empty()))
             }
             AstNode::Variable(name) => name == "toMillis",
@@ -105,7 +115,11 @@ pub(crate) fn walk<'a>(node: &'a AstNode, visit: &mut dyn FnMut(&'a AstNode)) {
                 walk(input, visit);
                 walk_pairs(pattern, visit);
             }
-            AstNode::Conditional { condition, then_branch, else_branch } => {
+            AstNode::Conditional {
+                condition,
+                then_branch,
+                else_branch,
+            } => {
                 walk(condition, visit);
                 walk(then_branch, visit);
                 if let Some(branch) = else_branch {
@@ -117,7 +131,11 @@ pub(crate) fn walk<'a>(node: &'a AstNode, visit: &mut dyn FnMut(&'a AstNode)) {
                 walk(input, visit);
                 terms.iter().for_each(|(it, _)| walk(it, visit));
             }
-            AstNode::Transform { location, update, delete } => {
+            AstNode::Transform {
+                location,
+                update,
+                delete,
+            } => {
                 walk(location, visit);
                 walk(update, visit);
                 if let Some(delete) = delete {

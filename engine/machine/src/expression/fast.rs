@@ -68,7 +68,11 @@ fn find<'a>(ast: &'a AstNode, scope: &'a dyn Scope, depth: usize) -> Fast<'a> {
         AstNode::Variable(name) => variable(name, scope),
         AstNode::Path { steps } => path(steps, scope),
         AstNode::Binary { op, lhs, rhs } => binary(*op, lhs, rhs, scope, depth + 1),
-        AstNode::Function { name, args, is_builtin: true } => match (name.as_str(), args.as_slice()) {
+        AstNode::Function {
+            name,
+            args,
+            is_builtin: true,
+        } => match (name.as_str(), args.as_slice()) {
             ("exists", [arg]) => owned(Value::Bool(find(arg, scope, depth + 1)?.is_some())),
             ("not", [arg]) => match find(arg, scope, depth + 1)? {
                 Some(found) => owned(Value::Bool(!found.value().as_bool().ok_or(Unsupported)?)),
@@ -76,13 +80,15 @@ fn find<'a>(ast: &'a AstNode, scope: &'a dyn Scope, depth: usize) -> Fast<'a> {
             },
             _ => Err(Unsupported),
         },
-        AstNode::Conditional { condition, then_branch, else_branch } => {
-            match (truth(condition, scope, depth + 1)?, else_branch) {
-                (true, _) => find(then_branch, scope, depth + 1),
-                (false, Some(branch)) => find(branch, scope, depth + 1),
-                (false, None) => Ok(None),
-            }
-        }
+        AstNode::Conditional {
+            condition,
+            then_branch,
+            else_branch,
+        } => match (truth(condition, scope, depth + 1)?, else_branch) {
+            (true, _) => find(then_branch, scope, depth + 1),
+            (false, Some(branch)) => find(branch, scope, depth + 1),
+            (false, None) => Ok(None),
+        },
         AstNode::Object(pairs) => object(pairs, scope, depth + 1),
         _ => Err(Unsupported),
     }
@@ -101,17 +107,33 @@ fn variable<'a>(name: &str, scope: &'a dyn Scope) -> Fast<'a> {
 }
 
 fn path<'a>(steps: &'a [PathStep], scope: &'a dyn Scope) -> Fast<'a> {
-    let [first, rest @ ..] = steps else { return Err(Unsupported) };
-    let AstNode::Variable(name) = plain(first)? else { return Err(Unsupported) };
+    let [first, rest @ ..] = steps else {
+        return Err(Unsupported);
+    };
+    let AstNode::Variable(name) = plain(first)? else {
+        return Err(Unsupported);
+    };
     if name != "states" {
-        let Some(payload) = scope.variable(name) else { return Ok(None) };
+        let Some(payload) = scope.variable(name) else {
+            return Ok(None);
+        };
         return Ok(descend(payload, rest)?.map(|it| Found::Part(Cow::Borrowed(it))));
     }
-    let [field, rest @ ..] = rest else { return Err(Unsupported) };
-    let AstNode::Name(field) = plain(field)? else { return Err(Unsupported) };
-    let Some(payload) = scope.states(field) else { return Ok(None) };
+    let [field, rest @ ..] = rest else {
+        return Err(Unsupported);
+    };
+    let AstNode::Name(field) = plain(field)? else {
+        return Err(Unsupported);
+    };
+    let Some(payload) = scope.states(field) else {
+        return Ok(None);
+    };
     if rest.is_empty() {
-        return if payload.is_array() { Err(Unsupported) } else { Ok(Some(Found::Whole(payload))) };
+        return if payload.is_array() {
+            Err(Unsupported)
+        } else {
+            Ok(Some(Found::Whole(payload)))
+        };
     }
     Ok(descend(&payload, rest)?.map(|it| Found::Part(Cow::Owned(it.clone()))))
 }
@@ -120,7 +142,9 @@ fn path<'a>(steps: &'a [PathStep], scope: &'a dyn Scope) -> Fast<'a> {
 fn descend<'a>(payload: &'a Payload, steps: &[PathStep]) -> Result<Option<&'a Value>, Unsupported> {
     let mut value: &Value = payload;
     for step in steps {
-        let AstNode::Name(name) = plain(step)? else { return Err(Unsupported) };
+        let AstNode::Name(name) = plain(step)? else {
+            return Err(Unsupported);
+        };
         value = match value {
             Value::Object(fields) => match fields.get(name) {
                 Some(it) => it,
@@ -130,7 +154,11 @@ fn descend<'a>(payload: &'a Payload, steps: &[PathStep]) -> Result<Option<&'a Va
             _ => return Ok(None),
         };
     }
-    if value.is_array() { Err(Unsupported) } else { Ok(Some(value)) }
+    if value.is_array() {
+        Err(Unsupported)
+    } else {
+        Ok(Some(value))
+    }
 }
 
 /// The node of a step that has nothing attached.
@@ -141,27 +169,49 @@ fn plain(step: &PathStep) -> Result<&AstNode, Unsupported> {
         && step.ancestor_label.is_none()
         && !step.is_tuple
         && !step.inner_tuple;
-    if is_plain { Ok(&step.node) } else { Err(Unsupported) }
+    if is_plain {
+        Ok(&step.node)
+    } else {
+        Err(Unsupported)
+    }
 }
 
-fn binary<'a>(op: BinaryOp, lhs: &'a AstNode, rhs: &'a AstNode, scope: &'a dyn Scope, depth: usize) -> Fast<'a> {
+fn binary<'a>(
+    op: BinaryOp,
+    lhs: &'a AstNode,
+    rhs: &'a AstNode,
+    scope: &'a dyn Scope,
+    depth: usize,
+) -> Fast<'a> {
     let answer = match op {
         BinaryOp::And | BinaryOp::Or => {
             let (left, right) = (truth(lhs, scope, depth)?, truth(rhs, scope, depth)?);
-            if op == BinaryOp::And { left && right } else { left || right }
+            if op == BinaryOp::And {
+                left && right
+            } else {
+                left || right
+            }
         }
         BinaryOp::Equal | BinaryOp::NotEqual => {
             match (find(lhs, scope, depth)?, find(rhs, scope, depth)?) {
-                (Some(left), Some(right)) => equal(left.value(), right.value()) == (op == BinaryOp::Equal),
+                (Some(left), Some(right)) => {
+                    equal(left.value(), right.value()) == (op == BinaryOp::Equal)
+                }
                 _ => false,
             }
         }
         BinaryOp::In => {
-            let AstNode::Array(items) = rhs else { return Err(Unsupported) };
-            let Some(left) = find(lhs, scope, depth)? else { return Ok(Some(Found::Part(Cow::Owned(Value::Bool(false))))) };
+            let AstNode::Array(items) = rhs else {
+                return Err(Unsupported);
+            };
+            let Some(left) = find(lhs, scope, depth)? else {
+                return Ok(Some(Found::Part(Cow::Owned(Value::Bool(false)))));
+            };
             let mut is_in = false;
             for item in items {
-                let AstNode::String(text) = item else { return Err(Unsupported) };
+                let AstNode::String(text) = item else {
+                    return Err(Unsupported);
+                };
                 is_in |= left.value().as_str() == Some(text);
             }
             is_in
@@ -181,7 +231,9 @@ fn truth(ast: &AstNode, scope: &dyn Scope, depth: usize) -> Result<bool, Unsuppo
 fn object<'a>(pairs: &'a [(AstNode, AstNode)], scope: &'a dyn Scope, depth: usize) -> Fast<'a> {
     let mut fields = Map::with_capacity(pairs.len());
     for (key, value) in pairs {
-        let AstNode::String(key) = key else { return Err(Unsupported) };
+        let AstNode::String(key) = key else {
+            return Err(Unsupported);
+        };
         if let Some(found) = find(value, scope, depth)?
             && fields.insert(key.clone(), found.into_value()).is_some()
         {
@@ -196,11 +248,17 @@ pub(crate) fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| equal(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().all(|(key, it)| right.get(key).is_some_and(|other| equal(it, other)))
+                && left
+                    .iter()
+                    .all(|(key, it)| right.get(key).is_some_and(|other| equal(it, other)))
         }
         _ => left == right,
     }

@@ -25,11 +25,17 @@ pub(super) fn register(
     for name in named {
         let random = Rc::clone(random);
         match name.as_str() {
-            "now" => evaluator.register_fn_override("now", move |_: &[JValue]| Ok(JValue::from(rfc3339(now_ms))))?,
-            "millis" => evaluator.register_fn_override("millis", move |_: &[JValue]| Ok(JValue::from(now_ms)))?,
-            "random" => evaluator.register_fn_override("random", move |args: &[JValue]| Ok(draw(args, &random)))?,
-            "shuffle" => evaluator.register_fn_override("shuffle", move |args: &[JValue]| shuffle(args, &random))?,
-            "uuid" => evaluator.register_fn("uuid", move |_: &[JValue]| Ok(JValue::from(uuid(&random))))?,
+            "now" => evaluator.register_fn_override("now", move |_: &[JValue]| {
+                Ok(JValue::from(rfc3339(now_ms)))
+            })?,
+            "millis" => evaluator
+                .register_fn_override("millis", move |_: &[JValue]| Ok(JValue::from(now_ms)))?,
+            "random" => evaluator
+                .register_fn_override("random", move |args: &[JValue]| Ok(draw(args, &random)))?,
+            "shuffle" => evaluator
+                .register_fn_override("shuffle", move |args: &[JValue]| shuffle(args, &random))?,
+            "uuid" => evaluator
+                .register_fn("uuid", move |_: &[JValue]| Ok(JValue::from(uuid(&random))))?,
             "partition" => evaluator.register_fn("partition", partition)?,
             "range" => evaluator.register_fn("range", range)?,
             "hash" => evaluator.register_fn("hash", hash)?,
@@ -72,17 +78,31 @@ fn uuid(random: &Random) -> String {
     let high = (random.next() & !0xf000) | 0x4000;
     let low = (random.next() & !(0xc << 60)) | (0x8 << 60);
     let hex = format!("{high:016x}{low:016x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// `$partition(array, size)`: the array in pieces of `size` items.
 fn partition(args: &[JValue]) -> Answer {
-    let (Some(JValue::Array(items)), Some(size)) = (args.first(), args.get(1).and_then(JValue::as_i64)) else {
+    let (Some(JValue::Array(items)), Some(size)) =
+        (args.first(), args.get(1).and_then(JValue::as_i64))
+    else {
         return Err(refuse("$partition takes an array and a size"));
     };
     let size = usize::try_from(size).ok().filter(|it| 0 < *it);
     let size = size.ok_or_else(|| refuse("the size of $partition must be positive"))?;
-    Ok(JValue::array(items.chunks(size).map(|it| JValue::array(it.to_vec())).collect()))
+    Ok(JValue::array(
+        items
+            .chunks(size)
+            .map(|it| JValue::array(it.to_vec()))
+            .collect(),
+    ))
 }
 
 /// `$range(first, last, step)`: the numbers from `first` to `last`, both included.
@@ -96,7 +116,11 @@ fn range(args: &[JValue]) -> Answer {
     }
     let mut items = Vec::new();
     let mut next = first;
-    while if 0.0 < step { next <= last } else { last <= next } {
+    while if 0.0 < step {
+        next <= last
+    } else {
+        last <= next
+    } {
         if items.len() == EXPRESSION_SEQUENCE_MAX {
             return Err(refuse("$range has too many numbers"));
         }
@@ -108,23 +132,32 @@ fn range(args: &[JValue]) -> Answer {
 
 /// `$hash(text, algorithm)` in hex; the broken algorithms (MD5, SHA-1) are refused.
 fn hash(args: &[JValue]) -> Answer {
-    let (Some(text), Some(algorithm)) =
-        (args.first().and_then(JValue::as_str), args.get(1).and_then(JValue::as_str))
-    else {
+    let (Some(text), Some(algorithm)) = (
+        args.first().and_then(JValue::as_str),
+        args.get(1).and_then(JValue::as_str),
+    ) else {
         return Err(refuse("$hash takes a text and an algorithm"));
     };
     let digest = match algorithm {
         "SHA-256" => hex::encode(Sha256::digest(text)),
         "SHA-384" => hex::encode(Sha384::digest(text)),
         "SHA-512" => hex::encode(Sha512::digest(text)),
-        _ => return Err(refuse("the algorithm of $hash must be SHA-256, SHA-384 or SHA-512")),
+        _ => {
+            return Err(refuse(
+                "the algorithm of $hash must be SHA-256, SHA-384 or SHA-512",
+            ));
+        }
     };
     Ok(JValue::from(digest))
 }
 
 /// `$parse(text)`: the JSON document in a text.
 fn parse(args: &[JValue]) -> Answer {
-    let text = args.first().and_then(JValue::as_str).ok_or_else(|| refuse("$parse takes a text"))?;
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| refuse("$parse: the text is not JSON"))?;
+    let text = args
+        .first()
+        .and_then(JValue::as_str)
+        .ok_or_else(|| refuse("$parse takes a text"))?;
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|_| refuse("$parse: the text is not JSON"))?;
     Ok(JValue::from(value))
 }

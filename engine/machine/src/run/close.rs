@@ -31,36 +31,69 @@ impl Run<'_> {
     }
 
     pub(super) fn close_succeeded(&mut self, output: Payload, decision: Option<String>) {
-        let claims = output.get("decision").is_some_and(serde_json::Value::is_string);
+        let claims = output
+            .get("decision")
+            .is_some_and(serde_json::Value::is_string);
         if claims && decision.is_none() && !self.definition.decisions.is_empty() {
             let cause = "The output carries a decision that no Succeed state has taken.";
             self.close_failed(Failure::new(DECISION_NOT_LITERAL, cause));
             return;
         }
-        let event = EventKind::ExecutionSucceeded { output: output.clone(), decision: decision.clone() };
-        let closing = Closing { output: Some(output), decision, ..self.closing() };
+        let event = EventKind::ExecutionSucceeded {
+            output: output.clone(),
+            decision: decision.clone(),
+        };
+        let closing = Closing {
+            output: Some(output),
+            decision,
+            ..self.closing()
+        };
         self.close(Status::Succeeded, closing, event);
     }
 
     pub(super) fn close_failed(&mut self, failure: Failure) {
         let Failure { error, cause, .. } = failure;
-        let event = EventKind::ExecutionFailed { error: error.clone(), cause: cause.clone() };
-        let closing = Closing { error: Some(error), cause: Some(cause), ..self.closing() };
+        let event = EventKind::ExecutionFailed {
+            error: error.clone(),
+            cause: cause.clone(),
+        };
+        let closing = Closing {
+            error: Some(error),
+            cause: Some(cause),
+            ..self.closing()
+        };
         self.close(Status::Failed, closing, event);
     }
 
     pub(super) fn close_timed_out(&mut self) {
-        let closing = Closing { error: Some("States.Timeout".to_owned()), ..self.closing() };
+        let closing = Closing {
+            error: Some("States.Timeout".to_owned()),
+            ..self.closing()
+        };
         self.close(Status::TimedOut, closing, EventKind::ExecutionTimedOut {});
     }
 
     pub(super) fn cancel(&mut self, reason: Option<String>) {
-        let closing = Closing { cause: reason.clone(), ..self.closing() };
-        self.close(Status::Cancelled, closing, EventKind::ExecutionAborted { reason });
+        let closing = Closing {
+            cause: reason.clone(),
+            ..self.closing()
+        };
+        self.close(
+            Status::Cancelled,
+            closing,
+            EventKind::ExecutionAborted { reason },
+        );
     }
 
     fn closing(&self) -> Closing {
-        Closing { at_ms: self.now_ms(), output: None, decision: None, error: None, cause: None, evidence: Vec::new() }
+        Closing {
+            at_ms: self.now_ms(),
+            output: None,
+            decision: None,
+            error: None,
+            cause: None,
+            evidence: Vec::new(),
+        }
     }
 
     fn close(&mut self, status: Status, mut closing: Closing, event: EventKind) {
@@ -70,7 +103,10 @@ impl Run<'_> {
             closing.evidence = root.evidence.held().to_vec();
         }
         self.emit(ROOT, event);
-        self.effects.push(Effect::Close { status, decision: closing.decision.clone() });
+        self.effects.push(Effect::Close {
+            status,
+            decision: closing.decision.clone(),
+        });
         self.state.status = status;
         self.state.closed = Some(closing);
         self.state.deadline_ms = None;

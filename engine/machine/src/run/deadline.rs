@@ -19,7 +19,9 @@ impl Run<'_> {
     /// Judges every deadline that is due, the earliest first.
     pub(super) fn judge_deadlines(&mut self) -> Result<(), Refusal> {
         while !self.state.status.is_closed() {
-            let Some((at_ms, due, thread)) = self.earliest() else { return Ok(()) };
+            let Some((at_ms, due, thread)) = self.earliest() else {
+                return Ok(());
+            };
             if self.now_ms() < at_ms {
                 return Ok(());
             }
@@ -39,12 +41,22 @@ impl Run<'_> {
         let threads = self.state.threads.iter().filter_map(|(id, thread)| {
             let (at_ms, due) = match &thread.position {
                 Position::Task(task) => due_of_task(task)?,
-                Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => (*until_ms, Due::Resume),
-                Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => return None,
+                Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => {
+                    (*until_ms, Due::Resume)
+                }
+                Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => {
+                    return None;
+                }
             };
             Some((at_ms, due, *id))
         });
-        threads.chain(self.state.deadline_ms.map(|at_ms| (at_ms, Due::Workflow, 0))).min()
+        threads
+            .chain(
+                self.state
+                    .deadline_ms
+                    .map(|at_ms| (at_ms, Due::Workflow, 0)),
+            )
+            .min()
     }
 
     /// A wait or a back-off is over.

@@ -86,14 +86,23 @@ impl Run<'_> {
         location: &str,
         seen: &Seen<'_>,
     ) -> Result<Payload, Trouble> {
-        let scope = StateScope { seen, state: &self.state, title: &self.definition.name };
+        let scope = StateScope {
+            seen,
+            state: &self.state,
+            title: &self.definition.name,
+        };
         let detail = match expression.evaluate(&scope, &self.env, &self.random) {
             Ok(value) => return Ok(value),
             Err(EvaluationError::WallClock) => {
-                return Err(Refusal::EvaluationLimit { state: seen.visit.state.clone() }.into());
+                return Err(Refusal::EvaluationLimit {
+                    state: seen.visit.state.clone(),
+                }
+                .into());
             }
             Err(EvaluationError::Undefined) => "returned nothing (undefined).".to_owned(),
-            Err(EvaluationError::Failed(message)) => format!("threw an error during evaluation: {message}"),
+            Err(EvaluationError::Failed(message)) => {
+                format!("threw an error during evaluation: {message}")
+            }
         };
         Err(wrong(expression, location, seen, &detail))
     }
@@ -111,7 +120,10 @@ impl Run<'_> {
             Template::Array(items) => {
                 let mut array = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
-                    array.push(self.template(item, &format!("{location}/{index}"), seen)?.to_value());
+                    array.push(
+                        self.template(item, &format!("{location}/{index}"), seen)?
+                            .to_value(),
+                    );
                 }
                 Value::Array(array)
             }
@@ -155,14 +167,27 @@ impl Run<'_> {
             Seconds::Computed(expression) => expression,
         };
         let value = self.expression(expression, location, seen)?;
-        match value.as_i64().filter(|it| (least..=SECONDS_MAX).contains(it)) {
+        match value
+            .as_i64()
+            .filter(|it| (least..=SECONDS_MAX).contains(it))
+        {
             Some(seconds) => Ok(seconds),
-            None => Err(unexpected(expression, location, seen, "a positive whole number", &value)),
+            None => Err(unexpected(
+                expression,
+                location,
+                seen,
+                "a positive whole number",
+                &value,
+            )),
         }
     }
 
     /// Remembers assigned variables in their branch.
-    pub(super) fn assign(&mut self, thread: u32, assigned: &[(String, Payload)]) -> Result<(), Refusal> {
+    pub(super) fn assign(
+        &mut self,
+        thread: u32,
+        assigned: &[(String, Payload)],
+    ) -> Result<(), Refusal> {
         if assigned.is_empty() {
             return Ok(());
         }
@@ -190,8 +215,9 @@ pub(super) fn unexpected(
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    let detail =
-        format!("returned an unexpected result type. Expected '{expected}', but was '{found}' for value: {value}");
+    let detail = format!(
+        "returned an unexpected result type. Expected '{expected}', but was '{found}' for value: {value}"
+    );
     wrong(expression, location, seen, &detail)
 }
 
@@ -204,8 +230,11 @@ fn wrong(expression: &Expression, location: &str, seen: &Seen<'_>, detail: &str)
         visit.entered,
         expression.source(),
     );
-    let failure =
-        Failure { error: QUERY_EVALUATION_ERROR.to_owned(), cause, location: Some(location.to_owned()) };
+    let failure = Failure {
+        error: QUERY_EVALUATION_ERROR.to_owned(),
+        cause,
+        location: Some(location.to_owned()),
+    };
     failure.into()
 }
 

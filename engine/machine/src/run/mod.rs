@@ -62,20 +62,64 @@ pub fn apply(
         };
     }
     let mut run = Run::new(definition, state, env);
+    if let Command::TurnResult {
+        task,
+        attempt,
+        turn,
+        ..
+    }
+    | Command::Checkpoint {
+        task,
+        attempt,
+        turn,
+        ..
+    } = command
+    {
+        // A turn that a deadline opens just now has not been given to anybody.
+        run.find_turn(task::TurnId {
+            task: *task,
+            attempt: *attempt,
+            turn: *turn,
+        })?;
+    }
     run.judge_deadlines()?;
     if run.state.status.is_closed() && *command != Command::Tick {
         return Err(Refusal::WorkflowClosed);
     }
     match command {
-        Command::TurnResult { task, attempt, turn, digest, result } => {
-            let turn = task::TurnId { task: *task, attempt: *attempt, turn: *turn };
+        Command::TurnResult {
+            task,
+            attempt,
+            turn,
+            digest,
+            result,
+        } => {
+            let turn = task::TurnId {
+                task: *task,
+                attempt: *attempt,
+                turn: *turn,
+            };
             run.turn_result(turn, digest, result)?;
         }
-        Command::Checkpoint { task, attempt, turn, state } => {
-            let turn = task::TurnId { task: *task, attempt: *attempt, turn: *turn };
+        Command::Checkpoint {
+            task,
+            attempt,
+            turn,
+            state,
+        } => {
+            let turn = task::TurnId {
+                task: *task,
+                attempt: *attempt,
+                turn: *turn,
+            };
             run.checkpoint(turn, state)?;
         }
-        Command::Submit { prompt, digest, body, submitter } => run.submit(*prompt, digest, body, submitter)?,
+        Command::Submit {
+            prompt,
+            digest,
+            body,
+            submitter,
+        } => run.submit(*prompt, digest, body, submitter)?,
         Command::Cancel { reason } => run.cancel(reason.clone()),
         Command::Tick | Command::Start { .. } => {}
     }
@@ -85,12 +129,25 @@ pub fn apply(
 /// Whether the very same result or submission has been accepted before; another one in its place is refused.
 fn is_repeated(state: &State, command: &Command) -> Result<bool, Refusal> {
     match command {
-        Command::TurnResult { task, attempt, turn, digest, .. } => {
-            let closed = state.closed_turns.iter().find(|it| (it.task, it.attempt, it.turn) == (*task, *attempt, *turn));
+        Command::TurnResult {
+            task,
+            attempt,
+            turn,
+            digest,
+            ..
+        } => {
+            let closed = state
+                .closed_turns
+                .iter()
+                .find(|it| (it.task, it.attempt, it.turn) == (*task, *attempt, *turn));
             match closed {
                 None => Ok(false),
                 Some(it) if it.digest == remembered(digest) => Ok(true),
-                Some(_) => Err(Refusal::TurnClosed { task: *task, attempt: *attempt, turn: *turn }),
+                Some(_) => Err(Refusal::TurnClosed {
+                    task: *task,
+                    attempt: *attempt,
+                    turn: *turn,
+                }),
             }
         }
         Command::Submit { prompt, digest, .. } => {
@@ -110,7 +167,12 @@ fn remembered(digest: &str) -> &str {
 }
 
 fn unchanged(state: State, reply: Reply) -> Applied {
-    Applied { state, events: Vec::new(), effects: Vec::new(), reply }
+    Applied {
+        state,
+        events: Vec::new(),
+        effects: Vec::new(),
+        reply,
+    }
 }
 
 /// Why a state did not go on.
@@ -132,7 +194,11 @@ struct Failure {
 
 impl Failure {
     fn new(error: &str, cause: impl Into<String>) -> Self {
-        Self { error: error.to_owned(), cause: cause.into(), location: None }
+        Self {
+            error: error.to_owned(),
+            cause: cause.into(),
+            location: None,
+        }
     }
 }
 
@@ -173,7 +239,10 @@ impl<'a> Run<'a> {
         let wake_at_before = state.wake_at();
         Self {
             definition,
-            env: Env { now_ms: state.now_ms, seed: env.seed },
+            env: Env {
+                now_ms: state.now_ms,
+                seed: env.seed,
+            },
             random: Rc::new(Random::new(env.seed)),
             state,
             events: Vec::new(),
@@ -190,7 +259,12 @@ impl<'a> Run<'a> {
         if wake_at != self.wake_at_before {
             self.effects.push(Effect::WakeAt { at_ms: wake_at });
         }
-        Ok(Applied { state: self.state, events: self.events, effects: self.effects, reply: Reply::Done })
+        Ok(Applied {
+            state: self.state,
+            events: self.events,
+            effects: self.effects,
+            reply: Reply::Done,
+        })
     }
 
     fn now_ms(&self) -> i64 {
@@ -198,17 +272,25 @@ impl<'a> Run<'a> {
     }
 
     fn thread(&self, id: u32) -> Result<&Thread, Refusal> {
-        self.state.threads.get(&id).ok_or_else(|| mismatch(format!("there is no branch {id}")))
+        self.state
+            .threads
+            .get(&id)
+            .ok_or_else(|| mismatch(format!("there is no branch {id}")))
     }
 
     fn thread_mut(&mut self, id: u32) -> Result<&mut Thread, Refusal> {
-        self.state.threads.get_mut(&id).ok_or_else(|| mismatch(format!("there is no branch {id}")))
+        self.state
+            .threads
+            .get_mut(&id)
+            .ok_or_else(|| mismatch(format!("there is no branch {id}")))
     }
 
     /// The definition of a state at the level where a branch moves.
     fn state_def(&self, thread: u32, name: &str) -> Result<&'a StateDef, Refusal> {
         let machine = self.definition.machine_at(&self.thread(thread)?.path);
-        machine.and_then(|it| it.state(name)).ok_or_else(|| mismatch(format!("there is no state `{name}`")))
+        machine
+            .and_then(|it| it.state(name))
+            .ok_or_else(|| mismatch(format!("there is no state `{name}`")))
     }
 
     /// Writes an event of a branch and returns its id.
@@ -224,7 +306,12 @@ impl<'a> Run<'a> {
     fn emit_after(&mut self, previous: u64, kind: EventKind) -> u64 {
         self.state.n_events += 1;
         let id = self.state.n_events;
-        self.events.push(Event { id, previous, at_ms: self.env.now_ms, kind });
+        self.events.push(Event {
+            id,
+            previous,
+            at_ms: self.env.now_ms,
+            kind,
+        });
         id
     }
 }

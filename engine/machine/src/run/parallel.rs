@@ -16,12 +16,32 @@ use crate::state::{Branch, Position, ROOT, Thread, Visit};
 
 impl<'a> Run<'a> {
     /// Starts every branch of a `Parallel`.
-    pub(super) fn fork(&mut self, thread: u32, state_def: &'a StateDef, visit: Visit) -> Result<(), Refusal> {
-        let Kind::Parallel { branches, arguments, .. } = &state_def.kind else {
-            return Err(mismatch(format!("`{}` is not a parallel state", state_def.name)));
+    pub(super) fn fork(
+        &mut self,
+        thread: u32,
+        state_def: &'a StateDef,
+        visit: Visit,
+    ) -> Result<(), Refusal> {
+        let Kind::Parallel {
+            branches,
+            arguments,
+            ..
+        } = &state_def.kind
+        else {
+            return Err(mismatch(format!(
+                "`{}` is not a parallel state",
+                state_def.name
+            )));
         };
-        self.thread_mut(thread)?.position = Position::Visiting { visit: visit.clone() };
-        let seen = Seen { thread, visit: &visit, result: None, error_output: None };
+        self.thread_mut(thread)?.position = Position::Visiting {
+            visit: visit.clone(),
+        };
+        let seen = Seen {
+            thread,
+            visit: &visit,
+            result: None,
+            error_output: None,
+        };
         let input = match arguments {
             None => Ok(visit.input.clone()),
             Some(template) => self.template(template, "Arguments", &seen).and_then(|it| {
@@ -33,7 +53,12 @@ impl<'a> Run<'a> {
             Ok(input) => input,
             Err(trouble) => return self.settle(thread, Err(trouble)),
         };
-        let started = self.emit(thread, EventKind::ParallelStateStarted { name: state_def.name.clone() });
+        let started = self.emit(
+            thread,
+            EventKind::ParallelStateStarted {
+                name: state_def.name.clone(),
+            },
+        );
         let parent = self.thread(thread)?;
         let (path, evidence) = (parent.path.clone(), parent.evidence.fork());
         let mut forked = Vec::with_capacity(branches.len());
@@ -51,24 +76,43 @@ impl<'a> Run<'a> {
                 position: Position::Moving,
             };
             self.state.threads.insert(id, child);
-            self.moves.push_back(Move { thread: id, to: &branch.start_at, input: input.clone() });
+            self.moves.push_back(Move {
+                thread: id,
+                to: &branch.start_at,
+                input: input.clone(),
+            });
             forked.push(Branch::Running { thread: id });
         }
-        self.thread_mut(thread)?.position = Position::Forked { visit, branches: forked };
+        self.thread_mut(thread)?.position = Position::Forked {
+            visit,
+            branches: forked,
+        };
         Ok(())
     }
 
     /// A branch has reached its end; the last one joins them all.
     pub(super) fn finish_branch(&mut self, thread: u32, output: Payload) -> Result<(), Refusal> {
-        let Some(child) = self.state.threads.remove(&thread) else { return Ok(()) };
-        let parent = child.parent.ok_or_else(|| mismatch(format!("branch {thread} has no parent")))?;
+        let Some(child) = self.state.threads.remove(&thread) else {
+            return Ok(());
+        };
+        let parent = child
+            .parent
+            .ok_or_else(|| mismatch(format!("branch {thread} has no parent")))?;
         let Position::Forked { branches, .. } = &mut self.thread_mut(parent)?.position else {
             return Err(mismatch(format!("branch {parent} has not forked")));
         };
-        for branch in branches.iter_mut().filter(|it| **it == Branch::Running { thread }) {
-            *branch = Branch::Finished { output: output.clone(), evidence: child.evidence.clone() };
+        for branch in branches
+            .iter_mut()
+            .filter(|it| **it == Branch::Running { thread })
+        {
+            *branch = Branch::Finished {
+                output: output.clone(),
+                evidence: child.evidence.clone(),
+            };
         }
-        let is_last = branches.iter().all(|it| matches!(it, Branch::Finished { .. }));
+        let is_last = branches
+            .iter()
+            .all(|it| matches!(it, Branch::Finished { .. }));
         // What the join emits follows the branch that ended last.
         self.thread_mut(parent)?.previous = child.previous;
         if is_last { self.join(parent) } else { Ok(()) }
@@ -76,12 +120,20 @@ impl<'a> Run<'a> {
 
     fn join(&mut self, thread: u32) -> Result<(), Refusal> {
         let position = std::mem::replace(&mut self.thread_mut(thread)?.position, Position::Moving);
-        let Position::Forked { visit, branches } = position else { return Ok(()) };
-        self.thread_mut(thread)?.position = Position::Visiting { visit: visit.clone() };
+        let Position::Forked { visit, branches } = position else {
+            return Ok(());
+        };
+        self.thread_mut(thread)?.position = Position::Visiting {
+            visit: visit.clone(),
+        };
         let mut outputs = Vec::with_capacity(branches.len());
         let mut evidence: Vec<Evidence<String>> = Vec::with_capacity(branches.len());
         for branch in branches {
-            if let Branch::Finished { output, evidence: held } = branch {
+            if let Branch::Finished {
+                output,
+                evidence: held,
+            } = branch
+            {
                 outputs.push(output.to_value());
                 evidence.push(held);
             }
@@ -89,11 +141,21 @@ impl<'a> Run<'a> {
         self.thread_mut(thread)?.evidence.join(evidence.iter());
         let result: Payload = Value::Array(outputs).into();
         let state_def = self.state_def(thread, &visit.state)?;
-        let seen = Seen { thread, visit: &visit, result: Some(&result), error_output: None };
+        let seen = Seen {
+            thread,
+            visit: &visit,
+            result: Some(&result),
+            error_output: None,
+        };
         let outcome = match limit_size(&result, "the result", &visit) {
             Err(failure) => Err(Trouble::Failure(failure)),
             Ok(()) => {
-                self.emit(thread, EventKind::ParallelStateSucceeded { name: visit.state.clone() });
+                self.emit(
+                    thread,
+                    EventKind::ParallelStateSucceeded {
+                        name: visit.state.clone(),
+                    },
+                );
                 self.leave(state_def.exit(), &seen, &result)
             }
         };
@@ -111,7 +173,9 @@ impl<'a> Run<'a> {
         let parent = parent.ok_or_else(|| mismatch(format!("branch {thread} has no parent")))?;
         self.thread_mut(parent)?.previous = previous;
         let visit = self.abandon(parent, CloseReason::Withdrawn)?;
-        self.thread_mut(parent)?.position = Position::Visiting { visit: visit.clone() };
+        self.thread_mut(parent)?.position = Position::Visiting {
+            visit: visit.clone(),
+        };
         let failed = EventKind::ParallelStateFailed {
             name: visit.state,
             error: failure.error.clone(),
@@ -119,7 +183,13 @@ impl<'a> Run<'a> {
         };
         self.emit(parent, failed);
         // The expression that failed was a branch's; it has been written there.
-        self.fail_state(parent, Failure { location: None, ..failure })
+        self.fail_state(
+            parent,
+            Failure {
+                location: None,
+                ..failure
+            },
+        )
     }
 
     /// Ends every branch of a `Parallel`; they contribute no evidence.

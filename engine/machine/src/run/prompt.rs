@@ -22,7 +22,11 @@ impl Run<'_> {
     pub(super) fn ask(&mut self, thread: u32, question: &Question<'_>) -> Result<(), Refusal> {
         let task = self.task_mut(thread)?;
         let phase = std::mem::replace(&mut task.phase, Phase::Parked);
-        if let Phase::Open { answer: Some(answer), .. } = phase {
+        if let Phase::Open {
+            answer: Some(answer),
+            ..
+        } = phase
+        {
             // The person was faster than the woken turn: their answer is what happens next.
             return self.open_turn(thread, answer);
         }
@@ -35,7 +39,14 @@ impl Run<'_> {
         if let Some(prompt) = task.prompt.as_mut().filter(|it| is_same(it, question)) {
             prompt.expires_ms = expires_ms;
             let prompt = prompt.clone();
-            self.emit(thread, EventKind::PromptExtended { prompt: prompt.prompt, task: number, expires_ms });
+            self.emit(
+                thread,
+                EventKind::PromptExtended {
+                    prompt: prompt.prompt,
+                    task: number,
+                    expires_ms,
+                },
+            );
             self.effects.push(Effect::OpenPrompt(prompt));
             return Ok(());
         }
@@ -78,26 +89,53 @@ impl Run<'_> {
     ) -> Result<(), Refusal> {
         let Some(thread) = self.state.thread_of_prompt(prompt) else {
             let was = 0 < prompt && prompt <= self.state.n_prompts;
-            return Err(if was { Refusal::PromptClosed { prompt } } else { Refusal::PromptUnknown { prompt } });
+            return Err(if was {
+                Refusal::PromptClosed { prompt }
+            } else {
+                Refusal::PromptUnknown { prompt }
+            });
         };
         if PAYLOAD_BYTES_MAX < body.size_bytes() {
-            return Err(Refusal::PayloadTooLarge { size_bytes: body.size_bytes() });
+            return Err(Refusal::PayloadTooLarge {
+                size_bytes: body.size_bytes(),
+            });
         }
         let task = self.task_mut(thread)?;
         let number = task.task;
-        if let Some(open) = task.prompt.as_ref().filter(|it| it.audience != submitter.kind) {
-            return Err(Refusal::AudienceMismatch { prompt, audience: open.audience.clone() });
+        if let Some(open) = task
+            .prompt
+            .as_ref()
+            .filter(|it| it.audience != submitter.kind)
+        {
+            return Err(Refusal::AudienceMismatch {
+                prompt,
+                audience: open.audience.clone(),
+            });
         }
         task.prompt = None;
         if self.state.closed_prompts.len() == CLOSED_PROMPTS_MAX {
             self.state.closed_prompts.pop_front();
         }
-        self.state.closed_prompts.push_back(ClosedPrompt { prompt, digest: super::remembered(digest).to_owned() });
-        let answered =
-            EventKind::PromptAnswered { prompt, task: number, submitter: submitter.clone(), body: body.clone() };
+        self.state.closed_prompts.push_back(ClosedPrompt {
+            prompt,
+            digest: super::remembered(digest).to_owned(),
+        });
+        let answered = EventKind::PromptAnswered {
+            prompt,
+            task: number,
+            submitter: submitter.clone(),
+            body: body.clone(),
+        };
         self.emit(thread, answered);
-        self.effects.push(Effect::ClosePrompt { prompt, reason: CloseReason::Answered });
-        let reason = TurnReason::Submission { prompt, body: body.clone(), submitter: submitter.clone() };
+        self.effects.push(Effect::ClosePrompt {
+            prompt,
+            reason: CloseReason::Answered,
+        });
+        let reason = TurnReason::Submission {
+            prompt,
+            body: body.clone(),
+            submitter: submitter.clone(),
+        };
         match &mut self.task_mut(thread)?.phase {
             Phase::Parked => self.open_turn(thread, reason),
             Phase::Open { answer, .. } => {
@@ -110,7 +148,9 @@ impl Run<'_> {
 
     /// Nobody answered in time.
     pub(super) fn expire(&mut self, thread: u32) -> Result<(), Refusal> {
-        let Some(prompt) = self.task_mut(thread)?.prompt.as_ref().map(|it| it.prompt) else { return Ok(()) };
+        let Some(prompt) = self.task_mut(thread)?.prompt.as_ref().map(|it| it.prompt) else {
+            return Ok(());
+        };
         self.close_prompt(thread, CloseReason::Expired)?;
         match self.task_mut(thread)?.phase {
             Phase::Parked => self.open_turn(thread, TurnReason::Expired { prompt }),
@@ -121,15 +161,28 @@ impl Run<'_> {
 
     /// Closes the task's prompt, if one is open.
     pub(super) fn close_prompt(&mut self, thread: u32, reason: CloseReason) -> Result<(), Refusal> {
-        let Position::Task(task) = &mut self.thread_mut(thread)?.position else { return Ok(()) };
+        let Position::Task(task) = &mut self.thread_mut(thread)?.position else {
+            return Ok(());
+        };
         let number = task.task;
-        let Some(OpenPrompt { prompt, .. }) = task.prompt.take() else { return Ok(()) };
-        self.emit(thread, EventKind::PromptClosed { prompt, task: number, reason });
+        let Some(OpenPrompt { prompt, .. }) = task.prompt.take() else {
+            return Ok(());
+        };
+        self.emit(
+            thread,
+            EventKind::PromptClosed {
+                prompt,
+                task: number,
+                reason,
+            },
+        );
         self.effects.push(Effect::ClosePrompt { prompt, reason });
         Ok(())
     }
 }
 
 fn is_same(prompt: &OpenPrompt, question: &Question<'_>) -> bool {
-    prompt.audience == question.audience && prompt.kind == question.kind && prompt.body == *question.body
+    prompt.audience == question.audience
+        && prompt.kind == question.kind
+        && prompt.body == *question.body
 }

@@ -11,12 +11,24 @@ use crate::evidence::Evidence;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::state::{Position, ROOT, STATE_VERSION, State, Status, Thread};
 
-pub(super) fn start(definition: &Definition, command: &Command, env: &Env) -> Result<Applied, Refusal> {
-    let Command::Start { workflow, definition: name, version, input } = command else {
+pub(super) fn start(
+    definition: &Definition,
+    command: &Command,
+    env: &Env,
+) -> Result<Applied, Refusal> {
+    let Command::Start {
+        workflow,
+        definition: name,
+        version,
+        input,
+    } = command
+    else {
         return Err(Refusal::WorkflowUnknown);
     };
     if PAYLOAD_BYTES_MAX < input.size_bytes() {
-        return Err(Refusal::PayloadTooLarge { size_bytes: input.size_bytes() });
+        return Err(Refusal::PayloadTooLarge {
+            size_bytes: input.size_bytes(),
+        });
     }
     let root = Thread {
         parent: None,
@@ -47,11 +59,20 @@ pub(super) fn start(definition: &Definition, command: &Command, env: &Env) -> Re
         closed_prompts: VecDeque::new(),
     };
     let mut run = Run::new(definition, state, env);
-    run.state.deadline_ms = definition.timeout_seconds.map(|it| run.now_ms().saturating_add(it * 1000));
-    let started =
-        EventKind::ExecutionStarted { definition: name.clone(), version: *version, input: input.clone() };
+    run.state.deadline_ms = definition
+        .timeout_seconds
+        .map(|it| run.now_ms().saturating_add(it * 1000));
+    let started = EventKind::ExecutionStarted {
+        definition: name.clone(),
+        version: *version,
+        input: input.clone(),
+    };
     // As AWS numbers it: the first state has no event before it.
     run.emit_after(0, started);
-    run.moves.push_back(Move { thread: ROOT, to: &definition.machine.start_at, input: input.clone() });
+    run.moves.push_back(Move {
+        thread: ROOT,
+        to: &definition.machine.start_at,
+        input: input.clone(),
+    });
     run.finish()
 }

@@ -26,17 +26,35 @@ pub(super) struct TurnId {
 
 impl TurnId {
     fn closed(self) -> Refusal {
-        Refusal::TurnClosed { task: self.task, attempt: self.attempt, turn: self.turn }
+        Refusal::TurnClosed {
+            task: self.task,
+            attempt: self.attempt,
+            turn: self.turn,
+        }
     }
 
     fn unknown(self) -> Refusal {
-        Refusal::TurnUnknown { task: self.task, attempt: self.attempt, turn: self.turn }
+        Refusal::TurnUnknown {
+            task: self.task,
+            attempt: self.attempt,
+            turn: self.turn,
+        }
     }
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn enter_task(&mut self, thread: u32, state_def: &'a StateDef, visit: Visit) -> Result<(), Refusal> {
-        if self.definition.evidence.iter().any(|it| it.state == state_def.name) {
+    pub(super) fn enter_task(
+        &mut self,
+        thread: u32,
+        state_def: &'a StateDef,
+        visit: Visit,
+    ) -> Result<(), Refusal> {
+        if self
+            .definition
+            .evidence
+            .iter()
+            .any(|it| it.state == state_def.name)
+        {
             let retracted = self.thread_mut(thread)?.evidence.begin(&state_def.name);
             for evidence in retracted {
                 let name = state_def.name.clone();
@@ -58,7 +76,9 @@ impl<'a> Run<'a> {
             parked: None,
             prompt: None,
             wake_ms: None,
-            phase: Phase::BackingOff { until_ms: self.now_ms() },
+            phase: Phase::BackingOff {
+                until_ms: self.now_ms(),
+            },
         };
         self.thread_mut(thread)?.position = Position::Task(Box::new(task));
         self.begin_attempt(thread)
@@ -82,7 +102,12 @@ impl<'a> Run<'a> {
     }
 
     fn schedule(&mut self, thread: u32, task_def: &TaskDef, visit: &Visit) -> Result<(), Trouble> {
-        let seen = Seen { thread, visit, result: None, error_output: None };
+        let seen = Seen {
+            thread,
+            visit,
+            result: None,
+            error_output: None,
+        };
         let arguments = match &task_def.arguments {
             Some(template) => self.template(template, "Arguments", &seen)?,
             None => no_arguments(),
@@ -125,10 +150,23 @@ impl<'a> Run<'a> {
         if task.turn > 1 {
             let (number, attempt, turn) = (task.task, task.attempt, task.turn);
             let reason = reason.word().to_owned();
-            self.emit(thread, EventKind::TurnScheduled { task: number, attempt, turn, reason });
+            self.emit(
+                thread,
+                EventKind::TurnScheduled {
+                    task: number,
+                    attempt,
+                    turn,
+                    reason,
+                },
+            );
         }
         let task = self.task_mut(thread)?;
-        task.phase = Phase::Open { reason, scheduled_ms, checkpoint: None, answer: None };
+        task.phase = Phase::Open {
+            reason,
+            scheduled_ms,
+            checkpoint: None,
+            answer: None,
+        };
         if let Some(turn) = task.open_turn() {
             self.effects.push(Effect::Dispatch(turn));
         }
@@ -136,12 +174,14 @@ impl<'a> Run<'a> {
     }
 
     /// The branch whose task has exactly this turn open.
-    fn find_turn(&self, id: TurnId) -> Result<u32, Refusal> {
+    pub(super) fn find_turn(&self, id: TurnId) -> Result<u32, Refusal> {
         let Some(thread) = self.state.thread_of_task(id.task) else {
             let was = 0 < id.task && id.task <= self.state.n_tasks && 0 < id.attempt && 0 < id.turn;
             return Err(if was { id.closed() } else { id.unknown() });
         };
-        let Position::Task(task) = &self.thread(thread)?.position else { return Err(id.unknown()) };
+        let Position::Task(task) = &self.thread(thread)?.position else {
+            return Err(id.unknown());
+        };
         let is_open = matches!(task.phase, Phase::Open { .. });
         match (id.attempt, id.turn).cmp(&(task.attempt, task.turn)) {
             std::cmp::Ordering::Equal if is_open => Ok(thread),
@@ -151,40 +191,83 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn turn_result(&mut self, id: TurnId, digest: &str, result: &TurnResult) -> Result<(), Refusal> {
+    pub(super) fn turn_result(
+        &mut self,
+        id: TurnId,
+        digest: &str,
+        result: &TurnResult,
+    ) -> Result<(), Refusal> {
         let thread = self.find_turn(id)?;
         if self.state.closed_turns.len() == CLOSED_TURNS_MAX {
             self.state.closed_turns.pop_front();
         }
-        let TurnId { task, attempt, turn } = id;
-        self.state.closed_turns.push_back(ClosedTurn { task, attempt, turn, digest: super::remembered(digest).to_owned() });
+        let TurnId {
+            task,
+            attempt,
+            turn,
+        } = id;
+        self.state.closed_turns.push_back(ClosedTurn {
+            task,
+            attempt,
+            turn,
+            digest: super::remembered(digest).to_owned(),
+        });
         self.note_start(thread)?;
         match result {
             TurnResult::Complete { outcome, output } => self.complete(thread, outcome, output),
-            TurnResult::Ask { audience, kind, body, state, expires_in_ms, wake_in_ms } => {
+            TurnResult::Ask {
+                audience,
+                kind,
+                body,
+                state,
+                expires_in_ms,
+                wake_in_ms,
+            } => {
                 let largest = body.size_bytes().max(state.size_bytes());
                 if PAYLOAD_BYTES_MAX < largest {
                     return self.fail_attempt(thread, too_large("a question", largest));
                 }
-                let question = Question { audience, kind, body, expires_in_ms: *expires_in_ms, wake_in_ms: *wake_in_ms };
+                let question = Question {
+                    audience,
+                    kind,
+                    body,
+                    expires_in_ms: *expires_in_ms,
+                    wake_in_ms: *wake_in_ms,
+                };
                 self.task_mut(thread)?.parked = Some(state.clone());
                 self.ask(thread, &question)
             }
-            TurnResult::Fail { error, cause } => self.fail_attempt(thread, Failure::new(error, cause.clone())),
+            TurnResult::Fail { error, cause } => {
+                self.fail_attempt(thread, Failure::new(error, cause.clone()))
+            }
         }
     }
 
     pub(super) fn checkpoint(&mut self, id: TurnId, state: &Payload) -> Result<(), Refusal> {
         let thread = self.find_turn(id)?;
         if PAYLOAD_BYTES_MAX < state.size_bytes() {
-            return Err(Refusal::PayloadTooLarge { size_bytes: state.size_bytes() });
+            return Err(Refusal::PayloadTooLarge {
+                size_bytes: state.size_bytes(),
+            });
         }
         self.note_start(thread)?;
         if let Phase::Open { checkpoint, .. } = &mut self.task_mut(thread)?.phase {
             *checkpoint = Some(state.clone());
         }
-        let TurnId { task, attempt, turn } = id;
-        self.emit(thread, EventKind::TaskCheckpointed { task, attempt, turn, state: state.clone() });
+        let TurnId {
+            task,
+            attempt,
+            turn,
+        } = id;
+        self.emit(
+            thread,
+            EventKind::TaskCheckpointed {
+                task,
+                attempt,
+                turn,
+                state: state.clone(),
+            },
+        );
         Ok(())
     }
 
@@ -195,8 +278,11 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         task.started = true;
-        let started =
-            EventKind::TaskStarted { task: task.task, attempt: task.attempt, resource: task.resource.clone() };
+        let started = EventKind::TaskStarted {
+            task: task.task,
+            attempt: task.attempt,
+            resource: task.resource.clone(),
+        };
         self.emit(thread, started);
         Ok(())
     }
@@ -209,8 +295,15 @@ impl<'a> Run<'a> {
         let Kind::Task(task_def) = &state_def.kind else {
             return Err(mismatch(format!("`{state_name}` is not a task state")));
         };
-        if task_def.outcomes.as_ref().is_some_and(|it| !it.iter().any(|it| it == outcome)) {
-            let cause = format!("`{}` does not publish the outcome `{outcome}`.", task_def.resource);
+        if task_def
+            .outcomes
+            .as_ref()
+            .is_some_and(|it| !it.iter().any(|it| it == outcome))
+        {
+            let cause = format!(
+                "`{}` does not publish the outcome `{outcome}`.",
+                task_def.resource
+            );
             return self.fail_attempt(thread, Failure::new(UNKNOWN_OUTCOME, cause));
         }
         if PAYLOAD_BYTES_MAX < output.size_bytes() {
@@ -233,7 +326,12 @@ impl<'a> Run<'a> {
         self.emit(thread, succeeded);
         self.state.outcomes.insert(state_name, outcome.to_owned());
         let result: Payload = json!({"outcome": outcome, "output": output}).into();
-        let seen = Seen { thread, visit: &visit, result: Some(&result), error_output: None };
+        let seen = Seen {
+            thread,
+            visit: &visit,
+            result: Some(&result),
+            error_output: None,
+        };
         let left = self.leave(state_def.exit(), &seen, &result);
         self.settle(thread, left)
     }
@@ -274,7 +372,10 @@ impl<'a> Run<'a> {
         };
         let state = task.visit.state.clone();
         self.emit(thread, timed_out);
-        self.fail_state(thread, Failure::new(TIMEOUT, format!("The attempt of '{state}' took too long.")))
+        self.fail_state(
+            thread,
+            Failure::new(TIMEOUT, format!("The attempt of '{state}' took too long.")),
+        )
     }
 
     /// Takes an open turn back from the workers.

@@ -1,7 +1,5 @@
 //! What the tests of the machine share: a catalogue, and a model that follows effects.
 
-#![expect(dead_code, reason = "every test binary uses a part of it")]
-
 use std::collections::BTreeMap;
 
 use btrust_machine::{
@@ -15,8 +13,27 @@ pub fn catalogue() -> Catalogue {
     for (step, outcomes) in [
         ("consent", &["given", "declined", "expired"][..]),
         ("otp", &["verified", "locked", "undeliverable", "expired"]),
-        ("ocr", &["accepted", "rejected", "expired_document", "unreadable", "expired"]),
-        ("liveness", &["live", "spoof", "injection", "locked", "alternative_requested", "expired"]),
+        (
+            "ocr",
+            &[
+                "accepted",
+                "rejected",
+                "expired_document",
+                "unreadable",
+                "expired",
+            ],
+        ),
+        (
+            "liveness",
+            &[
+                "live",
+                "spoof",
+                "injection",
+                "locked",
+                "alternative_requested",
+                "expired",
+            ],
+        ),
         ("face-match", &["match", "uncertain", "no_match", "no_face"]),
         ("review", &["approved", "rejected", "resubmit", "expired"]),
         ("form", &["submitted", "expired"]),
@@ -75,7 +92,10 @@ impl Follower {
     /// Takes in what a command has led to, and compares it with the snapshot.
     pub fn follow(&mut self, command: &Command, applied: &Applied) {
         if applied.reply == Reply::Duplicate {
-            assert!(applied.events.is_empty() && applied.effects.is_empty(), "a duplicate changes nothing");
+            assert!(
+                applied.events.is_empty() && applied.effects.is_empty(),
+                "a duplicate changes nothing"
+            );
             return;
         }
         match command {
@@ -106,13 +126,19 @@ impl Follower {
                 self.turns.insert(turn.task, turn.clone());
             }
             Effect::Withdraw { task } => {
-                assert!(self.turns.remove(task).is_some(), "task {task} has no open turn to withdraw");
+                assert!(
+                    self.turns.remove(task).is_some(),
+                    "task {task} has no open turn to withdraw"
+                );
             }
             Effect::OpenPrompt(prompt) => {
                 self.prompts.insert(prompt.prompt, prompt.clone());
             }
             Effect::ClosePrompt { prompt, .. } => {
-                assert!(self.prompts.remove(prompt).is_some(), "prompt {prompt} is not open");
+                assert!(
+                    self.prompts.remove(prompt).is_some(),
+                    "prompt {prompt} is not open"
+                );
             }
             Effect::WakeAt { at_ms } => self.wake_at = *at_ms,
             Effect::Close { .. } => {
@@ -131,7 +157,11 @@ impl Follower {
         let mut open = state.open_prompts();
         open.sort_by_key(|it| it.prompt);
         assert_eq!(open, prompts, "open prompts are what the effects say");
-        assert_eq!(state.wake_at(), self.wake_at, "the wake-up is what the effects say");
+        assert_eq!(
+            state.wake_at(),
+            self.wake_at,
+            "the wake-up is what the effects say"
+        );
         assert_eq!(state.status().is_closed(), self.is_closed);
         assert_eq!(state.n_events(), self.n_events);
         if self.is_closed {
@@ -148,6 +178,13 @@ pub fn show_turn(turn: &OpenTurn) -> String {
         TurnReason::Expired { .. } => "expired",
         TurnReason::Woken => "woken",
     };
-    let checkpoint = if turn.checkpoint.is_some() { " checkpointed" } else { "" };
-    format!("{}.{}.{} {reason}{checkpoint}", turn.task, turn.attempt, turn.turn)
+    let checkpoint = if turn.checkpoint.is_some() {
+        " checkpointed"
+    } else {
+        ""
+    };
+    format!(
+        "{}.{}.{} {reason}{checkpoint}",
+        turn.task, turn.attempt, turn.turn
+    )
 }

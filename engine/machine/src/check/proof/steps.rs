@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::value::{Abstract, Scope, evaluate, of_template};
 use super::super::PathStep;
+use super::super::value::{Abstract, Scope, evaluate, of_template};
 use super::{Explorer, Node, Onward};
 use crate::definition::{Condition, EvidenceRule, Kind, Next, Rule, StateDef, TaskDef, Template};
 use crate::evidence::Evidence;
@@ -27,7 +27,14 @@ impl Explorer<'_> {
             Kind::Choice(rules) => self.choice_steps(node, state, rules),
             Kind::Pass | Kind::Wait(_) => {
                 let scope = Scope::of(node, &Abstract::Undefined, &Abstract::Undefined);
-                self.exit(node, state, &scope, &node.input, node.evidence.clone(), step(state, "passes", false))
+                self.exit(
+                    node,
+                    state,
+                    &scope,
+                    &node.input,
+                    node.evidence.clone(),
+                    step(state, "passes", false),
+                )
             }
             Kind::Succeed { .. } | Kind::Fail { .. } | Kind::Parallel { .. } => Vec::new(),
         }
@@ -43,9 +50,18 @@ impl Explorer<'_> {
         evidence: Evidence<u16>,
         step: PathStep,
     ) -> Vec<Onward> {
-        let Next::State(next) = &state.next else { return Vec::new() };
-        let leaving = Leaving { assign: &state.assign, output: state.output.as_ref(), default, next };
-        self.leave(node, scope, &leaving, evidence, step).into_iter().collect()
+        let Next::State(next) = &state.next else {
+            return Vec::new();
+        };
+        let leaving = Leaving {
+            assign: &state.assign,
+            output: state.output.as_ref(),
+            default,
+            next,
+        };
+        self.leave(node, scope, &leaving, evidence, step)
+            .into_iter()
+            .collect()
     }
 
     fn leave(
@@ -66,8 +82,20 @@ impl Explorer<'_> {
             Some(template) => of_template(template, scope)?,
             None => leaving.default.clone(),
         };
-        let input = if self.reads_input[to] { output } else { Abstract::Unknown };
-        Some(Onward::To(Node { state: to, input, variables, evidence }, step))
+        let input = if self.reads_input[to] {
+            output
+        } else {
+            Abstract::Unknown
+        };
+        Some(Onward::To(
+            Node {
+                state: to,
+                input,
+                variables,
+                evidence,
+            },
+            step,
+        ))
     }
 
     fn task_steps(&self, node: &Node, state: &StateDef, task: &TaskDef) -> Vec<Onward> {
@@ -81,16 +109,21 @@ impl Explorer<'_> {
         }
         let mut onward = Vec::new();
         for outcome in task.outcomes.iter().flatten() {
-            let gained: Vec<(u16, &EvidenceRule)> =
-                rules.iter().copied().filter(|(_, rule)| rule.outcome == *outcome).collect();
+            let gained: Vec<(u16, &EvidenceRule)> = rules
+                .iter()
+                .copied()
+                .filter(|(_, rule)| rule.outcome == *outcome)
+                .collect();
             for (evidence, output, note) in self.runs(task, &begun, &gained) {
-                let result = Abstract::closed([("outcome", Abstract::text(outcome)), ("output", output)]);
+                let result =
+                    Abstract::closed([("outcome", Abstract::text(outcome)), ("output", output)]);
                 let scope = Scope::of(node, &result, &Abstract::Undefined);
                 let step = step(state, &format!("ends with {outcome}{note}"), false);
                 onward.extend(self.exit(node, state, &scope, &result, evidence, step));
             }
         }
-        let error_output = Abstract::closed([("Error", Abstract::Unknown), ("Cause", Abstract::Unknown)]);
+        let error_output =
+            Abstract::closed([("Error", Abstract::Unknown), ("Cause", Abstract::Unknown)]);
         for catcher in &task.handlers.catch {
             let scope = Scope::of(node, &Abstract::Undefined, &error_output);
             let leaving = Leaving {
@@ -99,7 +132,11 @@ impl Explorer<'_> {
                 default: &error_output,
                 next: &catcher.next,
             };
-            let step = step(state, &format!("fails with {}", catcher.errors.join(" or ")), false);
+            let step = step(
+                state,
+                &format!("fails with {}", catcher.errors.join(" or ")),
+                false,
+            );
             onward.extend(self.leave(node, &scope, &leaving, begun.clone(), step));
         }
         onward
@@ -112,7 +149,11 @@ impl Explorer<'_> {
         begun: &Evidence<u16>,
         rules: &[(u16, &EvidenceRule)],
     ) -> Vec<(Evidence<u16>, Abstract, String)> {
-        let mut runs = vec![(begun.clone(), BTreeMap::<String, Abstract>::new(), String::new())];
+        let mut runs = vec![(
+            begun.clone(),
+            BTreeMap::<String, Abstract>::new(),
+            String::new(),
+        )];
         for (index, rule) in rules {
             let mut next = Vec::new();
             for (evidence, fields, note) in runs {
@@ -129,7 +170,9 @@ impl Explorer<'_> {
             runs = next;
         }
         runs.into_iter()
-            .map(|(evidence, fields, note)| (evidence, Abstract::Object { fields, open: true }, note))
+            .map(|(evidence, fields, note)| {
+                (evidence, Abstract::Object { fields, open: true }, note)
+            })
             .collect()
     }
 
@@ -140,13 +183,19 @@ impl Explorer<'_> {
         fields: &BTreeMap<String, Abstract>,
         with: &Map<String, Value>,
     ) -> Option<BTreeMap<String, Abstract>> {
-        let has_all = with.iter().all(|(name, value)| is_known(fields.get(name), value));
+        let has_all = with
+            .iter()
+            .all(|(name, value)| is_known(fields.get(name), value));
         if has_all {
             return None;
         }
         let mut fields = fields.clone();
         if with.len() == 1 {
-            for (name, value) in with.iter().filter(|(name, _)| !fields.contains_key(*name)).collect::<Vec<_>>() {
+            for (name, value) in with
+                .iter()
+                .filter(|(name, _)| !fields.contains_key(*name))
+                .collect::<Vec<_>>()
+            {
                 let is_required = self.is_required_boolean(task, name);
                 let other = match value {
                     Value::Bool(value) if is_required => Abstract::Known(Value::Bool(!value)),
@@ -159,12 +208,19 @@ impl Explorer<'_> {
     }
 
     fn is_required_boolean(&self, task: &TaskDef, name: &str) -> bool {
-        let Some(contract) = self.catalogue.resolve(&task.resource) else { return false };
+        let Some(contract) = self.catalogue.resolve(&task.resource) else {
+            return false;
+        };
         let schema = &contract.output_schema;
-        let is_required =
-            schema.get("required").and_then(Value::as_array).is_some_and(|it| it.iter().any(|it| it == name));
+        let is_required = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .is_some_and(|it| it.iter().any(|it| it == name));
         let property = schema.get("properties").and_then(|it| it.get(name));
-        is_required && property.and_then(|it| it.get("type")).is_some_and(|it| it == "boolean")
+        is_required
+            && property
+                .and_then(|it| it.get("type"))
+                .is_some_and(|it| it == "boolean")
     }
 
     fn choice_steps(&self, node: &Node, state: &StateDef, rules: &[Rule]) -> Vec<Onward> {
@@ -173,16 +229,21 @@ impl Explorer<'_> {
         let mut assumed = false;
         for rule in rules {
             let (holds, source) = match &rule.condition {
-                Condition::Literal(holds) => (Abstract::Known(Value::Bool(*holds)), holds.to_string()),
-                Condition::Computed(expression) => {
-                    (evaluate(expression.ast(), &scope, 0), expression.source().to_owned())
+                Condition::Literal(holds) => {
+                    (Abstract::Known(Value::Bool(*holds)), holds.to_string())
                 }
+                Condition::Computed(expression) => (
+                    evaluate(expression.ast(), &scope, 0),
+                    expression.source().to_owned(),
+                ),
             };
             let is_decided = match holds {
                 Abstract::Known(Value::Bool(false)) => continue,
                 Abstract::Known(Value::Bool(true)) => true,
                 // The state fails: a condition is a Boolean.
-                Abstract::Known(_) | Abstract::Undefined | Abstract::Object { .. } => return onward,
+                Abstract::Known(_) | Abstract::Undefined | Abstract::Object { .. } => {
+                    return onward;
+                }
                 Abstract::Unknown | Abstract::Not(_) => false,
             };
             let leaving = Leaving {
@@ -200,9 +261,18 @@ impl Explorer<'_> {
         }
         if state.next != Next::None {
             let step = step(state, "finds nothing else", assumed);
-            onward.extend(self.exit(node, state, &scope, &node.input, node.evidence.clone(), step));
+            onward.extend(self.exit(
+                node,
+                state,
+                &scope,
+                &node.input,
+                node.evidence.clone(),
+                step,
+            ));
         } else if !assumed {
-            onward.push(Onward::Stuck("has no rule that matches, and no `Default`".to_owned()));
+            onward.push(Onward::Stuck(
+                "has no rule that matches, and no `Default`".to_owned(),
+            ));
         }
         onward
     }
@@ -210,16 +280,28 @@ impl Explorer<'_> {
 
 impl<'a> Scope<'a> {
     fn of(node: &'a Node, result: &'a Abstract, error_output: &'a Abstract) -> Self {
-        Self { input: &node.input, result, error_output, variables: &node.variables }
+        Self {
+            input: &node.input,
+            result,
+            error_output,
+            variables: &node.variables,
+        }
     }
 }
 
 fn step(state: &StateDef, event: &str, assumed: bool) -> PathStep {
-    PathStep { state: state.name.clone(), event: event.to_owned(), assumed }
+    PathStep {
+        state: state.name.clone(),
+        event: event.to_owned(),
+        assumed,
+    }
 }
 
 /// The known fields of an output that has `with` as well; `None` if it cannot.
-fn agree(fields: &BTreeMap<String, Abstract>, with: &Map<String, Value>) -> Option<BTreeMap<String, Abstract>> {
+fn agree(
+    fields: &BTreeMap<String, Abstract>,
+    with: &Map<String, Value>,
+) -> Option<BTreeMap<String, Abstract>> {
     let mut fields = fields.clone();
     for (name, value) in with {
         match fields.get(name) {

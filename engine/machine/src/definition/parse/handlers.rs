@@ -27,16 +27,25 @@ fn read_list<T>(
     pointer: &str,
     read: fn(&mut Reader, &Map<String, Value>, &str) -> Option<T>,
 ) -> Vec<T> {
-    let Some(value) = fields.get(name) else { return Vec::new() };
+    let Some(value) = fields.get(name) else {
+        return Vec::new();
+    };
     let pointer = at(pointer, name);
     let Some(items) = value.as_array() else {
-        reader.error("wrong_type", &pointer, format!("`{name}` is an array"), "write a JSON array");
+        reader.error(
+            "wrong_type",
+            &pointer,
+            format!("`{name}` is an array"),
+            "write a JSON array",
+        );
         return Vec::new();
     };
     let mut entries = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let place = format!("{pointer}/{index}");
-        let Some(fields) = reader.object(item, &place) else { continue };
+        let Some(fields) = reader.object(item, &place) else {
+            continue;
+        };
         check_errors(reader, fields, &place, index + 1 == items.len());
         entries.extend(read(reader, fields, &place));
     }
@@ -48,7 +57,12 @@ fn check_errors(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str,
     let names = fields.get("ErrorEquals").and_then(Value::as_array);
     let Some(names) = names.filter(|it| !it.is_empty()) else {
         let message = "`ErrorEquals` is an array of at least one error name";
-        reader.error("errors_missing", &pointer, message, "name the errors, or `States.ALL`");
+        reader.error(
+            "errors_missing",
+            &pointer,
+            message,
+            "name the errors, or `States.ALL`",
+        );
         return;
     };
     let has_all = names.iter().any(|it| it == "States.ALL");
@@ -63,10 +77,17 @@ fn check_errors(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str,
 }
 
 fn errors(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Vec<String> {
-    fields.get("ErrorEquals").map(|it| reader.texts(it, &at(pointer, "ErrorEquals"))).unwrap_or_default()
+    fields
+        .get("ErrorEquals")
+        .map(|it| reader.texts(it, &at(pointer, "ErrorEquals")))
+        .unwrap_or_default()
 }
 
-fn read_retrier(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Retrier> {
+fn read_retrier(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<Retrier> {
     reader.only(
         fields,
         pointer,
@@ -88,7 +109,12 @@ fn read_retrier(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str)
         Some("FULL") => Jitter::Full,
         Some(_) => {
             let place = at(pointer, "JitterStrategy");
-            reader.error("retry_invalid", &place, "`JitterStrategy` is `FULL` or `NONE`", "write one of them");
+            reader.error(
+                "retry_invalid",
+                &place,
+                "`JitterStrategy` is `FULL` or `NONE`",
+                "write one of them",
+            );
             Jitter::None
         }
     };
@@ -103,19 +129,34 @@ fn read_retrier(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str)
 }
 
 fn read_rate(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> f64 {
-    let Some(value) = fields.get("BackoffRate") else { return BACKOFF_RATE_DEFAULT };
+    let Some(value) = fields.get("BackoffRate") else {
+        return BACKOFF_RATE_DEFAULT;
+    };
     match value.as_f64().filter(|it| 1.0 <= *it && it.is_finite()) {
         Some(rate) => rate,
         None => {
             let place = at(pointer, "BackoffRate");
-            reader.error("retry_invalid", &place, "`BackoffRate` is a number of at least 1", "write such a number");
+            reader.error(
+                "retry_invalid",
+                &place,
+                "`BackoffRate` is a number of at least 1",
+                "write such a number",
+            );
             BACKOFF_RATE_DEFAULT
         }
     }
 }
 
-fn read_catcher(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Catcher> {
-    reader.only(fields, pointer, &["ErrorEquals", "Assign", "Output", "Next", "Comment"]);
+fn read_catcher(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<Catcher> {
+    reader.only(
+        fields,
+        pointer,
+        &["ErrorEquals", "Assign", "Output", "Next", "Comment"],
+    );
     let next = reader.required_text(fields, "Next", pointer)?.to_owned();
     Some(Catcher {
         errors: errors(reader, fields, pointer),

@@ -12,13 +12,20 @@ use crate::expression::Expression;
 use crate::finding::at;
 use crate::limits::{BRANCHES_MAX, SECONDS_MAX};
 
-pub(super) fn read(reader: &mut Reader, kind: &str, fields: &Map<String, Value>, pointer: &str) -> Option<Kind> {
+pub(super) fn read(
+    reader: &mut Reader,
+    kind: &str,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<Kind> {
     let kind = match kind {
         "Task" => Kind::Task(read_task(reader, fields, pointer)?),
         "Choice" => Kind::Choice(read_rules(reader, fields, pointer)),
         "Pass" => Kind::Pass,
         "Wait" => Kind::Wait(read_until(reader, fields, pointer)?),
-        "Succeed" => Kind::Succeed { decision: read_decision(reader, fields, pointer) },
+        "Succeed" => Kind::Succeed {
+            decision: read_decision(reader, fields, pointer),
+        },
         "Fail" => Kind::Fail {
             error: read_text_template(reader, fields, "Error", pointer),
             cause: read_text_template(reader, fields, "Cause", pointer),
@@ -48,14 +55,22 @@ fn read_task(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) ->
     })
 }
 
-fn read_arguments(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Template> {
+fn read_arguments(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<Template> {
     let value = fields.get("Arguments")?;
     Some(Template::parse(reader, value, &at(pointer, "Arguments")))
 }
 
 fn read_parallel(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Kind> {
     let branches_pointer = at(pointer, "Branches");
-    let Some(written) = fields.get("Branches").and_then(Value::as_array).filter(|it| !it.is_empty()) else {
+    let Some(written) = fields
+        .get("Branches")
+        .and_then(Value::as_array)
+        .filter(|it| !it.is_empty())
+    else {
         reader.error(
             "branches_missing",
             &branches_pointer,
@@ -66,7 +81,12 @@ fn read_parallel(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str
     };
     if BRANCHES_MAX < written.len() {
         let message = format!("{} branches are more than {BRANCHES_MAX}", written.len());
-        reader.error("limit_exceeded", &branches_pointer, message, "use fewer branches");
+        reader.error(
+            "limit_exceeded",
+            &branches_pointer,
+            message,
+            "use fewer branches",
+        );
     }
     let branches: Vec<_> = written
         .iter()
@@ -105,14 +125,21 @@ pub(super) fn read_seconds(
         return read_expression(reader, text, &at(pointer, name)).map(Seconds::Computed);
     }
     let least = i64::from(name != "Seconds");
-    reader.whole(fields, name, pointer, least..=SECONDS_MAX).map(Seconds::Literal)
+    reader
+        .whole(fields, name, pointer, least..=SECONDS_MAX)
+        .map(Seconds::Literal)
 }
 
 fn read_expression(reader: &mut Reader, text: &str, pointer: &str) -> Option<Expression> {
     match Template::parse(reader, &Value::String(text.to_owned()), pointer) {
         Template::Expression(expression) => Some(expression),
         _ => {
-            reader.error("wrong_type", pointer, "an expression is expected here", "write `{% ... %}`");
+            reader.error(
+                "wrong_type",
+                pointer,
+                "an expression is expected here",
+                "write `{% ... %}`",
+            );
             None
         }
     }
@@ -121,7 +148,9 @@ fn read_expression(reader: &mut Reader, text: &str, pointer: &str) -> Option<Exp
 fn read_until(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Until> {
     match (fields.get("Seconds"), fields.get("Timestamp")) {
         (Some(_), None) => read_seconds(reader, fields, "Seconds", pointer).map(Until::Seconds),
-        (None, Some(Value::String(text))) => read_timestamp(reader, text, &at(pointer, "Timestamp")),
+        (None, Some(Value::String(text))) => {
+            read_timestamp(reader, text, &at(pointer, "Timestamp"))
+        }
         _ => {
             reader.error(
                 "wait_invalid",
@@ -140,7 +169,9 @@ fn read_timestamp(reader: &mut Reader, text: &str, pointer: &str) -> Option<Unti
         return Some(Until::Timestamp(Timestamp::Computed(expression)));
     }
     match DateTime::parse_from_rfc3339(text) {
-        Ok(time) => Some(Until::Timestamp(Timestamp::Literal(time.timestamp_millis()))),
+        Ok(time) => Some(Until::Timestamp(Timestamp::Literal(
+            time.timestamp_millis(),
+        ))),
         Err(_) => {
             reader.error(
                 "timestamp_invalid",
@@ -155,7 +186,11 @@ fn read_timestamp(reader: &mut Reader, text: &str, pointer: &str) -> Option<Unti
 
 fn read_rules(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Vec<Rule> {
     let pointer = at(pointer, "Choices");
-    let Some(written) = fields.get("Choices").and_then(Value::as_array).filter(|it| !it.is_empty()) else {
+    let Some(written) = fields
+        .get("Choices")
+        .and_then(Value::as_array)
+        .filter(|it| !it.is_empty())
+    else {
         reader.error(
             "choices_missing",
             &pointer,
@@ -167,10 +202,20 @@ fn read_rules(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -
     let mut rules = Vec::with_capacity(written.len());
     for (index, rule) in written.iter().enumerate() {
         let pointer = format!("{pointer}/{index}");
-        let Some(fields) = reader.object(rule, &pointer) else { continue };
-        reader.only(fields, &pointer, &["Condition", "Next", "Assign", "Output", "Comment"]);
-        let Some(next) = reader.required_text(fields, "Next", &pointer) else { continue };
-        let Some(condition) = read_condition(reader, fields, &pointer) else { continue };
+        let Some(fields) = reader.object(rule, &pointer) else {
+            continue;
+        };
+        reader.only(
+            fields,
+            &pointer,
+            &["Condition", "Next", "Assign", "Output", "Comment"],
+        );
+        let Some(next) = reader.required_text(fields, "Next", &pointer) else {
+            continue;
+        };
+        let Some(condition) = read_condition(reader, fields, &pointer) else {
+            continue;
+        };
         rules.push(Rule {
             condition,
             assign: read_assign(reader, fields, &pointer),
@@ -181,7 +226,11 @@ fn read_rules(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -
     rules
 }
 
-fn read_condition(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Condition> {
+fn read_condition(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<Condition> {
     match fields.get("Condition") {
         Some(Value::Bool(it)) => Some(Condition::Literal(*it)),
         Some(Value::String(text)) => {
@@ -189,7 +238,12 @@ fn read_condition(reader: &mut Reader, fields: &Map<String, Value>, pointer: &st
         }
         Some(_) => {
             let place = at(pointer, "Condition");
-            reader.error("wrong_type", &place, "a condition is an expression", "write `{% ... %}`");
+            reader.error(
+                "wrong_type",
+                &place,
+                "a condition is an expression",
+                "write `{% ... %}`",
+            );
             None
         }
         None => {
@@ -206,11 +260,19 @@ fn read_text_template(
     pointer: &str,
 ) -> Option<Template> {
     reader.text(fields, name, pointer)?;
-    Some(Template::parse(reader, fields.get(name)?, &at(pointer, name)))
+    Some(Template::parse(
+        reader,
+        fields.get(name)?,
+        &at(pointer, name),
+    ))
 }
 
 /// The decision of a `Succeed`: it must be literal, so that it can be proven.
-fn read_decision(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<String> {
+fn read_decision(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<String> {
     let before = reader.findings.len();
     let output = read_output(reader, fields, pointer)?;
     // `read_output` will run again for the state itself; its findings are reported there.
