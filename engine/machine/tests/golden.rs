@@ -222,7 +222,7 @@ fn command(action: &Action, history: &History) -> Command {
         prompt: *prompt,
         digest: digest(&body.to_string()),
         body: body.clone().into(),
-        submitter: Submitter { kind: kind.to_owned(), id: "someone".to_owned() },
+        submitter: Submitter { kind: kind.to_owned(), id: "someone".to_owned(), device: None, address: None },
     };
     match action {
         Action::Start => Command::Start {

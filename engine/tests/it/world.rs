@@ -235,7 +235,7 @@ pub fn checkpoint(key: TurnKey) -> Report {
 }
 
 pub fn applicant() -> Submitter {
-    Submitter { kind: Audience::Applicant, id: "applicant".to_owned(), device: None, address: None }
+    Submitter { kind: Audience::Applicant, id: "applicant".to_owned(), device: Some("phone".to_owned()), address: None }
 }
 
 pub fn is_accepted(ack: &Ack) -> bool {
