@@ -121,6 +121,11 @@ impl Expression {
         &self.variables
     }
 
+    /// Whether it reads this field of `$states`.
+    pub fn reads_states(&self, field: &str) -> bool {
+        self.states_fields.contains(&field)
+    }
+
     /// Evaluates within the limits.
     ///
     /// # Errors
@@ -215,7 +220,7 @@ fn to_json(value: &JValue) -> Result<Option<Value>, EvaluationError> {
 
 /// A JSON number; whole numbers are written without a fraction, as JavaScript writes them.
 #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-fn number(value: f64) -> Result<Value, EvaluationError> {
+pub(crate) fn number(value: f64) -> Result<Value, EvaluationError> {
     const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < WHOLE_MAX {
         return Ok(Value::from(value as i64));
@@ -223,4 +228,133 @@ fn number(value: f64) -> Result<Value, EvaluationError> {
     Number::from_f64(value)
         .map(Value::Number)
         .ok_or_else(|| EvaluationError::Failed("the result is not a finite number".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::rc::Rc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    struct Fixed {
+        states: Value,
+        variables: BTreeMap<String, Payload>,
+    }
+
+    impl Scope for Fixed {
+        fn states(&self, field: &str) -> Option<Payload> {
+            self.states.get(field).cloned().map(Payload::from)
+        }
+
+        fn variable(&self, name: &str) -> Option<&Payload> {
+            self.variables.get(name)
+        }
+    }
+
+    fn scope() -> Fixed {
+        let variables = [
+            ("otp", json!({"outcome": "verified", "output": {"n": 1, "list": [1], "none": null}})),
+            ("n", json!(3)),
+            ("flag", json!(true)),
+            ("list", json!([1, 2])),
+        ];
+        Fixed {
+            states: json!({"input": {"a": {"b": "c"}, "items": [{"x": 1}, {"x": 2}]}, "result": {"outcome": "live"}}),
+            variables: variables.into_iter().map(|(key, it)| (key.to_owned(), it.into())).collect(),
+        }
+    }
+
+    const ENV: Env = Env { now_ms: 1_767_225_600_000, seed: 42 };
+
+    fn evaluate(source: &str) -> Result<Value, EvaluationError> {
+        let random = Rc::new(Random::new(ENV.seed));
+        Expression::parse(source).unwrap().evaluate(&scope(), &ENV, &random).map(|it| it.to_value())
+    }
+
+    #[test]
+    fn the_short_way_and_the_full_way_always_agree() {
+        for source in [
+            "$otp.outcome = 'verified'",
+            "$otp.outcome != 'verified'",
+            "$otp.missing = 'x'",
+            "$otp.missing != 'x'",
+            "$missing.a = 1",
+            "$otp.output.n = 1 and $flag",
+            "$otp.outcome in ['locked', 'verified']",
+            "$otp.missing in ['locked']",
+            "$otp.output.none",
+            "$otp.output.list",
+            "$otp.output",
+            "$otp.output.n.deeper",
+            "$states.input",
+            "$states.input.a.b",
+            "$states.input.items.x",
+            "$states.input.missing",
+            "$states.result.outcome",
+            "$not($flag)",
+            "$not($otp.missing)",
+            "$exists($otp.outcome)",
+            "$exists($otp.missing)",
+            "$flag ? 'yes' : 'no'",
+            "$n = 3 ? $otp.outcome",
+            "$n = 4 ? $otp.outcome",
+            "{'a': $n, 'b': $otp.missing, 'c': $otp.outcome}",
+            "$flag or $missing.a",
+            "$list",
+            "null",
+            "-1.5",
+        ] {
+            let expression = Expression::parse(source).unwrap();
+            let random = Rc::new(Random::new(1));
+            let short = expression.evaluate(&scope(), &ENV, &random).map(|it| it.to_value());
+            let full = expression.evaluate_fully(&scope(), &ENV, &random).map(|it| it.to_value());
+            assert_eq!(short, full, "{source}");
+        }
+    }
+
+    #[test]
+    fn time_and_chance_come_from_the_command() {
+        assert_eq!(evaluate("$now()"), Ok(json!("2026-01-01T00:00:00.000Z")));
+        assert_eq!(evaluate("$millis()"), Ok(json!(ENV.now_ms)));
+        for source in ["$random()", "$uuid()", "$shuffle([1..20])", "[$uuid(), $uuid()]"] {
+            assert_eq!(evaluate(source), evaluate(source), "{source}");
+        }
+        let uuids = evaluate("[$uuid(), $uuid()]").unwrap();
+        assert_ne!(uuids[0], uuids[1]);
+        assert_eq!(uuids[0].as_str().unwrap().len(), 36);
+        assert_eq!(evaluate("$random(5)"), evaluate("$random(5)"));
+    }
+
+    #[test]
+    fn the_functions_of_step_functions_are_there() {
+        assert_eq!(evaluate("$partition([1, 2, 3], 2)"), Ok(json!([[1, 2], [3]])));
+        assert_eq!(evaluate("$range(1, 5, 2)"), Ok(json!([1, 3, 5])));
+        assert_eq!(evaluate("$parse('{\"a\": 1}').a"), Ok(json!(1)));
+        let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(evaluate("$hash('abc', 'SHA-256')"), Ok(json!(sha)));
+    }
+
+    #[test]
+    fn what_has_no_end_is_stopped_by_a_limit_that_is_the_same_everywhere() {
+        for source in ["($f := function($n) { 1 + $f($n + 1) }; $f(0))", "[1..1000000]", "$range(1, 100000, 1)"] {
+            assert!(matches!(evaluate(source), Err(EvaluationError::Failed(_))), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_function_or_nothing_is_not_a_value() {
+        assert!(matches!(evaluate("$uppercase"), Err(EvaluationError::Failed(_))));
+        assert_eq!(evaluate("$otp.missing"), Err(EvaluationError::Undefined));
+    }
+
+    #[test]
+    fn what_would_differ_between_runs_is_refused() {
+        for source in ["$eval('1')", "$toMillis('12', '[H]')", "'12' ~> $toMillis('[H]')", "$map(['1'], $toMillis)", "$now('[Y]')"] {
+            assert_eq!(Expression::parse(source).unwrap_err().0, "expression_forbidden", "{source}");
+        }
+        assert_eq!(Expression::parse("$a[").unwrap_err().0, "expression_invalid");
+    }
 }

@@ -1,11 +1,19 @@
 //! The three gates that a definition passes before it is published.
 
+mod arguments;
+mod graph;
+mod lint;
+mod proof;
+mod references;
+mod resolve;
+mod value;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
-use crate::finding::Finding;
 use crate::definition::Definition;
+use crate::finding::Finding;
 
 /// What the gates say about a definition.
 #[derive(Clone, Debug, Serialize)]
@@ -64,8 +72,26 @@ impl Report {
 /// Passes a definition through the gates `valid`, `lint` and `proof`.
 #[must_use]
 pub fn check(json: &Value, catalogue: &Catalogue) -> Report {
-    match Definition::parse(json).and_then(|it| it.with_catalogue(catalogue)) {
-        Ok(_) => Report { findings: Vec::new(), proof: None, resolved: None },
-        Err(findings) => Report { findings, proof: None, resolved: None },
+    let refused = |findings| Report { findings, proof: None, resolved: None };
+    // What was resolved before is resolved again: `contracts` is never the author's to write.
+    let mut document = json.clone();
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("contracts");
     }
+    if let Err(findings) = Definition::parse(&document).and_then(|it| it.with_catalogue(catalogue)) {
+        return refused(findings);
+    }
+    let resolved = resolve::resolve(document, catalogue);
+    let definition = match Definition::parse(&resolved) {
+        Ok(definition) => definition,
+        Err(findings) => return refused(findings),
+    };
+    let mut findings = lint::lint(&definition, catalogue);
+    let explored = proof::prove(&definition, catalogue);
+    findings.extend(explored.findings);
+    let mut report = Report { findings, proof: explored.proof, resolved: None };
+    if report.is_publishable() {
+        report.resolved = Some(resolved);
+    }
+    report
 }

@@ -14,7 +14,7 @@ use crate::catalogue::Catalogue;
 use crate::finding::{Finding, Gate, at};
 
 pub(crate) use states::{
-    Catcher, Condition, Handlers, Jitter, Kind, Machine, Next, Retrier, Rule, Seconds, StateDef, TaskDef,
+    Catcher, Condition, Jitter, Kind, Machine, Next, Retrier, Rule, Seconds, StateDef, TaskDef,
     Timestamp, Until, no_arguments,
 };
 pub(crate) use template::Template;

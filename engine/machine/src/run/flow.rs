@@ -235,8 +235,8 @@ impl<'a> Run<'a> {
         let position = &mut self.thread_mut(thread)?.position;
         let visit = match position {
             Position::Task(task) => &mut task.visit,
-            Position::Visiting { visit } | Position::Waiting { visit, .. } | Position::BackingOff { visit, .. } | Position::Forked { visit, .. } => visit,
-            Position::Moving => return Ok(()),
+            Position::Visiting { visit } => visit,
+            _ => return Ok(()),
         };
         if visit.retries.len() <= index {
             visit.retries.resize(index + 1, 0);

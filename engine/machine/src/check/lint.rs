@@ -1,0 +1,133 @@
+//! The gate `lint`: what is allowed but cannot be meant.
+
+use std::collections::BTreeSet;
+
+use jsonata_core::ast::{AstNode, BinaryOp};
+
+use super::graph::{Graph, is_end};
+use super::{arguments, references};
+use crate::catalogue::Catalogue;
+use crate::definition::{Definition, Kind, Machine, StateDef, TaskDef};
+use crate::expression::walk;
+use crate::finding::{Finding, Gate, at};
+
+pub(super) fn lint(definition: &Definition, catalogue: &Catalogue) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    lint_level(definition, &definition.machine, &mut findings);
+    for state in definition.machine.all() {
+        if let Kind::Task(task) = &state.kind {
+            lint_task(state, task, &mut findings);
+            if let Some(contract) = catalogue.resolve(&task.resource) {
+                arguments::check(state, task, contract, &mut findings);
+            }
+        }
+    }
+    references::check(definition, catalogue, &mut findings);
+    findings
+}
+
+fn error(code: &'static str, pointer: &str, message: String, fix: &str) -> Finding {
+    Finding::error(Gate::Lint, code, pointer, message, fix)
+}
+
+fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Finding>) {
+    let graph = Graph::of(machine);
+    let Some(&start) = machine.by_name.get(&machine.start_at) else { return };
+    let reached: BTreeSet<usize> = graph.from(start).collect();
+    for (index, state) in machine.states.iter().enumerate() {
+        if !reached.contains(&index) {
+            findings.push(error(
+                "state_unreachable",
+                &state.pointer,
+                format!("nothing leads to `{}`", state.name),
+                "lead to it, or remove it",
+            ));
+        } else if !graph.from(index).any(|it| is_end(machine, it)) {
+            findings.push(error(
+                "no_path_to_end",
+                &state.pointer,
+                format!("from `{}` the workflow never ends", state.name),
+                "lead to a `Succeed` or a `Fail`, or write `\"End\": true`",
+            ));
+        }
+        if let Kind::Parallel { branches, .. } = &state.kind {
+            branches.iter().for_each(|it| lint_level(definition, it, findings));
+        }
+    }
+    for states in graph.loops() {
+        lint_loop(definition, machine, &states, findings);
+    }
+}
+
+/// A loop needs a counter, or time that passes and ends.
+fn lint_loop(definition: &Definition, machine: &Machine, states: &[usize], findings: &mut Vec<Finding>) {
+    let states: Vec<&StateDef> = states.iter().map(|it| &machine.states[*it]).collect();
+    let assigned: BTreeSet<&str> = states.iter().flat_map(|it| it.assigned()).collect();
+    if states.iter().any(|it| counts(it, &assigned)) {
+        return;
+    }
+    let names = states.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
+    let pauses = states.iter().any(|it| matches!(it.kind, Kind::Task(_) | Kind::Wait(_) | Kind::Parallel { .. }));
+    let pointer = &states[0].pointer;
+    let fix = "count the rounds in a variable and compare it in a `Choice`";
+    findings.push(if !pauses {
+        error("loop_unbounded", pointer, format!("{names} go round without a pause and without a bound"), fix)
+    } else if definition.timeout_seconds.is_none() {
+        error("loop_unbounded", pointer, format!("{names} go round without a bound, and the workflow has no `timeoutSeconds`"), fix)
+    } else {
+        let message = format!("{names} go round until `timeoutSeconds` ends the workflow");
+        Finding::warning(Gate::Lint, "loop_unbounded", pointer, message, fix)
+    });
+}
+
+/// Whether a `Choice` compares the size of something that the loop assigns.
+fn counts(state: &StateDef, assigned: &BTreeSet<&str>) -> bool {
+    if !matches!(state.kind, Kind::Choice(_)) {
+        return false;
+    }
+    let mut found = false;
+    state.expressions(&mut |_, expression| {
+        let reads = expression.variables().iter().any(|it| assigned.contains(it.as_str()));
+        let mut compares = false;
+        walk(expression.ast(), &mut |node| {
+            compares |= matches!(
+                node,
+                AstNode::Binary {
+                    op: BinaryOp::LessThan
+                        | BinaryOp::LessThanOrEqual
+                        | BinaryOp::GreaterThan
+                        | BinaryOp::GreaterThanOrEqual,
+                    ..
+                }
+            );
+        });
+        found |= reads && compares;
+    });
+    found
+}
+
+fn lint_task(state: &StateDef, task: &TaskDef, findings: &mut Vec<Finding>) {
+    if task.timeout.is_none() {
+        findings.push(error(
+            "timeout_missing",
+            &state.pointer,
+            format!("`{}` may wait for ever", state.name),
+            "add `TimeoutSeconds`; it covers an attempt with the time it is parked",
+        ));
+    }
+    let n_outcomes = task.outcomes.as_ref().map_or(0, Vec::len);
+    let mut reads_result = state.output.is_none();
+    state.expressions(&mut |pointer, expression| {
+        let own = !pointer.starts_with(&at(&state.pointer, "Catch"));
+        reads_result |= own && expression.reads_states("result");
+    });
+    if 1 < n_outcomes && !reads_result {
+        findings.push(Finding::warning(
+            Gate::Lint,
+            "outcome_ignored",
+            &state.pointer,
+            format!("nothing looks at how `{}` ends", state.name),
+            "assign `$states.result.outcome` to a variable and choose by it",
+        ));
+    }
+}

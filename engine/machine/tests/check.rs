@@ -1,0 +1,244 @@
+//! The gates, one document and one expectation at a time.
+
+mod support;
+
+use btrust_machine::{Definition, Gate, Report, check};
+use serde_json::{Value, json};
+use support::catalogue;
+
+/// A definition that passes every gate; the tests change one thing in it.
+fn sound() -> Value {
+    json!({
+        "name": "sound", "timeoutSeconds": 86400,
+        "inputSchema": {"type": "object", "required": ["phone"], "properties": {"phone": {"type": "string"}}},
+        "evidence": {
+            "phone": {"state": "VerifyPhone", "outcome": "verified"},
+            "reviewed": {"state": "Review", "outcome": "approved", "with": {"fourEyes": true}},
+        },
+        "decisions": {"approved": {"anyOf": [["phone"], ["reviewed"]]}, "rejected": {}},
+        "definition": {"QueryLanguage": "JSONata", "StartAt": "VerifyPhone", "States": {
+            "VerifyPhone": {"Type": "Task", "Resource": "kyc:otp", "TimeoutSeconds": 900,
+                "Arguments": {"channels": ["sms"], "phone": "{% $states.input.phone %}"},
+                "Assign": {"otp": "{% $states.result %}"},
+                "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Review"}], "Next": "PhoneVerified"},
+            "PhoneVerified": {"Type": "Choice", "Choices": [
+                {"Condition": "{% $otp.outcome = 'verified' %}", "Next": "Approved"},
+                {"Condition": "{% $otp.outcome in ['locked', 'undeliverable'] %}", "Next": "Review"}],
+                "Default": "Rejected"},
+            "Review": {"Type": "Task", "Resource": "kyc:review", "TimeoutSeconds": 3600,
+                "Assign": {"review": "{% $states.result %}"},
+                "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Rejected"}], "Next": "Reviewed"},
+            "Reviewed": {"Type": "Choice", "Choices": [
+                {"Condition": "{% $review.outcome = 'approved' and $review.output.fourEyes = true %}", "Next": "Approved"}],
+                "Default": "Rejected"},
+            "Approved": {"Type": "Succeed", "Output": {"decision": "approved"}},
+            "Rejected": {"Type": "Succeed", "Output": {"decision": "rejected"}},
+        }},
+    })
+}
+
+/// The report on the sound definition after one change; `null` removes.
+fn changed(pointer: &str, value: Value) -> Report {
+    let mut document = sound();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = document.pointer_mut(parent).unwrap_or_else(|| panic!("nothing at {pointer}"));
+    match (value, parent) {
+        (Value::Null, parent) => {
+            parent.as_object_mut().unwrap().remove(key);
+        }
+        (value, Value::Array(items)) => items[key.parse::<usize>().unwrap()] = value,
+        (value, parent) => parent[key] = value,
+    }
+    check(&document, &catalogue())
+}
+
+#[track_caller]
+fn finds(report: &Report, gate: Gate, code: &str, pointer: &str) {
+    let found = report.findings.iter().any(|it| it.gate == gate && it.code == code && it.pointer == pointer);
+    assert!(found, "no {code} at {pointer}: {:#?}", report.findings);
+}
+
+#[test]
+fn a_sound_definition_passes_and_is_resolved() {
+    let report = check(&sound(), &catalogue());
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    assert!(report.proof.as_ref().unwrap().counterexamples.is_empty());
+    let resolved = report.resolved.unwrap();
+    assert_eq!(resolved.pointer("/definition/States/VerifyPhone/Resource"), Some(&json!("kyc:otp@1")));
+    assert_eq!(resolved["contracts"]["kyc:otp@1"]["hash"], "sha256:otp");
+    let definition = Definition::parse(&resolved).unwrap();
+    assert_eq!(definition.steps().collect::<Vec<_>>(), [("VerifyPhone", "kyc:otp@1"), ("Review", "kyc:review@1")]);
+    // What was published can be checked again.
+    assert!(check(&resolved, &catalogue()).is_publishable());
+}
+
+#[test]
+fn the_gate_valid_names_the_place_of_every_mistake() {
+    let states = "/definition/States";
+    for (pointer, value, code, place) in [
+        ("/nmae", json!("x"), "unknown_field", "/nmae".to_owned()),
+        ("/name", json!("Not A Name"), "name_invalid", "/name".to_owned()),
+        ("/definition", Value::Null, "missing_field", String::new()),
+        ("/inputSchema", json!({"type": 7}), "schema_invalid", "/inputSchema/type".to_owned()),
+        ("/definition/StartAt", json!("Nowhere"), "start_at_unknown", "/definition/StartAt".to_owned()),
+        ("/definition/QueryLanguage", json!("JSONPath"), "jsonpath_unsupported", "/definition/QueryLanguage".to_owned()),
+        ("/definition/States/VerifyPhone/Next", json!("Nowhere"), "next_unknown", format!("{states}/VerifyPhone")),
+        ("/definition/States/VerifyPhone/Next", Value::Null, "next_missing", format!("{states}/VerifyPhone")),
+        ("/definition/States/VerifyPhone/End", json!(true), "next_and_end", format!("{states}/VerifyPhone")),
+        ("/definition/States/VerifyPhone/ResultPath", json!("$"), "jsonpath_unsupported", format!("{states}/VerifyPhone/ResultPath")),
+        ("/definition/States/VerifyPhone/Timeout", json!(1), "unknown_field", format!("{states}/VerifyPhone/Timeout")),
+        ("/definition/States/VerifyPhone/Resource", json!("arn:aws:x"), "resource_invalid", format!("{states}/VerifyPhone/Resource")),
+        ("/definition/States/VerifyPhone/Resource", json!("kyc:nothing"), "step_unknown", format!("{states}/VerifyPhone/Resource")),
+        ("/definition/States/VerifyPhone/Resource", json!("kyc:otp@2"), "step_unknown", format!("{states}/VerifyPhone/Resource")),
+        ("/definition/States/VerifyPhone/Type", json!("Map"), "state_type_unsupported", format!("{states}/VerifyPhone/Type")),
+        ("/definition/States/VerifyPhone/Type", json!("Magic"), "state_type_unknown", format!("{states}/VerifyPhone/Type")),
+        ("/definition/States/VerifyPhone/TimeoutSeconds", json!(0), "wrong_type", format!("{states}/VerifyPhone/TimeoutSeconds")),
+        ("/definition/States/VerifyPhone/Assign", json!({"states": 1}), "variable_invalid", format!("{states}/VerifyPhone/Assign/states")),
+        ("/definition/States/VerifyPhone/Arguments/phone", json!("{% $a[ %}"), "expression_invalid", format!("{states}/VerifyPhone/Arguments/phone")),
+        ("/definition/States/VerifyPhone/Arguments/phone", json!("{% $a"), "expression_invalid", format!("{states}/VerifyPhone/Arguments/phone")),
+        ("/definition/States/VerifyPhone/Arguments/phone", json!("{% $eval('1') %}"), "expression_forbidden", format!("{states}/VerifyPhone/Arguments/phone")),
+        ("/definition/States/VerifyPhone/Catch/0", json!({"ErrorEquals": ["States.ALL", "A"], "Next": "Review"}), "states_all_misplaced", format!("{states}/VerifyPhone/Catch/0/ErrorEquals")),
+        ("/definition/States/VerifyPhone/Retry", json!([{"ErrorEquals": ["A"], "BackoffRate": 0.5}]), "retry_invalid", format!("{states}/VerifyPhone/Retry/0/BackoffRate")),
+        ("/definition/States/PhoneVerified/Choices/0/Condition", json!(7), "wrong_type", format!("{states}/PhoneVerified/Choices/0/Condition")),
+        ("/definition/States/Approved/Output/decision", json!("{% $otp.outcome %}"), "decision_not_literal", format!("{states}/Approved/Output/decision")),
+        ("/definition/States/Approved/Output/decision", json!("granted"), "decision_unknown", format!("{states}/Approved/Output/decision")),
+        ("/evidence/phone/state", json!("Nowhere"), "evidence_state_unknown", "/evidence/phone/state".to_owned()),
+        ("/evidence/phone/state", json!("Approved"), "evidence_state_not_task", "/evidence/phone/state".to_owned()),
+        ("/evidence/phone/outcome", json!("verifed"), "evidence_outcome_unknown", "/evidence/phone/outcome".to_owned()),
+        ("/decisions/approved/anyOf/0", json!(["passport"]), "evidence_unknown", "/decisions/approved/anyOf/0/0".to_owned()),
+    ] {
+        let report = changed(pointer, value);
+        finds(&report, Gate::Valid, code, &place);
+        assert!(report.resolved.is_none() && !report.is_publishable());
+    }
+}
+
+#[test]
+fn the_gate_lint_finds_what_cannot_be_meant() {
+    let states = "/definition/States";
+    for (pointer, value, code, place) in [
+        ("/definition/States/Lost", json!({"Type": "Pass", "Next": "Review"}), "state_unreachable", "Lost"),
+        ("/definition/States/VerifyPhone/TimeoutSeconds", Value::Null, "timeout_missing", "VerifyPhone"),
+        ("/definition/States/PhoneVerified/Default", json!("PhoneVerified"), "loop_unbounded", "PhoneVerified"),
+        ("/definition/States/Reviewed/Default", json!("VerifyPhone"), "loop_unbounded", "VerifyPhone"),
+        ("/definition/States/PhoneVerified/Default", Value::Null, "outcome_unhandled", "PhoneVerified"),
+        ("/definition/States/VerifyPhone/Arguments", json!({"channels": ["sms"]}), "arguments_invalid", "VerifyPhone/Arguments"),
+        ("/definition/States/VerifyPhone/Arguments/channels", json!(["fax"]), "arguments_invalid", "VerifyPhone/Arguments/channels/0"),
+        ("/definition/States/VerifyPhone/Arguments/colour", json!("red"), "arguments_invalid", "VerifyPhone/Arguments/colour"),
+        ("/definition/States/VerifyPhone/Arguments/phone", json!("{% $states.input.telephone %}"), "field_unknown", "VerifyPhone/Arguments/phone"),
+        ("/definition/States/PhoneVerified/Choices/0/Condition", json!("{% $otp.output.chanel = 'sms' %}"), "field_unknown", "PhoneVerified/Choices/0/Condition"),
+        ("/definition/States/PhoneVerified/Choices/0/Condition", json!("{% $otp.result = 'x' %}"), "field_unknown", "PhoneVerified/Choices/0/Condition"),
+        ("/definition/States/PhoneVerified/Choices/0/Condition", json!("{% $otp.outcome = 'verifed' %}"), "outcome_unknown", "PhoneVerified/Choices/0/Condition"),
+        ("/definition/States/PhoneVerified/Choices/1/Condition", json!("{% $otp.outcome in ['looked'] %}"), "outcome_unknown", "PhoneVerified/Choices/1/Condition"),
+    ] {
+        finds(&changed(pointer, value), Gate::Lint, code, &format!("{states}/{place}"));
+    }
+    let no_end = json!({"Type": "Wait", "Seconds": 1, "Next": "Rejected"});
+    finds(&changed("/definition/States/Rejected", no_end), Gate::Lint, "no_path_to_end", "/definition/States/Rejected");
+}
+
+#[test]
+fn a_counted_loop_is_no_finding() {
+    let mut document = sound();
+    let states = &mut document["definition"]["States"];
+    states["VerifyPhone"]["Assign"]["n"] = json!("{% $exists($n) ? $n + 1 : 1 %}");
+    states["PhoneVerified"]["Choices"].as_array_mut().unwrap().push(json!({"Condition": "{% $n < 3 %}", "Next": "VerifyPhone"}));
+    states["VerifyPhone"]["Arguments"]["phone"] = json!("{% $states.context.Execution.Input.phone %}");
+    let report = check(&document, &catalogue());
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}
+
+#[test]
+fn an_approval_without_evidence_is_refused_with_the_shortest_way_to_it() {
+    let report = changed("/definition/States/VerifyPhone/Catch/0/Next", json!("Approved"));
+    finds(&report, Gate::Proof, "decision_without_evidence", "/definition/States/Approved/Output/decision");
+    let counterexample = &report.proof.as_ref().unwrap().counterexamples[0];
+    let states: Vec<&str> = counterexample.path.iter().map(|it| it.state.as_str()).collect();
+    assert_eq!(states, ["VerifyPhone", "Approved"]);
+    assert_eq!(counterexample.missing, [["phone"], ["reviewed"]]);
+    assert!(!counterexample.assumed, "an error is a fact, not an assumption");
+}
+
+#[test]
+fn an_outcome_is_followed_through_variables_and_objects() {
+    for (assign, condition) in [
+        ("{% $states.result.outcome %}", "{% $otp = 'verified' %}"),
+        ("{% {'how': {'ended': $states.result.outcome}} %}", "{% $otp.how.ended = 'verified' %}"),
+        ("{% $states.result.outcome = 'verified' %}", "{% $otp %}"),
+        ("{% $states.result.outcome = 'verified' ? 'yes' : 'no' %}", "{% $otp in ['yes'] %}"),
+        ("{% $states.result.outcome %}", "{% $not($otp != 'verified') %}"),
+        ("{% $states.result.outcome %}", "{% ($otp = 'verified' or $otp = 'locked') and $otp != 'locked' %}"),
+    ] {
+        let mut document = sound();
+        let states = &mut document["definition"]["States"];
+        states["VerifyPhone"]["Assign"]["otp"] = json!(assign);
+        states["PhoneVerified"]["Choices"] = json!([{"Condition": condition, "Next": "Approved"}]);
+        states["PhoneVerified"]["Default"] = json!("Review");
+        let report = check(&document, &catalogue());
+        assert!(report.findings.is_empty(), "{assign} {condition}: {:#?}", report.findings);
+    }
+}
+
+#[test]
+fn what_cannot_be_decided_is_assumed_possible() {
+    let report = changed("/definition/States/PhoneVerified/Choices/0/Condition", json!("{% $length($otp.outcome) = 8 %}"));
+    let counterexample = &report.proof.as_ref().unwrap().counterexamples[0];
+    assert!(counterexample.assumed);
+    assert!(counterexample.path.iter().any(|it| it.state == "PhoneVerified" && it.assumed));
+}
+
+#[test]
+fn evidence_with_fields_needs_the_fields() {
+    let report = changed("/definition/States/Reviewed/Choices/0/Condition", json!("{% $review.outcome = 'approved' %}"));
+    let counterexample = &report.proof.as_ref().unwrap().counterexamples[0];
+    assert!(counterexample.path.iter().any(|it| it.event.contains("without {\"fourEyes\":true}")), "{counterexample:#?}");
+    assert!(!counterexample.assumed);
+}
+
+#[test]
+fn going_back_without_comparing_again_is_refused() {
+    let document = json!({
+        "name": "rework", "timeoutSeconds": 86400,
+        "evidence": {"document": {"state": "Read", "outcome": "accepted"}, "match": {"state": "Compare", "outcome": "match"}},
+        "decisions": {"approved": {"anyOf": [["document", "match"]]}, "rejected": {}},
+        "definition": {"StartAt": "Read", "States": {
+            "Read": {"Type": "Task", "Resource": "kyc:ocr", "TimeoutSeconds": 900, "Assign": {"read": "{% $states.result.outcome %}"}, "Next": "WasRead"},
+            "WasRead": {"Type": "Choice", "Choices": [
+                {"Condition": "{% $read = 'accepted' and $exists($face) %}", "Next": "Approved"},
+                {"Condition": "{% $read = 'accepted' %}", "Next": "Compare"}], "Default": "Rejected"},
+            "Compare": {"Type": "Task", "Resource": "kyc:face-match", "TimeoutSeconds": 60, "Assign": {"face": "{% $states.result.outcome %}"}, "Next": "Compared"},
+            "Compared": {"Type": "Choice", "Choices": [{"Condition": "{% $face = 'match' %}", "Next": "Review"}], "Default": "Rejected"},
+            "Review": {"Type": "Task", "Resource": "kyc:review", "TimeoutSeconds": 60, "Assign": {"review": "{% $states.result.outcome %}"}, "Next": "Reviewed"},
+            "Reviewed": {"Type": "Choice", "Choices": [
+                {"Condition": "{% $review = 'approved' %}", "Next": "Approved"},
+                {"Condition": "{% $review = 'resubmit' %}", "Next": "Read"}], "Default": "Rejected"},
+            "Approved": {"Type": "Succeed", "Output": {"decision": "approved"}},
+            "Rejected": {"Type": "Succeed", "Output": {"decision": "rejected"}},
+        }},
+    });
+    let report = check(&document, &catalogue());
+    let counterexample = &report.proof.as_ref().unwrap().counterexamples[0];
+    assert_eq!(counterexample.held, ["document"]);
+    assert_eq!(counterexample.missing, [["match"]]);
+    let mut sound = document;
+    sound["definition"]["States"]["WasRead"]["Choices"].as_array_mut().unwrap().remove(0);
+    let report = check(&sound, &catalogue());
+    assert!(report.is_publishable(), "{:#?}", report.findings);
+}
+
+#[test]
+fn a_parallel_is_valid_but_not_proven() {
+    let branch = json!({"StartAt": "Inner", "States": {"Inner": {"Type": "Pass", "End": true}}});
+    let report = changed("/definition/States/Rejected", json!({"Type": "Parallel", "Branches": [branch], "End": true}));
+    finds(&report, Gate::Proof, "proof_unsupported", "/definition/States/Rejected");
+    assert!(report.resolved.is_none());
+}
+
+#[test]
+fn an_input_is_checked_without_repeating_it() {
+    let definition = Definition::parse(&sound()).unwrap();
+    assert!(definition.check_input(&json!({"phone": "+97250"})).is_ok());
+    let findings = definition.check_input(&json!({"phone": {"secret": 7}})).unwrap_err();
+    assert_eq!(findings[0].pointer, "/phone");
+    assert!(!findings[0].message.contains("secret"), "{}", findings[0].message);
+}

@@ -1,0 +1,139 @@
+//! What holds for every sequence of commands.
+
+mod support;
+
+use std::path::Path;
+
+use btrust_machine::{Command, Definition, Env, Reply, State, Submitter, TurnResult, apply};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::{Follower, catalogue};
+
+fn definition(name: &str) -> Definition {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/definitions/{name}.json"));
+    let mut document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    document["timeoutSeconds"] = json!(5000);
+    for state in document["definition"]["States"].as_object_mut().unwrap().values_mut() {
+        if state["Type"] == "Task" || state["Type"] == "Parallel" {
+            state["Retry"] = json!([{"ErrorEquals": ["Down", "States.Timeout"], "IntervalSeconds": 2, "MaxAttempts": 2, "JitterStrategy": "FULL"}]);
+        }
+    }
+    Definition::parse(&document).and_then(|it| it.with_catalogue(&catalogue())).unwrap()
+}
+
+const OUTCOMES: [&str; 8] = ["verified", "locked", "accepted", "unreadable", "match", "approved", "resubmit", "nonsense"];
+
+fn any_result() -> impl Strategy<Value = TurnResult> {
+    prop_oneof![
+        3 => (0..OUTCOMES.len()).prop_map(|it| TurnResult::Complete {
+            outcome: OUTCOMES[it].to_owned(),
+            output: json!({"fourEyes": true}).into(),
+        }),
+        3 => (1..400_i64, proptest::option::of(0..50_i64), 0..2_i64).prop_map(|(expires, wake, body)| TurnResult::Ask {
+            audience: "applicant".to_owned(),
+            kind: "code".to_owned(),
+            body: json!({"n": body}).into(),
+            state: json!({"parked": true}).into(),
+            expires_in_ms: expires * 1000,
+            wake_in_ms: wake.map(|it| it * 1000),
+        }),
+        1 => Just(TurnResult::Fail { error: "Down".to_owned(), cause: String::new() }),
+    ]
+}
+
+/// Ids that mostly exist.
+fn any_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        6 => (1..6_u32, 1..3_u32, 1..4_u32, 0..3_u8, any_result()).prop_map(|(task, attempt, turn, digest, result)| {
+            Command::TurnResult { task, attempt, turn, digest: format!("{digest:064}"), result }
+        }),
+        1 => (1..6_u32, 1..3_u32, 1..4_u32).prop_map(|(task, attempt, turn)| Command::Checkpoint {
+            task, attempt, turn, state: json!({"sending": true}).into(),
+        }),
+        3 => (1..6_u32, 0..3_u8).prop_map(|(prompt, digest)| Command::Submit {
+            prompt,
+            digest: format!("{digest:064}"),
+            body: json!({"code": digest}).into(),
+            submitter: Submitter { kind: "applicant".to_owned(), id: "a".to_owned() },
+        }),
+        3 => Just(Command::Tick),
+        1 => (0..20_u8).prop_map(|it| if it == 0 { Command::Cancel { reason: None } } else { Command::Tick }),
+    ]
+}
+
+/// Points a command at something that is open, so that random sequences get somewhere.
+fn aim(command: Command, state: &State, choice: usize) -> Command {
+    match command {
+        Command::TurnResult { digest, result, task, attempt, turn } if choice % 4 != 0 => match state.open_turns().first() {
+            Some(open) => Command::TurnResult { task: open.task, attempt: open.attempt, turn: open.turn, digest, result },
+            None => Command::TurnResult { task, attempt, turn, digest, result },
+        },
+        Command::Submit { prompt, digest, body, submitter } if choice % 4 != 0 => {
+            let prompt = state.open_prompts().first().map_or(prompt, |it| it.prompt);
+            Command::Submit { prompt, digest, body, submitter }
+        }
+        other => other,
+    }
+}
+
+fn start() -> Command {
+    Command::Start {
+        workflow: "wf_00000000000000000000000000000001".to_owned(),
+        definition: "golden".to_owned(),
+        version: 1,
+        input: json!({"phone": "+97250"}).into(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever is sent, in whatever order: what is open is what the effects have said, the same
+    /// command has the same consequences, a refusal and a closed workflow change nothing.
+    #[test]
+    fn the_snapshot_is_what_the_effects_have_said(
+        name in prop_oneof![Just("otp"), Just("rework"), Just("parallel")],
+        commands in prop::collection::vec((any_command(), 0..200_i64, any::<usize>(), any::<u64>()), 0..60),
+    ) {
+        let definition = definition(name);
+        let mut follower = Follower::default();
+        let mut now_ms = 1_767_225_600_000;
+        let applied = apply(&definition, None, &start(), &Env { now_ms, seed: 1 }).unwrap();
+        follower.follow(&start(), &applied);
+        let mut state = applied.state;
+        for (command, seconds, choice, seed) in commands {
+            now_ms += seconds * 1000;
+            let command = aim(command, &state, choice);
+            let env = Env { now_ms, seed };
+            let was_closed = state.status().is_closed();
+            let first = apply(&definition, Some(state.clone()), &command, &env);
+            // The stored snapshot behaves as the one in memory.
+            let stored: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+            prop_assert_eq!(&first, &apply(&definition, Some(stored), &command, &env));
+            let Ok(applied) = first else { continue };
+            if was_closed || applied.reply == Reply::Duplicate {
+                prop_assert_eq!(&applied.state, &state);
+                prop_assert!(applied.events.is_empty() && applied.effects.is_empty());
+            }
+            follower.follow(&command, &applied);
+            state = applied.state;
+        }
+    }
+
+    /// Time alone ends every workflow that has a limit, and nothing is left open.
+    #[test]
+    fn a_workflow_that_nobody_serves_ends_by_its_deadline(name in prop_oneof![Just("otp"), Just("rework"), Just("parallel")]) {
+        let definition = definition(name);
+        let env = Env { now_ms: 0, seed: 1 };
+        let mut state = apply(&definition, None, &start(), &env).unwrap().state;
+        let mut n_wakes = 0;
+        while let Some(at_ms) = state.wake_at() {
+            prop_assert!(at_ms <= 5_000_000);
+            state = apply(&definition, Some(state), &Command::Tick, &Env { now_ms: at_ms, seed: 1 }).unwrap().state;
+            n_wakes += 1;
+            prop_assert!(n_wakes < 100);
+        }
+        prop_assert!(state.status().is_closed());
+        prop_assert!(state.open_turns().is_empty() && state.open_prompts().is_empty());
+    }
+}
