@@ -4,10 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use btrust_vision::Role;
+
 use crate::runtime::Step;
 use crate::service::Ports;
 use crate::steps::consent::Consent;
+use crate::steps::face_match::{self, FaceMatch};
 use crate::steps::form::Form;
+use crate::steps::liveness::{self, Liveness, random_challenges};
+use crate::steps::ocr::{self, Ocr};
 use crate::steps::otp::{Otp, random_codes};
 use crate::steps::review::Review;
 
@@ -19,11 +24,35 @@ const STEPS: &[(Service, Make)] = &[
     (Service::Steps, |_| Arc::new(Form)),
     (Service::Steps, |_| Arc::new(Review)),
     (Service::Otp, otp),
+    (Service::Ocr, |ports| {
+        Arc::new(Ocr::new(Arc::clone(&ports.vision)))
+    }),
+    (Service::FaceMatch, |ports| {
+        Arc::new(FaceMatch::new(Arc::clone(&ports.vision)))
+    }),
+    (Service::Liveness, |ports| {
+        Arc::new(Liveness::new(
+            Arc::clone(&ports.vision),
+            random_challenges(),
+        ))
+    }),
 ];
 
 fn otp(ports: &Ports) -> Arc<dyn Step> {
-    let Ports { steps_db, keys, messenger, contacts, .. } = ports.clone();
-    Arc::new(Otp::new(steps_db, keys, messenger, contacts, random_codes()))
+    let Ports {
+        steps_db,
+        keys,
+        messenger,
+        contacts,
+        ..
+    } = ports.clone();
+    Arc::new(Otp::new(
+        steps_db,
+        keys,
+        messenger,
+        contacts,
+        random_codes(),
+    ))
 }
 
 /// A fleet of workers: one process serves one of them.
@@ -39,7 +68,13 @@ pub enum Service {
 
 impl Service {
     /// Every service, in the order in which they are started.
-    pub const ALL: [Self; 5] = [Self::Steps, Self::Otp, Self::Ocr, Self::FaceMatch, Self::Liveness];
+    pub const ALL: [Self; 5] = [
+        Self::Steps,
+        Self::Otp,
+        Self::Ocr,
+        Self::FaceMatch,
+        Self::Liveness,
+    ];
 
     /// The name of the service: `btrust serve <name>`, and the id of its client at the auth service.
     #[must_use]
@@ -79,10 +114,25 @@ impl Service {
         }
     }
 
+    /// The models that the service runs.
+    #[must_use]
+    pub fn models(self) -> &'static [Role] {
+        match self {
+            Self::Steps | Self::Otp => &[],
+            Self::Ocr => ocr::ROLES,
+            Self::FaceMatch => face_match::ROLES,
+            Self::Liveness => liveness::ROLES,
+        }
+    }
+
     /// The steps of the service.
     #[must_use]
     pub fn steps(self, ports: &Ports) -> Vec<Arc<dyn Step>> {
-        STEPS.iter().filter(|(service, _)| *service == self).map(|(_, make)| make(ports)).collect()
+        STEPS
+            .iter()
+            .filter(|(service, _)| *service == self)
+            .map(|(_, make)| make(ports))
+            .collect()
     }
 }
 
@@ -94,14 +144,19 @@ impl fmt::Display for Service {
 
 /// There is no service of that name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there is no worker service of that name; there are steps, otp, ocr, face-match and liveness")]
+#[error(
+    "there is no worker service of that name; there are steps, otp, ocr, face-match and liveness"
+)]
 pub struct UnknownService;
 
 impl FromStr for Service {
     type Err = UnknownService;
 
     fn from_str(text: &str) -> Result<Self, UnknownService> {
-        Self::ALL.into_iter().find(|it| it.as_str() == text).ok_or(UnknownService)
+        Self::ALL
+            .into_iter()
+            .find(|it| it.as_str() == text)
+            .ok_or(UnknownService)
     }
 }
 
@@ -117,13 +172,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ports = ports(&dir).await;
         let mut run = Vec::new();
-        for service in [Service::Steps, Service::Otp] {
+        for service in Service::ALL {
             let steps: Vec<_> = service.steps(&ports).iter().map(|it| it.name()).collect();
             assert_eq!(steps, service.queues(), "{service}");
             run.extend(steps);
         }
-        let published: BTreeSet<_> = btrust_schemas::step::catalogue().iter().map(|it| it.step).collect();
-        assert!(run.iter().all(|it| published.contains(it)));
+        let published: BTreeSet<_> = btrust_schemas::step::catalogue()
+            .iter()
+            .map(|it| it.step)
+            .collect();
+        assert_eq!(run.len(), published.len());
+        assert_eq!(run.into_iter().collect::<BTreeSet<_>>(), published);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One worker service as a process runs it: configuration, ports to the outside, health, the loop.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use poem::Route;
@@ -12,7 +13,7 @@ use btrust_platform::clock::SharedClock;
 use btrust_platform::config::{ConfigError, Secret, Settings};
 use btrust_platform::contacts::{SqliteVerifiedContacts, VerifiedContacts};
 use btrust_platform::data_dir::DataDir;
-use btrust_platform::health::{Health, ServiceCheck, SqliteCheck};
+use btrust_platform::health::{CheckFn, Health, ServiceCheck, SqliteCheck};
 use btrust_platform::http::{self, Shutdown};
 use btrust_platform::keys::{KeyError, Keys, LocalKeyring};
 use btrust_platform::messages::{Messenger, messenger_from};
@@ -20,6 +21,7 @@ use btrust_platform::objects::{EvidenceStore, FileObjects};
 use btrust_platform::sqlite::{self, DbError, STEPS_MIGRATIONS};
 use btrust_platform::token::TokenSource;
 use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
+use btrust_vision::{Role, Vision};
 
 use crate::catalogue::Service;
 use crate::runtime::cpu::CpuPool;
@@ -59,6 +61,8 @@ pub struct Ports {
     pub keys: Arc<dyn Keys>,
     pub messenger: Arc<dyn Messenger>,
     pub contacts: Arc<dyn VerifiedContacts>,
+    /// The models; one set for all services of a process.
+    pub vision: Arc<Vision>,
     /// Shared by all services of a process, so that together they leave a core to the network.
     pub cpu: CpuPool,
 }
@@ -75,17 +79,22 @@ pub enum OpenError {
 }
 
 impl Ports {
-    /// Opens the embedded stores under `data_dir`.
+    /// Opens the embedded stores under `data_dir`; the models are there too, or where `BTRUST_MODELS` says.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; none of its cases goes away by trying again.
-    pub async fn embedded(settings: &Settings, data_dir: &DataDir, clock: SharedClock) -> Result<Self, OpenError> {
+    pub async fn embedded(
+        settings: &Settings,
+        data_dir: &DataDir,
+        clock: SharedClock,
+    ) -> Result<Self, OpenError> {
         let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&data_dir.keyring())?);
         let workflow_keys: Arc<dyn WorkflowKeys> =
             Arc::new(SqliteWorkflowKeys::open(&data_dir.keys_db(), Arc::clone(&keys)).await?);
         let objects = Arc::new(FileObjects::new(data_dir.objects()));
-        let contacts = SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await?;
+        let contacts =
+            SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await?;
         Ok(Self {
             messenger: messenger_from(settings, data_dir, Arc::clone(&clock))?,
             clock,
@@ -93,6 +102,11 @@ impl Ports {
             steps_db: sqlite::open(&data_dir.steps_db(), &STEPS_MIGRATIONS).await?,
             keys,
             contacts: Arc::new(contacts),
+            vision: Vision::open(
+                settings
+                    .get("BTRUST_MODELS")
+                    .map_or_else(|| data_dir.models(), PathBuf::from),
+            ),
             cpu: CpuPool::sized_to_machine(),
         })
     }
@@ -114,8 +128,12 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let client = http::client();
+    warm_up(service, &ports.vision);
+    let vision = Arc::clone(&ports.vision);
+    let models = CheckFn(move || std::future::ready(models_present(service, &vision)));
     let health = Health::new(service.as_str())
         .own("stepsDb", SqliteCheck(ports.steps_db.clone()))
+        .own("models", models)
         .neighbour("core", ServiceCheck::new(client.clone(), &config.core_url))
         .neighbour("auth", ServiceCheck::new(client.clone(), &config.auth_url));
     let tokens = TokenSource::new(&config.auth_url, config.client_id, config.client_secret);
@@ -134,4 +152,38 @@ pub async fn serve(
         worker.run(session, shutdown)
     );
     served
+}
+
+/// Loads the service's models beside the start, so that the first applicant does not wait for them.
+fn warm_up(service: Service, vision: &Arc<Vision>) {
+    let vision = Arc::clone(vision);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = vision.warm_up(service.models()) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                service = service.as_str(),
+                "cannot load the models"
+            );
+        }
+    });
+}
+
+/// Whether every file is there that the service will run.
+fn models_present(service: Service, vision: &Vision) -> Result<(), String> {
+    let runtime = if service.models().is_empty() {
+        None
+    } else {
+        Some(&Role::Runtime)
+    };
+    let missing = service
+        .models()
+        .iter()
+        .chain(runtime)
+        .find(|role| !vision.dir().join(role.file_name()).is_file());
+    match missing {
+        Some(role) => Err(format!(
+            "the model `{role}` is missing; run `btrust models fetch`"
+        )),
+        None => Ok(()),
+    }
 }

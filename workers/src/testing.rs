@@ -1,9 +1,10 @@
 //! A bench for steps: real stores in a temporary folder, a clock that stands still, turns by hand.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use btrust_vision::Vision;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -12,10 +13,11 @@ use btrust_platform::config::Settings;
 use btrust_platform::contacts::{SqliteVerifiedContacts, VerifiedContacts};
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::keys::LocalKeyring;
-use btrust_platform::objects::{EvidenceStore, FileObjects};
+use btrust_platform::objects::{EvidenceStore, FileObjects, byte_stream};
 use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
 use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::{PromptId, TaskId, WorkflowId};
+use btrust_schemas::object::ObjectRef;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnReason, TurnResult};
 
 use crate::runtime::cpu::CpuPool;
@@ -63,10 +65,16 @@ impl Bench {
         let engine = Arc::clone(&checkpoints);
         tokio::spawn(async move {
             while let Some(message) = from_turns.recv().await {
-                let FromTurn::Checkpoint { state, acked, .. } = message else { continue };
+                let FromTurn::Checkpoint { state, acked, .. } = message else {
+                    continue;
+                };
                 let code = engine.code.lock().unwrap().clone();
                 engine.made.lock().unwrap().push(state);
-                let code = if code.is_empty() { Ack::ACCEPTED.to_owned() } else { code };
+                let code = if code.is_empty() {
+                    Ack::ACCEPTED.to_owned()
+                } else {
+                    code
+                };
                 let _ = acked.send(code);
             }
         });
@@ -88,7 +96,19 @@ impl Bench {
     /// The contacts of the bench's workflow, as the step and the test see them.
     pub async fn contacts(&self) -> Arc<dyn VerifiedContacts> {
         let keys = Arc::clone(&self.workflow_keys);
-        Arc::new(SqliteVerifiedContacts::open(&self.data_dir.steps_db(), keys).await.unwrap())
+        Arc::new(
+            SqliteVerifiedContacts::open(&self.data_dir.steps_db(), keys)
+                .await
+                .unwrap(),
+        )
+    }
+
+    /// Evidence of the bench's workflow.
+    pub async fn store(&self, media_type: &str, bytes: Vec<u8>) -> ObjectRef {
+        self.evidence
+            .put(TENANT, self.workflow, media_type, byte_stream(bytes))
+            .await
+            .unwrap()
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -97,10 +117,17 @@ impl Bench {
 
     /// The input of the next turn.
     pub fn input(&self, step: &dyn Step, reason: TurnReason, state: Option<Value>) -> TurnInput {
-        let task = TaskId { workflow: self.workflow, number: self.task.load(Ordering::SeqCst) };
+        let task = TaskId {
+            workflow: self.workflow,
+            number: self.task.load(Ordering::SeqCst),
+        };
         let turn = self.turn.fetch_add(1, Ordering::SeqCst) + 1;
         TurnInput {
-            key: TurnKey { task, attempt: 1, turn },
+            key: TurnKey {
+                task,
+                attempt: 1,
+                turn,
+            },
             tenant: TENANT.to_owned(),
             workflow: self.workflow,
             subject: "digest of the subject".to_owned(),
@@ -139,11 +166,17 @@ impl Bench {
         *self.arguments.lock().unwrap() = arguments;
         self.task.fetch_add(1, Ordering::SeqCst);
         self.turn.store(0, Ordering::SeqCst);
-        self.run(step, self.input(step, TurnReason::First, None)).await
+        self.run(step, self.input(step, TurnReason::First, None))
+            .await
     }
 
     /// The applicant answers the prompt of `asked`.
-    pub async fn answer(&self, step: &dyn Step, asked: &Result<TurnResult, Fault>, body: Value) -> Result<TurnResult, Fault> {
+    pub async fn answer(
+        &self,
+        step: &dyn Step,
+        asked: &Result<TurnResult, Fault>,
+        body: Value,
+    ) -> Result<TurnResult, Fault> {
         self.answer_as(step, asked, body, applicant()).await
     }
 
@@ -166,38 +199,77 @@ impl Bench {
         body: Value,
         submitter: Submitter,
     ) -> TurnInput {
-        let reason = TurnReason::Submission { prompt: self.prompt(), body, submitter };
+        let reason = TurnReason::Submission {
+            prompt: self.prompt(),
+            body,
+            submitter,
+        };
         self.input(step, reason, Some(asked(before).state.clone()))
     }
 
-    pub async fn expire(&self, step: &dyn Step, before: &Result<TurnResult, Fault>) -> Result<TurnResult, Fault> {
-        let reason = TurnReason::Expired { prompt: self.prompt() };
-        self.run(step, self.input(step, reason, Some(asked(before).state.clone()))).await
+    pub async fn expire(
+        &self,
+        step: &dyn Step,
+        before: &Result<TurnResult, Fault>,
+    ) -> Result<TurnResult, Fault> {
+        let reason = TurnReason::Expired {
+            prompt: self.prompt(),
+        };
+        self.run(
+            step,
+            self.input(step, reason, Some(asked(before).state.clone())),
+        )
+        .await
     }
 
-    pub async fn wake(&self, step: &dyn Step, before: &Result<TurnResult, Fault>) -> Result<TurnResult, Fault> {
-        self.run(step, self.input(step, TurnReason::Woken, Some(asked(before).state.clone()))).await
+    pub async fn wake(
+        &self,
+        step: &dyn Step,
+        before: &Result<TurnResult, Fault>,
+    ) -> Result<TurnResult, Fault> {
+        self.run(
+            step,
+            self.input(step, TurnReason::Woken, Some(asked(before).state.clone())),
+        )
+        .await
     }
 
     fn prompt(&self) -> PromptId {
-        PromptId { workflow: self.workflow, number: 1 }
+        PromptId {
+            workflow: self.workflow,
+            number: 1,
+        }
     }
 }
 
 /// The workflow's key is minted as core does it at the start.
 async fn open_workflow_keys(data_dir: &DataDir, workflow: WorkflowId) -> Arc<dyn WorkflowKeys> {
     let keyring = Arc::new(LocalKeyring::open(&data_dir.keyring()).unwrap());
-    let keys = SqliteWorkflowKeys::open(&data_dir.keys_db(), keyring).await.unwrap();
-    keys.create_many(&[(TENANT.to_owned(), workflow)]).await.unwrap();
+    let keys = SqliteWorkflowKeys::open(&data_dir.keys_db(), keyring)
+        .await
+        .unwrap();
+    keys.create_many(&[(TENANT.to_owned(), workflow)])
+        .await
+        .unwrap();
     Arc::new(keys)
 }
 
 pub fn applicant() -> Submitter {
-    Submitter { kind: Audience::Applicant, id: "applicant".to_owned(), device: None, address: None }
+    Submitter {
+        kind: Audience::Applicant,
+        id: "applicant".to_owned(),
+        device: None,
+        address: None,
+    }
 }
 
 pub fn reviewer(id: &str) -> Submitter {
-    Submitter { kind: Audience::Reviewer, id: id.to_owned(), device: None, address: None }
+    Submitter {
+        kind: Audience::Reviewer,
+        id: id.to_owned(),
+        device: None,
+        address: None,
+    }
 }
 
 /// The question that the turn ended with.
@@ -222,5 +294,19 @@ pub fn completed(result: Result<TurnResult, Fault>) -> (String, Value) {
 pub async fn ports(dir: &tempfile::TempDir) -> Ports {
     let settings = Settings::from_table::<&str, &str>([]);
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    Ports::embedded(&settings, &DataDir::new(dir.path()), clock).await.unwrap()
+    Ports::embedded(&settings, &DataDir::new(dir.path()), clock)
+        .await
+        .unwrap()
+}
+
+/// The models that `btrust models fetch` stored; without them the tests that look at pictures fail.
+pub fn vision() -> Arc<Vision> {
+    static VISION: OnceLock<Arc<Vision>> = OnceLock::new();
+    Arc::clone(VISION.get_or_init(|| Vision::open(models_dir())))
+}
+
+pub fn models_dir() -> PathBuf {
+    std::env::var_os("BTRUST_MODELS")
+        .expect("BTRUST_MODELS names the folder that `btrust models fetch` filled")
+        .into()
 }

@@ -157,11 +157,12 @@ fn photograph(models: &Path, role: Role) -> Result<RgbImage> {
 #[cfg(test)]
 mod tests {
     use btrust_vision::Picture;
+    use btrust_vision::document::{Date, Verdict, read_document};
     use btrust_vision::face::{
         DETECT_SIDE, DETECT_SIDE_FINE, Match, Mesh, compare, decide, detect, embed, mesh,
         pose_of_mesh,
     };
-    use btrust_vision::liveness::{Action as Judged, Challenge, Outcome, Verdict, judge, look};
+    use btrust_vision::liveness::{self, Action as Judged, Challenge, Outcome, judge, look};
 
     use super::*;
 
@@ -231,7 +232,7 @@ mod tests {
     }
 
     /// What the platform makes of a whole challenge.
-    fn judged(vision: &Vision, applicant: Applicant, seed: u64) -> Verdict {
+    fn judged(vision: &Vision, applicant: Applicant, seed: u64) -> liveness::Verdict {
         let today = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
         let props = Props::prepare(applicant, &models(), today, seed).unwrap();
         let actions = [
@@ -300,6 +301,47 @@ mod tests {
             let similarity = compare(&on_page, &live);
             println!("{applicant:?}: similarity {similarity:.3}");
             assert_eq!(decide(similarity), expected, "{applicant:?}: {similarity}");
+        }
+    }
+
+    #[test]
+    fn the_platform_reads_the_passport_as_it_was_printed() {
+        let vision = Vision::open(models());
+        let today = Date {
+            year: 2026,
+            month: 3,
+            day: 1,
+        };
+        for (applicant, expected) in [
+            (Applicant::Genuine, Verdict::Accepted),
+            (Applicant::ExpiredDocument, Verdict::ExpiredDocument),
+        ] {
+            let props = props(applicant);
+            for take in 0..2 {
+                let picture = Picture::decode(&props.document(take).unwrap()).unwrap();
+                let reading = read_document(&vision, &picture, today).unwrap();
+                println!(
+                    "{applicant:?} {take}: {:?} review {} {:?}",
+                    reading.verdict(),
+                    reading.needs_review,
+                    reading.quality
+                );
+                assert_eq!(
+                    reading.verdict(),
+                    expected,
+                    "{applicant:?}, take {take}: {:?}",
+                    reading.checks
+                );
+                assert!(reading.specimen, "{applicant:?}, take {take}");
+                assert!(
+                    !reading.needs_review,
+                    "{applicant:?}, take {take}: {:?} {:?}",
+                    reading.fields, reading.checks
+                );
+                assert_eq!(reading.fields["documentNumber"].value, "K48291675");
+                assert_eq!(reading.fields["surname"].value, "HALVORSEN");
+                assert_eq!(reading.fields["dateOfBirth"].value, "1988-07-23");
+            }
         }
     }
 }

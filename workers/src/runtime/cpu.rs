@@ -26,7 +26,9 @@ impl CpuPool {
     /// A pool for `n_cores` computations at once.
     #[must_use]
     pub fn new(n_cores: usize) -> Self {
-        Self { cores: Arc::new(Semaphore::new(n_cores.max(1))) }
+        Self {
+            cores: Arc::new(Semaphore::new(n_cores.max(1))),
+        }
     }
 
     /// Runs `work` when a core is free; a panic in it is the caller's panic.

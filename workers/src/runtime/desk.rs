@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use btrust_schemas::exchange::{
-    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, RESULTS_MAX, Report, ReportKind, WANT_MAX,
+    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, RESULTS_MAX, Report, ReportKind,
+    WANT_MAX,
 };
 use btrust_schemas::turn::{TurnInput, TurnKey, TurnResult};
 
@@ -71,7 +72,10 @@ impl Desk {
             held: self.held.keys().copied().collect(),
             results: self.owed.iter().take(RESULTS_MAX).cloned().collect(),
             want: self.want(),
-            queues: self.open_queues().map(|(queue, _)| queue.name.to_owned()).collect(),
+            queues: self
+                .open_queues()
+                .map(|(queue, _)| queue.name.to_owned())
+                .collect(),
             wait_ms,
         }
     }
@@ -103,18 +107,28 @@ impl Desk {
         for ack in &response.acks {
             self.acknowledge(ack);
         }
-        response.tasks.into_iter().filter(|task| self.begin(task)).collect()
+        response
+            .tasks
+            .into_iter()
+            .filter(|task| self.begin(task))
+            .collect()
     }
 
     /// Owes the end of a turn.
     pub fn end(&mut self, key: TurnKey, result: TurnResult) {
         self.waiting.remove(&key);
-        self.owed.push(Report { key, what: ReportKind::Result { result } });
+        self.owed.push(Report {
+            key,
+            what: ReportKind::Result { result },
+        });
     }
 
     /// Owes a checkpoint; `acked` hears the code of its acknowledgement.
     pub fn checkpoint(&mut self, key: TurnKey, state: Value, acked: oneshot::Sender<String>) {
-        self.owed.push(Report { key, what: ReportKind::Checkpoint { state } });
+        self.owed.push(Report {
+            key,
+            what: ReportKind::Checkpoint { state },
+        });
         self.waiting.insert(key, acked);
     }
 
@@ -133,11 +147,20 @@ impl Desk {
 
     /// Queues that take more turns, each with its room.
     fn open_queues(&self) -> impl Iterator<Item = (&Queue, u32)> {
-        self.queues.iter().filter(|_| !self.draining).filter_map(|queue| {
-            let n_held = self.held.values().filter(|name| **name == queue.name).count();
-            let room = queue.in_flight_max.saturating_sub(u32::try_from(n_held).unwrap_or(u32::MAX));
-            (0 < room).then_some((queue, room))
-        })
+        self.queues
+            .iter()
+            .filter(|_| !self.draining)
+            .filter_map(|queue| {
+                let n_held = self
+                    .held
+                    .values()
+                    .filter(|name| **name == queue.name)
+                    .count();
+                let room = queue
+                    .in_flight_max
+                    .saturating_sub(u32::try_from(n_held).unwrap_or(u32::MAX));
+                (0 < room).then_some((queue, room))
+            })
     }
 
     /// Whether the task is new here and of a step that this process serves.
@@ -145,7 +168,11 @@ impl Desk {
         if self.held.contains_key(&task.key) {
             return false;
         }
-        let Some(queue) = self.queues.iter().find(|queue| Some(queue.name) == step_name(&task.resource)) else {
+        let Some(queue) = self
+            .queues
+            .iter()
+            .find(|queue| Some(queue.name) == step_name(&task.resource))
+        else {
             tracing::error!(task.id = %task.key.task, task.resource, "was given a task of a step that this worker does not serve");
             return false;
         };
@@ -155,7 +182,9 @@ impl Desk {
 
     fn acknowledge(&mut self, ack: &Ack) {
         if ack.checkpoint {
-            let is_it = |report: &Report| report.key == ack.key && matches!(report.what, ReportKind::Checkpoint { .. });
+            let is_it = |report: &Report| {
+                report.key == ack.key && matches!(report.what, ReportKind::Checkpoint { .. })
+            };
             self.owed.retain(|report| !is_it(report));
             if let Some(acked) = self.waiting.remove(&ack.key) {
                 // The turn may have been ended by a panic meanwhile.
@@ -184,14 +213,30 @@ mod tests {
     use super::*;
 
     fn desk() -> Desk {
-        let otp = Queue { name: "otp", in_flight_max: 2 };
-        Desk::new("session".to_owned(), vec![otp, Queue { name: "form", in_flight_max: 3 }])
+        let otp = Queue {
+            name: "otp",
+            in_flight_max: 2,
+        };
+        Desk::new(
+            "session".to_owned(),
+            vec![
+                otp,
+                Queue {
+                    name: "form",
+                    in_flight_max: 3,
+                },
+            ],
+        )
     }
 
     fn task(number: u32, step: &str) -> TurnInput {
         let workflow = WorkflowId::new(1, [2; 15]);
         TurnInput {
-            key: TurnKey { task: TaskId { workflow, number }, attempt: 1, turn: 1 },
+            key: TurnKey {
+                task: TaskId { workflow, number },
+                attempt: 1,
+                turn: 1,
+            },
             tenant: "acme".to_owned(),
             workflow,
             subject: "subject".to_owned(),
@@ -209,15 +254,26 @@ mod tests {
     }
 
     fn answer(acks: Vec<Ack>, tasks: Vec<TurnInput>) -> ExchangeResponse {
-        ExchangeResponse { acks, tasks, nodes: Vec::new() }
+        ExchangeResponse {
+            acks,
+            tasks,
+            nodes: Vec::new(),
+        }
     }
 
     fn ack(key: TurnKey, checkpoint: bool, code: &str) -> Ack {
-        Ack { key, checkpoint, code: code.to_owned() }
+        Ack {
+            key,
+            checkpoint,
+            code: code.to_owned(),
+        }
     }
 
     fn done() -> TurnResult {
-        TurnResult::Complete { outcome: "verified".to_owned(), output: Value::Null }
+        TurnResult::Complete {
+            outcome: "verified".to_owned(),
+            output: Value::Null,
+        }
     }
 
     #[test]
@@ -228,7 +284,10 @@ mod tests {
         desk.end(key, done());
         for seq in [1, 2] {
             let request = desk.request();
-            assert_eq!((request.seq, request.results.len(), request.held.len()), (seq, 1, 1));
+            assert_eq!(
+                (request.seq, request.results.len(), request.held.len()),
+                (seq, 1, 1)
+            );
         }
         desk.accept(answer(vec![ack(key, false, Ack::ACCEPTED)], vec![]));
         assert!(desk.is_empty());

@@ -30,6 +30,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3);
 ///
 /// Source: below the 30 s that ECS and systemd leave by default between asking and killing.
 pub const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// Calls that may fail during a shutdown: then core is going down too, and hands the turns out again.
+const DRAIN_FAILURES_MAX: u32 = 5;
 /// Room of the channel from turns to the loop; a full one only makes turns wait.
 const FROM_TURNS_MAX: usize = 256;
 /// How much longer than a node may hold a call the worker waits for its answer.
@@ -62,15 +64,26 @@ pub struct HttpCore {
 impl HttpCore {
     /// A client of the core node at `core_url`.
     pub fn new(core_url: &str, client: reqwest::Client, tokens: TokenSource) -> Self {
-        let url = format!("{}/internal/v1/tasks/exchange", core_url.trim_end_matches('/'));
-        Self { url, client, tokens }
+        let url = format!(
+            "{}/internal/v1/tasks/exchange",
+            core_url.trim_end_matches('/')
+        );
+        Self {
+            url,
+            client,
+            tokens,
+        }
     }
 }
 
 #[async_trait]
 impl Core for HttpCore {
     async fn exchange(&self, request: &ExchangeRequest) -> Result<ExchangeResponse, ExchangeError> {
-        let token = self.tokens.bearer().await.map_err(|error| ExchangeError::NoToken(error.into()))?;
+        let token = self
+            .tokens
+            .bearer()
+            .await
+            .map_err(|error| ExchangeError::NoToken(error.into()))?;
         let response = self
             .client
             .post(&self.url)
@@ -108,10 +121,16 @@ impl Worker {
     /// Serves tasks until `shutdown`, then ends the running turns, hands in their results and gives
     /// the remaining leases back.
     pub async fn run(self, session: String, shutdown: Shutdown) {
-        let queues = self.steps.iter().map(|it| Queue { name: it.name(), in_flight_max: it.in_flight_max() });
+        let queues = self.steps.iter().map(|it| Queue {
+            name: it.name(),
+            in_flight_max: it.in_flight_max(),
+        });
         let mut desk = Desk::new(session, queues.collect());
-        let steps: BTreeMap<&'static str, Arc<dyn Step>> =
-            self.steps.iter().map(|it| (it.name(), Arc::clone(it))).collect();
+        let steps: BTreeMap<&'static str, Arc<dyn Step>> = self
+            .steps
+            .iter()
+            .map(|it| (it.name(), Arc::clone(it)))
+            .collect();
         let (to_loop, mut from_turns) = mpsc::channel(FROM_TURNS_MAX);
 
         let mut call: Option<Call> = None;
@@ -119,11 +138,14 @@ impl Worker {
         let mut not_before = Instant::now();
         let mut heartbeat_at = Instant::now();
         let mut drain_until: Option<Instant> = None;
+        let mut n_failures = 0;
         loop {
-            if drain_until.is_some() && (desk.is_empty() || drain_until <= Some(Instant::now())) {
+            let now = Instant::now();
+            if let Some(until) = drain_until
+                && (desk.is_empty() || until <= now || DRAIN_FAILURES_MAX <= n_failures)
+            {
                 break;
             }
-            let now = Instant::now();
             let is_due = desk.has_business() || (!desk.is_empty() && heartbeat_at <= now);
             if call.is_none() && is_due && not_before <= now {
                 call = Some(self.begin_call(&mut desk));
@@ -134,7 +156,10 @@ impl Worker {
             } else if desk.has_business() {
                 Some(not_before)
             } else {
-                drain_until.into_iter().chain([heartbeat_at.max(not_before)]).min()
+                drain_until
+                    .into_iter()
+                    .chain([heartbeat_at.max(not_before)])
+                    .min()
             };
             tokio::select! {
                 message = from_turns.recv() => {
@@ -150,12 +175,14 @@ impl Worker {
                     match answer {
                         Ok(response) => {
                             backoff = BACKOFF_FIRST;
+                            n_failures = 0;
                             for input in desk.accept(response) {
                                 self.begin_turn(&steps, input, to_loop.clone());
                             }
                         }
                         Err(error) => {
                             metrics::exchange_failed();
+                            n_failures += 1;
                             tracing::warn!(error = &error as &dyn std::error::Error, "an exchange with core failed");
                             not_before = Instant::now() + backoff;
                             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -177,7 +204,10 @@ impl Worker {
         let request = desk.request();
         let is_parked = request.results.is_empty();
         let core = Arc::clone(&self.core);
-        Call { answer: async move { core.exchange(&request).await }.boxed(), is_parked }
+        Call {
+            answer: async move { core.exchange(&request).await }.boxed(),
+            is_parked,
+        }
     }
 
     /// Runs one turn beside the loop.
@@ -187,7 +217,12 @@ impl Worker {
         input: TurnInput,
         to_loop: mpsc::Sender<FromTurn>,
     ) {
-        let Some(step) = step_name(&input.resource).and_then(|name| steps.get(name)).cloned() else { return };
+        let Some(step) = step_name(&input.resource)
+            .and_then(|name| steps.get(name))
+            .cloned()
+        else {
+            return;
+        };
         let context = Context {
             key: input.key,
             tenant: input.tenant.clone(),
@@ -216,7 +251,10 @@ impl Worker {
     async fn give_back(&self, mut desk: Desk) {
         desk.abandon();
         if let Err(error) = self.core.exchange(&desk.request()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "could not give the leases back; they will time out");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "could not give the leases back; they will time out"
+            );
         }
     }
 }
@@ -225,11 +263,26 @@ impl Worker {
 fn book(desk: &mut Desk, message: FromTurn) {
     match message {
         FromTurn::Checkpoint { key, state, acked } => desk.checkpoint(key, state, acked),
-        FromTurn::Ended { key, result: Ok(result) } => desk.end(key, result),
-        FromTurn::Ended { key, result: Err(Fault::Failed { error, cause }) } => {
-            desk.end(key, TurnResult::Fail { error: error.to_owned(), cause });
+        FromTurn::Ended {
+            key,
+            result: Ok(result),
+        } => desk.end(key, result),
+        FromTurn::Ended {
+            key,
+            result: Err(Fault::Failed { error, cause }),
+        } => {
+            desk.end(
+                key,
+                TurnResult::Fail {
+                    error: error.to_owned(),
+                    cause,
+                },
+            );
         }
-        FromTurn::Ended { key, result: Err(Fault::Superseded) } => desk.forget(key),
+        FromTurn::Ended {
+            key,
+            result: Err(Fault::Superseded),
+        } => desk.forget(key),
     }
 }
 
@@ -277,7 +330,10 @@ mod tests {
 
     #[async_trait]
     impl Core for ScriptedCore {
-        async fn exchange(&self, request: &ExchangeRequest) -> Result<ExchangeResponse, ExchangeError> {
+        async fn exchange(
+            &self,
+            request: &ExchangeRequest,
+        ) -> Result<ExchangeResponse, ExchangeError> {
             self.requests.lock().unwrap().push(request.clone());
             let brings = !request.results.is_empty();
             if brings && self.n_failing.load(Ordering::SeqCst) != 0 {
@@ -287,7 +343,11 @@ mod tests {
             let mut acks = Vec::new();
             for report in &request.results {
                 let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
-                acks.push(Ack { key: report.key, checkpoint, code: Ack::ACCEPTED.to_owned() });
+                acks.push(Ack {
+                    key: report.key,
+                    checkpoint,
+                    code: Ack::ACCEPTED.to_owned(),
+                });
                 self.reports.lock().unwrap().push(report.clone());
                 self.reported.notify_one();
             }
@@ -296,7 +356,11 @@ mod tests {
                 let n_taken = self.tasks.lock().unwrap().len().min(request.want as usize);
                 let tasks: Vec<TurnInput> = self.tasks.lock().unwrap().drain(..n_taken).collect();
                 if brings || !tasks.is_empty() || request.want == 0 {
-                    return Ok(ExchangeResponse { acks, tasks, nodes: Vec::new() });
+                    return Ok(ExchangeResponse {
+                        acks,
+                        tasks,
+                        nodes: Vec::new(),
+                    });
                 }
                 heard.await;
             }
@@ -314,7 +378,12 @@ mod tests {
             while self.reports.lock().unwrap().len() < n {
                 self.reported.notified().await;
             }
-            self.reports.lock().unwrap().iter().map(|it| it.what.clone()).collect()
+            self.reports
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|it| it.what.clone())
+                .collect()
         }
     }
 
@@ -372,12 +441,20 @@ mod tests {
             cpu: CpuPool::new(1),
         };
         let worker = tokio::spawn(worker.run("session".to_owned(), shutdown.clone()));
-        Stage { bench, core, puppet, shutdown, worker }
+        Stage {
+            bench,
+            core,
+            puppet,
+            shutdown,
+            worker,
+        }
     }
 
     impl Stage {
         fn give(&self, what: &str) -> TurnKey {
-            let mut input = self.bench.input(self.puppet.as_ref(), TurnReason::First, None);
+            let mut input = self
+                .bench
+                .input(self.puppet.as_ref(), TurnReason::First, None);
             input.arguments = json!(what);
             let key = input.key;
             self.core.give(input);
@@ -386,7 +463,12 @@ mod tests {
     }
 
     fn danced() -> ReportKind {
-        ReportKind::Result { result: TurnResult::Complete { outcome: "danced".to_owned(), output: Value::Null } }
+        ReportKind::Result {
+            result: TurnResult::Complete {
+                outcome: "danced".to_owned(),
+                output: Value::Null,
+            },
+        }
     }
 
     #[tokio::test]
@@ -404,7 +486,10 @@ mod tests {
             let stage = stage().await;
             stage.give(how);
             let reports = stage.core.reports(1).await;
-            let ReportKind::Result { result: TurnResult::Fail { error, .. } } = &reports[0] else {
+            let ReportKind::Result {
+                result: TurnResult::Fail { error, .. },
+            } = &reports[0]
+            else {
                 panic!("{reports:?}");
             };
             assert_eq!(error, ERROR_WORKER_FAULT);
@@ -418,7 +503,15 @@ mod tests {
         let stage = stage().await;
         stage.give("checkpoint");
         let reports = stage.core.reports(2).await;
-        assert_eq!(reports, [ReportKind::Checkpoint { state: json!({ "v": 1 }) }, danced()]);
+        assert_eq!(
+            reports,
+            [
+                ReportKind::Checkpoint {
+                    state: json!({ "v": 1 })
+                },
+                danced()
+            ]
+        );
     }
 
     #[tokio::test]
@@ -428,9 +521,16 @@ mod tests {
         let key = stage.give("dance");
         assert_eq!(stage.core.reports(1).await, [danced()]);
         let requests = stage.core.requests.lock().unwrap();
-        let bringing: Vec<_> = requests.iter().filter(|it| !it.results.is_empty()).collect();
+        let bringing: Vec<_> = requests
+            .iter()
+            .filter(|it| !it.results.is_empty())
+            .collect();
         assert_eq!(bringing.len(), 3);
-        assert!(bringing.iter().all(|it| it.held == [key] && it.results.len() == 1));
+        assert!(
+            bringing
+                .iter()
+                .all(|it| it.held == [key] && it.results.len() == 1)
+        );
     }
 
     #[tokio::test]
@@ -444,6 +544,16 @@ mod tests {
             stage.core.reports(n).await;
         }
         assert_eq!(stage.puppet.n_running_most.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_does_not_wait_for_a_core_that_is_gone() {
+        let stage = stage().await;
+        stage.core.n_failing.store(u32::MAX, Ordering::SeqCst);
+        stage.give("dance");
+        stage.shutdown.trigger();
+        stage.worker.await.unwrap();
+        assert_eq!(stage.core.reports.lock().unwrap().len(), 0);
     }
 
     #[tokio::test]

@@ -13,8 +13,13 @@ use super::step::Fault;
 const DURATION_BUCKETS: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
 
 static TURN_DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
-    let opts = histogram_opts!("btrust_turn_duration_seconds", "Time a turn took, by step and result", DURATION_BUCKETS.to_vec());
-    let histogram = HistogramVec::new(opts, &["step", "result"]).expect("the name and labels are constants");
+    let opts = histogram_opts!(
+        "btrust_turn_duration_seconds",
+        "Time a turn took, by step and result",
+        DURATION_BUCKETS.to_vec()
+    );
+    let histogram =
+        HistogramVec::new(opts, &["step", "result"]).expect("the name and labels are constants");
     registered(histogram)
 });
 static TURNS_RUNNING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
@@ -22,7 +27,10 @@ static TURNS_RUNNING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     registered(IntGaugeVec::new(opts, &["step"]).expect("the name and labels are constants"))
 });
 static EXCHANGES_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
-    let counter = IntCounter::new("btrust_exchanges_failed_total", "Exchanges with core that got no answer");
+    let counter = IntCounter::new(
+        "btrust_exchanges_failed_total",
+        "Exchanges with core that got no answer",
+    );
     registered(counter.expect("the name is a constant"))
 });
 
@@ -46,7 +54,10 @@ pub struct TurnTimer {
 /// Starts timing a turn.
 pub fn turn_begins(step: &'static str) -> TurnTimer {
     TURNS_RUNNING.with_label_values(&[step]).inc();
-    TurnTimer { step, since: Instant::now() }
+    TurnTimer {
+        step,
+        since: Instant::now(),
+    }
 }
 
 impl TurnTimer {
@@ -61,7 +72,12 @@ impl TurnTimer {
         };
         let duration = self.since.elapsed();
         TURNS_RUNNING.with_label_values(&[self.step]).dec();
-        TURN_DURATION.with_label_values(&[self.step, &label]).observe(duration.as_secs_f64());
-        (label, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+        TURN_DURATION
+            .with_label_values(&[self.step, &label])
+            .observe(duration.as_secs_f64());
+        (
+            label,
+            u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        )
     }
 }

@@ -16,7 +16,9 @@ use btrust_platform::objects::{EvidenceStore, byte_stream};
 use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::object::ObjectRef;
-use btrust_schemas::turn::{Ask, Audience, ERROR_WORKER_FAULT, TurnInput, TurnKey, TurnReason, TurnResult};
+use btrust_schemas::turn::{
+    Ask, Audience, ERROR_WORKER_FAULT, TurnInput, TurnKey, TurnReason, TurnResult,
+};
 
 use super::cpu::CpuPool;
 
@@ -63,7 +65,10 @@ pub const ERROR_EVIDENCE_UNREADABLE: &str = "BTrust.EvidenceUnreadable";
 
 impl Fault {
     pub fn failed(error: &'static str, cause: impl Into<String>) -> Self {
-        Self::Failed { error, cause: cause.into() }
+        Self::Failed {
+            error,
+            cause: cause.into(),
+        }
     }
 
     /// A store did not answer; the driver's words go to the log, not into history.
@@ -93,8 +98,15 @@ pub struct Context {
 /// What a running turn tells the exchange loop.
 #[derive(Debug)]
 pub(crate) enum FromTurn {
-    Checkpoint { key: TurnKey, state: Value, acked: oneshot::Sender<String> },
-    Ended { key: TurnKey, result: Result<TurnResult, Fault> },
+    Checkpoint {
+        key: TurnKey,
+        state: Value,
+        acked: oneshot::Sender<String>,
+    },
+    Ended {
+        key: TurnKey,
+        result: Result<TurnResult, Fault>,
+    },
 }
 
 impl Context {
@@ -116,8 +128,15 @@ impl Context {
     pub async fn checkpoint(&self, state: &impl Serialize) -> Result<(), Fault> {
         let state = to_value(state)?;
         let (acked, answer) = oneshot::channel();
-        let checkpoint = FromTurn::Checkpoint { key: self.key, state, acked };
-        self.checkpoints.send(checkpoint).await.map_err(|_| Fault::Superseded)?;
+        let checkpoint = FromTurn::Checkpoint {
+            key: self.key,
+            state,
+            acked,
+        };
+        self.checkpoints
+            .send(checkpoint)
+            .await
+            .map_err(|_| Fault::Superseded)?;
         match answer.await {
             Ok(code) if code == Ack::ACCEPTED => Ok(()),
             Ok(_) | Err(_) => Err(Fault::Superseded),
@@ -135,7 +154,10 @@ impl Context {
 
     /// Stores an object of this workflow.
     pub async fn store(&self, media_type: &str, bytes: Bytes) -> Result<ObjectRef, Fault> {
-        let put = self.evidence.put(&self.tenant, self.workflow, media_type, byte_stream(bytes)).await;
+        let put = self
+            .evidence
+            .put(&self.tenant, self.workflow, media_type, byte_stream(bytes))
+            .await;
         put.map_err(|error| Fault::store("the object store", &error))
     }
 
@@ -155,18 +177,29 @@ pub fn arguments<T: DeserializeOwned>(input: &TurnInput) -> Result<T, Fault> {
 
 /// Reads what the step parked in its previous turn, if there was one.
 pub fn parked<T: DeserializeOwned>(input: &TurnInput) -> Result<Option<T>, Fault> {
-    input.state.as_ref().map(|it| parse(it, "the parked state")).transpose()
+    input
+        .state
+        .as_ref()
+        .map(|it| parse(it, "the parked state"))
+        .transpose()
 }
 
 /// The serde error is not repeated: it may quote a value.
 fn parse<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T, Fault> {
-    T::deserialize(value)
-        .map_err(|_| Fault::failed(ERROR_INPUT_INVALID, format!("{what} do not fit the step's contract")))
+    T::deserialize(value).map_err(|_| {
+        Fault::failed(
+            ERROR_INPUT_INVALID,
+            format!("{what} do not fit the step's contract"),
+        )
+    })
 }
 
 /// Ends the task with a published outcome.
 pub fn complete(outcome: &str, output: &impl Serialize) -> Result<TurnResult, Fault> {
-    Ok(TurnResult::Complete { outcome: outcome.to_owned(), output: to_value(output)? })
+    Ok(TurnResult::Complete {
+        outcome: outcome.to_owned(),
+        output: to_value(output)?,
+    })
 }
 
 /// A question that stays open for `expires_in_ms`.
@@ -192,7 +225,9 @@ fn to_value(value: &impl Serialize) -> Result<Value, Fault> {
 }
 
 /// Takes one turn in a task of its own, so that a panic ends the turn and not the worker.
-pub(super) async fn guarded(turn: impl Future<Output = Result<TurnResult, Fault>> + Send + 'static) -> Result<TurnResult, Fault> {
+pub(super) async fn guarded(
+    turn: impl Future<Output = Result<TurnResult, Fault>> + Send + 'static,
+) -> Result<TurnResult, Fault> {
     match tokio::spawn(turn).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => {
@@ -218,6 +253,8 @@ pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, 
 /// The gateway refuses what does not fit; should it get here all the same, the
 /// step asks again instead of failing the attempt on a person's account.
 pub fn submission<T: DeserializeOwned>(input: &TurnInput) -> Option<T> {
-    let TurnReason::Submission { body, .. } = &input.reason else { return None };
+    let TurnReason::Submission { body, .. } = &input.reason else {
+        return None;
+    };
     T::deserialize(body).ok()
 }

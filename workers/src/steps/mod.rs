@@ -1,7 +1,11 @@
 //! The steps, one folder each.
 
 pub mod consent;
+mod evidence;
+pub mod face_match;
 pub mod form;
+pub mod liveness;
+pub mod ocr;
 pub mod otp;
 pub mod review;
 

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use btrust_platform::clock::rfc3339;
-use btrust_schemas::step::consent::{Arguments, DECLINED, EXPIRED, GIVEN, Output, Prompt, Submission};
+use btrust_schemas::step::consent::{
+    Arguments, DECLINED, EXPIRED, GIVEN, Output, Prompt, Submission,
+};
 use btrust_schemas::turn::{Audience, TurnInput, TurnReason, TurnResult};
 
 use super::{DAY_SECONDS, ttl_ms};
@@ -38,7 +40,13 @@ impl Step for Consent {
             // Nobody accepts a text that was not shown, or part of what was.
             _ => {
                 let ttl_ms = ttl_ms(ttl_seconds, DAY_SECONDS);
-                let ask = ask(Audience::Applicant, "consent", &Prompt { texts }, &(), ttl_ms)?;
+                let ask = ask(
+                    Audience::Applicant,
+                    "consent",
+                    &Prompt { texts },
+                    &(),
+                    ttl_ms,
+                )?;
                 Ok(TurnResult::Ask(ask))
             }
         }
@@ -88,7 +96,9 @@ mod tests {
     #[tokio::test]
     async fn silence_expires() {
         let bench = Bench::new().await;
-        let first = bench.first(&Consent, json!({ "texts": texts(), "ttlSeconds": 60 })).await;
+        let first = bench
+            .first(&Consent, json!({ "texts": texts(), "ttlSeconds": 60 }))
+            .await;
         assert_eq!(asked(&first).expires_in_ms, 60_000);
         let (outcome, output) = completed(bench.expire(&Consent, &first).await);
         assert_eq!((outcome.as_str(), &output["at"]), (EXPIRED, &Value::Null));

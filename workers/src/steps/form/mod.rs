@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use btrust_schemas::step::form::{Arguments, EXPIRED, FieldError, Output, Prompt, SUBMITTED, Submission};
+use btrust_schemas::step::form::{
+    Arguments, EXPIRED, FieldError, Output, Prompt, SUBMITTED, Submission,
+};
 use btrust_schemas::turn::{Audience, TurnInput, TurnReason, TurnResult};
 
 use super::{DAY_SECONDS, ttl_ms};
@@ -31,7 +33,11 @@ impl Step for Form {
     }
 
     async fn turn(&self, _: &Context, input: TurnInput) -> Result<TurnResult, Fault> {
-        let Arguments { fields, title, ttl_seconds } = arguments(&input)?;
+        let Arguments {
+            fields,
+            title,
+            ttl_seconds,
+        } = arguments(&input)?;
         if let TurnReason::Expired { .. } = input.reason {
             return complete(EXPIRED, &Output { values: json!({}) });
         }
@@ -45,8 +51,18 @@ impl Step for Form {
             }
         }
         let ttl_ms = ttl_ms(ttl_seconds, TTL_SECONDS);
-        let prompt = Prompt { title, fields, errors };
-        Ok(TurnResult::Ask(ask(Audience::Applicant, "form", &prompt, &(), ttl_ms)?))
+        let prompt = Prompt {
+            title,
+            fields,
+            errors,
+        };
+        Ok(TurnResult::Ask(ask(
+            Audience::Applicant,
+            "form",
+            &prompt,
+            &(),
+            ttl_ms,
+        )?))
     }
 }
 
@@ -54,7 +70,10 @@ impl Step for Form {
 fn field_errors(validator: &Validator, values: &Value) -> Vec<FieldError> {
     let errors = validator.iter_errors(values).take(FIELD_ERRORS_MAX);
     errors
-        .map(|error| FieldError { pointer: error.instance_path().to_string(), message: error.masked().to_string() })
+        .map(|error| FieldError {
+            pointer: error.instance_path().to_string(),
+            message: error.masked().to_string(),
+        })
         .collect()
 }
 
@@ -76,7 +95,11 @@ mod tests {
         let first = bench.first(&Form, arguments()).await;
         assert_eq!(asked(&first).body["errors"], json!([]));
         let values = json!({ "phone": "+97250000000" });
-        let (outcome, output) = completed(bench.answer(&Form, &first, json!({ "values": values })).await);
+        let (outcome, output) = completed(
+            bench
+                .answer(&Form, &first, json!({ "values": values }))
+                .await,
+        );
         assert_eq!((outcome.as_str(), &output["values"]), (SUBMITTED, &values));
     }
 
@@ -84,7 +107,9 @@ mod tests {
     async fn a_wrong_field_is_asked_again_by_its_pointer_and_without_its_value() {
         let bench = Bench::new().await;
         let first = bench.first(&Form, arguments()).await;
-        let again = bench.answer(&Form, &first, json!({ "values": { "phone": "fifty" } })).await;
+        let again = bench
+            .answer(&Form, &first, json!({ "values": { "phone": "fifty" } }))
+            .await;
         let errors = &asked(&again).body["errors"];
         assert_eq!(errors[0]["pointer"], "/phone");
         assert!(!errors.to_string().contains("fifty"), "{errors}");
@@ -95,8 +120,20 @@ mod tests {
     #[tokio::test]
     async fn a_form_whose_schema_is_none_fails_visibly() {
         let bench = Bench::new().await;
-        let fault = bench.first(&Form, json!({ "fields": { "type": 7 } })).await.unwrap_err();
-        assert!(matches!(fault, Fault::Failed { error: ERROR_INPUT_INVALID, .. }), "{fault:?}");
+        let fault = bench
+            .first(&Form, json!({ "fields": { "type": 7 } }))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                fault,
+                Fault::Failed {
+                    error: ERROR_INPUT_INVALID,
+                    ..
+                }
+            ),
+            "{fault:?}"
+        );
     }
 
     #[tokio::test]

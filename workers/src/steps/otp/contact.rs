@@ -28,7 +28,11 @@ pub fn routes(arguments: &Arguments) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for &channel in &arguments.channels {
         let address = match channel {
-            Channel::Sms => arguments.phone.as_deref().and_then(phone).filter(|it| is_allowed(it, arguments)),
+            Channel::Sms => arguments
+                .phone
+                .as_deref()
+                .and_then(phone)
+                .filter(|it| is_allowed(it, arguments)),
             Channel::Email => arguments.email.as_deref().and_then(email),
         };
         if let Some(address) = address
@@ -42,15 +46,24 @@ pub fn routes(arguments: &Arguments) -> Vec<Route> {
 
 /// The number in its one spelling: `+` and digits.
 fn phone(text: &str) -> Option<String> {
-    let number: String = text.chars().filter(|it| !matches!(it, ' ' | '-' | '(' | ')')).collect();
+    let number: String = text
+        .chars()
+        .filter(|it| !matches!(it, ' ' | '-' | '(' | ')'))
+        .collect();
     let digits = number.strip_prefix('+')?;
-    let fits = PHONE_DIGITS.contains(&digits.len()) && digits.bytes().all(|it| it.is_ascii_digit()) && !digits.starts_with('0');
+    let fits = PHONE_DIGITS.contains(&digits.len())
+        && digits.bytes().all(|it| it.is_ascii_digit())
+        && !digits.starts_with('0');
     fits.then_some(number)
 }
 
 fn is_allowed(number: &str, arguments: &Arguments) -> bool {
-    let Some(countries) = &arguments.countries else { return true };
-    countries.iter().any(|it| it.starts_with('+') && 1 < it.len() && number.starts_with(it.as_str()))
+    let Some(countries) = &arguments.countries else {
+        return true;
+    };
+    countries
+        .iter()
+        .any(|it| it.starts_with('+') && 1 < it.len() && number.starts_with(it.as_str()))
 }
 
 /// The address with its domain in lower case; no line break can enter a mail header by it.
@@ -59,13 +72,16 @@ fn email(text: &str) -> Option<String> {
     let fits = text.len() <= EMAIL_BYTES_MAX
         && !user.is_empty()
         && !domain.is_empty()
-        && !text.chars().any(|it| it.is_whitespace() || it.is_control() || matches!(it, ',' | ';' | '<' | '>'));
+        && !text
+            .chars()
+            .any(|it| it.is_whitespace() || it.is_control() || matches!(it, ',' | ';' | '<' | '>'));
     fits.then(|| format!("{user}@{}", domain.to_ascii_lowercase()))
 }
 
 /// Enough of the address to recognise one's own, not more.
 pub fn masked(route: &Route) -> String {
-    if let (Channel::Email, Some((user, domain))) = (route.channel, route.address.rsplit_once('@')) {
+    if let (Channel::Email, Some((user, domain))) = (route.channel, route.address.rsplit_once('@'))
+    {
         let first: String = user.chars().take(1).collect();
         return format!("{first}•••@{domain}");
     }
@@ -106,7 +122,14 @@ mod tests {
     #[test]
     fn a_number_is_taken_in_one_spelling_or_not_at_all() {
         check("+972 50-000 0000", Some("+972500000000"));
-        for text in ["0500000000", "+0500000000", "+12345", "+1234567890123456", "+97250000000a", ""] {
+        for text in [
+            "0500000000",
+            "+0500000000",
+            "+12345",
+            "+1234567890123456",
+            "+97250000000a",
+            "",
+        ] {
             check(text, None);
         }
     }
@@ -115,7 +138,13 @@ mod tests {
     fn a_number_outside_of_the_allowed_countries_is_no_route() {
         let mut it = arguments(Some("+972500000000"), Some("a@b.example"));
         it.countries = Some(vec!["+44".to_owned(), "+".to_owned(), String::new()]);
-        assert_eq!(routes(&it), vec![Route { channel: Channel::Email, address: "a@b.example".to_owned() }]);
+        assert_eq!(
+            routes(&it),
+            vec![Route {
+                channel: Channel::Email,
+                address: "a@b.example".to_owned()
+            }]
+        );
         it.countries = Some(vec!["+44".to_owned(), "+972".to_owned()]);
         assert_eq!(routes(&it).len(), 2);
     }

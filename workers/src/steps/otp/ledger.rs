@@ -99,10 +99,16 @@ pub struct View {
 /// How a guess was judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    Right { channel: String },
-    Wrong { attempts_left: u32 },
+    Right {
+        channel: String,
+    },
+    Wrong {
+        attempts_left: u32,
+    },
     /// Not evaluated, or the one that locked.
-    Locked { until_ms: i64 },
+    Locked {
+        until_ms: i64,
+    },
     /// Not evaluated: no code is valid now.
     NoCode,
 }
@@ -125,7 +131,12 @@ impl Ledger {
     }
 
     /// Records a send before it happens, if every limit permits it, and voids the older codes.
-    pub async fn begin_send(&self, session: &Session, send: &NewSend, now_ms: i64) -> Result<SendVerdict, sqlx::Error> {
+    pub async fn begin_send(
+        &self,
+        session: &Session,
+        send: &NewSend,
+        now_ms: i64,
+    ) -> Result<SendVerdict, sqlx::Error> {
         let mut tx = self.begin().await?;
         let repeated = sqlx::query("SELECT 1 FROM otp_code WHERE tenant = ? AND id = ?")
             .bind(&session.tenant)
@@ -139,9 +150,18 @@ impl Ledger {
         prune(&mut tx, now_ms).await?;
         let history = SendHistory {
             session: session_sends(&mut tx, session).await?,
-            address_day: sends_since(&mut tx, "address", &session.tenant, &send.address, now_ms - DAY_MS).await?,
+            address_day: sends_since(
+                &mut tx,
+                "address",
+                &session.tenant,
+                &send.address,
+                now_ms - DAY_MS,
+            )
+            .await?,
             ip_hour: match &send.ip {
-                Some(ip) => sends_since(&mut tx, "ip", &session.tenant, ip, now_ms - HOUR_MS).await?,
+                Some(ip) => {
+                    sends_since(&mut tx, "ip", &session.tenant, ip, now_ms - HOUR_MS).await?
+                }
                 None => Vec::new(),
             },
         };
@@ -177,7 +197,12 @@ impl Ledger {
     }
 
     /// Records what became of a send.
-    pub async fn note_delivery(&self, tenant: &str, id: &str, delivery: Delivery) -> Result<(), sqlx::Error> {
+    pub async fn note_delivery(
+        &self,
+        tenant: &str,
+        id: &str,
+        delivery: Delivery,
+    ) -> Result<(), sqlx::Error> {
         sqlx::query("UPDATE otp_code SET delivery = ? WHERE tenant = ? AND id = ?")
             .bind(delivery.as_str())
             .bind(tenant)
@@ -204,7 +229,9 @@ impl Ledger {
             return Ok(verdict);
         }
         if counter.is_locked(now_ms) {
-            return Ok(Verdict::Locked { until_ms: counter.locked_until_ms });
+            return Ok(Verdict::Locked {
+                until_ms: counter.locked_until_ms,
+            });
         }
         let code = sqlx::query(
             "SELECT id, code_mac, channel FROM otp_code WHERE tenant = ? AND workflow = ? AND purpose = ?
@@ -217,7 +244,9 @@ impl Ledger {
         .bind(now_ms)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(code) = code else { return Ok(Verdict::NoCode) };
+        let Some(code) = code else {
+            return Ok(Verdict::NoCode);
+        };
         let code_mac: String = code.try_get("code_mac")?;
         let is_right = bool::from(code_mac.as_bytes().ct_eq(guess_mac.as_bytes()));
         let channel: String = code.try_get("channel")?;
@@ -245,7 +274,9 @@ impl Ledger {
         tx.commit().await?;
         Ok(match guess {
             Guess::Right => Verdict::Right { channel },
-            Guess::Wrong if counter.is_locked(now_ms) => Verdict::Locked { until_ms: counter.locked_until_ms },
+            Guess::Wrong if counter.is_locked(now_ms) => Verdict::Locked {
+                until_ms: counter.locked_until_ms,
+            },
             Guess::Wrong => Verdict::Wrong { attempts_left },
         })
     }
@@ -281,7 +312,12 @@ impl Ledger {
         .bind(&session.purpose)
         .fetch_optional(&mut *tx)
         .await?;
-        Ok(View { counter, current, sends, may_have_arrived: arrived.is_some() })
+        Ok(View {
+            counter,
+            current,
+            sends,
+            may_have_arrived: arrived.is_some(),
+        })
     }
 
     /// A transaction that holds the write lock from its first statement, so that what it reads stays true.
@@ -290,7 +326,10 @@ impl Ledger {
     }
 }
 
-async fn session_sends(tx: &mut Transaction<'_, Sqlite>, session: &Session) -> Result<Vec<i64>, sqlx::Error> {
+async fn session_sends(
+    tx: &mut Transaction<'_, Sqlite>,
+    session: &Session,
+) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT sent_at_ms FROM otp_code WHERE tenant = ? AND workflow = ? AND purpose = ? ORDER BY sent_at_ms, id",
     )
@@ -309,13 +348,25 @@ async fn sends_since(
     since_ms: i64,
 ) -> Result<Vec<i64>, sqlx::Error> {
     let statement = match by {
-        "ip" => "SELECT sent_at_ms FROM otp_code WHERE tenant = ? AND ip = ? AND ? < sent_at_ms ORDER BY sent_at_ms",
-        _ => "SELECT sent_at_ms FROM otp_code WHERE tenant = ? AND address = ? AND ? < sent_at_ms ORDER BY sent_at_ms",
+        "ip" => {
+            "SELECT sent_at_ms FROM otp_code WHERE tenant = ? AND ip = ? AND ? < sent_at_ms ORDER BY sent_at_ms"
+        }
+        _ => {
+            "SELECT sent_at_ms FROM otp_code WHERE tenant = ? AND address = ? AND ? < sent_at_ms ORDER BY sent_at_ms"
+        }
     };
-    sqlx::query_scalar(statement).bind(tenant).bind(digest).bind(since_ms).fetch_all(&mut **tx).await
+    sqlx::query_scalar(statement)
+        .bind(tenant)
+        .bind(digest)
+        .bind(since_ms)
+        .fetch_all(&mut **tx)
+        .await
 }
 
-async fn counter(tx: &mut Transaction<'_, Sqlite>, session: &Session) -> Result<Counter, sqlx::Error> {
+async fn counter(
+    tx: &mut Transaction<'_, Sqlite>,
+    session: &Session,
+) -> Result<Counter, sqlx::Error> {
     let row = sqlx::query(
         "SELECT failures, last_failure_ms, locked_until_ms FROM otp_counter WHERE tenant = ? AND subject = ? AND purpose = ?",
     )
@@ -324,7 +375,9 @@ async fn counter(tx: &mut Transaction<'_, Sqlite>, session: &Session) -> Result<
     .bind(&session.purpose)
     .fetch_optional(&mut **tx)
     .await?;
-    let Some(row) = row else { return Ok(Counter::default()) };
+    let Some(row) = row else {
+        return Ok(Counter::default());
+    };
     Ok(Counter {
         failures: row.try_get("failures")?,
         last_failure_ms: row.try_get("last_failure_ms")?,
@@ -332,7 +385,11 @@ async fn counter(tx: &mut Transaction<'_, Sqlite>, session: &Session) -> Result<
     })
 }
 
-async fn write_counter(tx: &mut Transaction<'_, Sqlite>, session: &Session, counter: Counter) -> Result<(), sqlx::Error> {
+async fn write_counter(
+    tx: &mut Transaction<'_, Sqlite>,
+    session: &Session,
+    counter: Counter,
+) -> Result<(), sqlx::Error> {
     let updated = sqlx::query(
         "UPDATE otp_counter SET failures = ?, last_failure_ms = ?, locked_until_ms = ? WHERE tenant = ? AND subject = ? AND purpose = ?",
     )
@@ -368,24 +425,36 @@ async fn earlier_verdict(
     id: &str,
     counter: Counter,
 ) -> Result<Option<Verdict>, sqlx::Error> {
-    let row = sqlx::query("SELECT verdict, attempts_left, channel FROM otp_guess WHERE tenant = ? AND id = ?")
-        .bind(&session.tenant)
-        .bind(id)
-        .fetch_optional(&mut **tx)
-        .await?;
+    let row = sqlx::query(
+        "SELECT verdict, attempts_left, channel FROM otp_guess WHERE tenant = ? AND id = ?",
+    )
+    .bind(&session.tenant)
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let attempts_left: u32 = row.try_get("attempts_left")?;
     Ok(Some(match row.try_get::<String, _>("verdict")?.as_str() {
-        "right" => Verdict::Right { channel: row.try_get("channel")? },
-        _ if attempts_left == 0 => Verdict::Locked { until_ms: counter.locked_until_ms },
+        "right" => Verdict::Right {
+            channel: row.try_get("channel")?,
+        },
+        _ if attempts_left == 0 => Verdict::Locked {
+            until_ms: counter.locked_until_ms,
+        },
         _ => Verdict::Wrong { attempts_left },
     }))
 }
 
 /// Drops rows that no limit counts any more.
 async fn prune(tx: &mut Transaction<'_, Sqlite>, now_ms: i64) -> Result<(), sqlx::Error> {
-    for statement in ["DELETE FROM otp_code WHERE sent_at_ms < ?", "DELETE FROM otp_guess WHERE guessed_at_ms < ?"] {
-        sqlx::query(statement).bind(now_ms - KEPT_MS).execute(&mut **tx).await?;
+    for statement in [
+        "DELETE FROM otp_code WHERE sent_at_ms < ?",
+        "DELETE FROM otp_guess WHERE guessed_at_ms < ?",
+    ] {
+        sqlx::query(statement)
+            .bind(now_ms - KEPT_MS)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
 }

@@ -34,10 +34,11 @@ use btrust_schemas::turn::{Ask, Audience, TurnInput, TurnReason, TurnResult};
 use self::contact::{Route, channel_word, masked, routes};
 use self::ledger::{Current, Delivery, Ledger, NewSend, SendVerdict, Session, Verdict, View};
 use self::rules::{
-    ATTEMPTS_MAX, CODE_DIGITS, EMAIL_TTL_MS, FAILOVER_AFTER_MS, Pause, SESSION_SENDS_MAX, SMS_TTL_MS, resend_at,
+    ATTEMPTS_MAX, CODE_DIGITS, EMAIL_TTL_MS, FAILOVER_AFTER_MS, Pause, SESSION_SENDS_MAX,
+    SMS_TTL_MS, resend_at,
 };
-use self::secrets::{MacKey, MacKeys};
 pub use self::secrets::{Code, CodeSource, random_codes};
+use self::secrets::{MacKey, MacKeys};
 use crate::runtime::step::{ERROR_INPUT_INVALID, submission};
 use crate::runtime::{Context, Fault, Step, arguments, ask, complete, parked};
 
@@ -89,7 +90,13 @@ impl Otp {
         codes: CodeSource,
     ) -> Self {
         let mac_keys = MacKeys::new(steps_db.clone(), keys);
-        Self { ledger: Ledger::new(steps_db), mac_keys, messenger, contacts, codes }
+        Self {
+            ledger: Ledger::new(steps_db),
+            mac_keys,
+            messenger,
+            contacts,
+            codes,
+        }
     }
 }
 
@@ -115,11 +122,28 @@ impl Step for Otp {
             tenant: context.tenant.clone(),
             workflow: context.workflow.to_string(),
             subject: key.digest("subject", &[&input.subject]),
-            purpose: arguments.purpose.clone().unwrap_or_else(|| PURPOSE_DEFAULT.to_owned()),
+            purpose: arguments
+                .purpose
+                .clone()
+                .unwrap_or_else(|| PURPOSE_DEFAULT.to_owned()),
             contact: key.digest("contact", &addresses),
         };
-        let parked = parked(&input)?.unwrap_or(Parked { v: 1, ..Parked::default() });
-        Conversation { step: self, context, input: &input, arguments, routes, key, session, parked }.turn().await
+        let parked = parked(&input)?.unwrap_or(Parked {
+            v: 1,
+            ..Parked::default()
+        });
+        Conversation {
+            step: self,
+            context,
+            input: &input,
+            arguments,
+            routes,
+            key,
+            session,
+            parked,
+        }
+        .turn()
+        .await
     }
 }
 
@@ -135,30 +159,54 @@ impl Conversation<'_> {
         }
         match &self.input.reason {
             TurnReason::Expired { .. } => {
-                let outcome = if view.may_have_arrived { EXPIRED } else { UNDELIVERABLE };
+                let outcome = if view.may_have_arrived {
+                    EXPIRED
+                } else {
+                    UNDELIVERABLE
+                };
                 self.end(outcome, &view, None)
             }
             TurnReason::Submission { .. } => match answer {
                 Some(Submission::Answer { code }) => self.guess(&code, &view).await,
                 Some(Submission::Resend) => {
-                    let route = view.current.as_ref().and_then(|it| self.route_of(&it.channel)).cloned();
-                    self.send(route.or_else(|| self.routes.first().cloned()), Pause::Kept, "resent").await
+                    let route = view
+                        .current
+                        .as_ref()
+                        .and_then(|it| self.route_of(&it.channel))
+                        .cloned();
+                    self.send(
+                        route.or_else(|| self.routes.first().cloned()),
+                        Pause::Kept,
+                        "resent",
+                    )
+                    .await
                 }
                 None => self.ask(Some("wrong_code"), &view),
             },
             TurnReason::Woken => match &view.current {
-                None => self.send(self.routes.first().cloned(), Pause::Kept, "resent").await,
+                None => {
+                    self.send(self.routes.first().cloned(), Pause::Kept, "resent")
+                        .await
+                }
                 Some(current) => match self.failover(current).cloned() {
                     Some(route) => self.send(Some(route), Pause::Waived, "failed_over").await,
                     None => self.ask(None, &view),
                 },
             },
-            TurnReason::First => self.send(self.routes.first().cloned(), Pause::Kept, "").await,
+            TurnReason::First => {
+                self.send(self.routes.first().cloned(), Pause::Kept, "")
+                    .await
+            }
         }
     }
 
     /// Sends a new code by `route` if the limits permit it, and asks for it.
-    async fn send(&mut self, route: Option<Route>, pause: Pause, reason: &str) -> Result<TurnResult, Fault> {
+    async fn send(
+        &mut self,
+        route: Option<Route>,
+        pause: Pause,
+        reason: &str,
+    ) -> Result<TurnResult, Fault> {
         let Some(route) = route else {
             return self.end(UNDELIVERABLE, &self.view().await?, None);
         };
@@ -167,18 +215,26 @@ impl Conversation<'_> {
             // The message may have gone out before the worker died: once is enough.
             return self.ask(reason, &self.view().await?);
         }
-        self.context.checkpoint(&json!({ "v": 1, "sending": channel_word(route.channel) })).await?;
+        self.context
+            .checkpoint(&json!({ "v": 1, "sending": channel_word(route.channel) }))
+            .await?;
         let code = (self.step.codes)();
         let send = NewSend {
             id: self.context.idempotency_key(),
             channel: channel_word(route.channel).to_owned(),
             address: self.key.digest("address", &[&route.address]),
             ip: self.ip(),
-            code_mac: self.key.code_mac(&code, &self.session.workflow, &self.session.purpose),
+            code_mac: self
+                .key
+                .code_mac(&code, &self.session.workflow, &self.session.purpose),
             ttl_ms: self.ttl_ms(route.channel),
             pause,
         };
-        let begun = self.step.ledger.begin_send(&self.session, &send, self.context.now_ms()).await;
+        let begun = self
+            .step
+            .ledger
+            .begin_send(&self.session, &send, self.context.now_ms())
+            .await;
         match begun.map_err(|error| Fault::store("the code store", &error))? {
             SendVerdict::Begun => {
                 self.deliver(&route, &send, &code).await?;
@@ -192,7 +248,12 @@ impl Conversation<'_> {
                 match is_answerable || is_wait {
                     true if is_wait => self.ask(Some(refusal.code()), &view),
                     // Waking up again would only meet the same limit.
-                    true => self.question(Some(refusal.code()), &view).map(|ask| TurnResult::Ask(Ask { wake_in_ms: None, ..ask })),
+                    true => self.question(Some(refusal.code()), &view).map(|ask| {
+                        TurnResult::Ask(Ask {
+                            wake_in_ms: None,
+                            ..ask
+                        })
+                    }),
                     false => self.end(UNDELIVERABLE, &view, None),
                 }
             }
@@ -213,7 +274,11 @@ impl Conversation<'_> {
         let delivery = match self.step.messenger.send(message).await {
             Ok(delivery) => {
                 self.parked.provider = Some(delivery.provider.to_owned());
-                if delivery.acknowledged { Delivery::Acknowledged } else { Delivery::Accepted }
+                if delivery.acknowledged {
+                    Delivery::Acknowledged
+                } else {
+                    Delivery::Accepted
+                }
             }
             Err(error) => {
                 let delivery = match error {
@@ -228,23 +293,39 @@ impl Conversation<'_> {
                 delivery
             }
         };
-        let noted = self.step.ledger.note_delivery(&self.session.tenant, &send.id, delivery).await;
+        let noted = self
+            .step
+            .ledger
+            .note_delivery(&self.session.tenant, &send.id, delivery)
+            .await;
         noted.map_err(|error| Fault::store("the code store", &error))
     }
 
     async fn guess(&mut self, typed: &str, view: &View) -> Result<TurnResult, Fault> {
-        let Some(code) = Code::typed(typed) else { return self.ask(Some("wrong_code"), view) };
+        let Some(code) = Code::typed(typed) else {
+            return self.ask(Some("wrong_code"), view);
+        };
         self.parked.n_guesses += 1;
-        let mac = self.key.code_mac(&code, &self.session.workflow, &self.session.purpose);
+        let mac = self
+            .key
+            .code_mac(&code, &self.session.workflow, &self.session.purpose);
         let id = self.context.idempotency_key();
         let now_ms = self.context.now_ms();
-        let verdict = self.step.ledger.guess(&self.session, &id, &mac, self.attempts_max(), now_ms).await;
+        let verdict = self
+            .step
+            .ledger
+            .guess(&self.session, &id, &mac, self.attempts_max(), now_ms)
+            .await;
         match verdict.map_err(|error| Fault::store("the code store", &error))? {
             Verdict::Right { channel } => self.verified(&channel, view).await,
             Verdict::Locked { until_ms } => self.locked(until_ms, view),
             Verdict::Wrong { .. } => self.ask(Some("wrong_code"), &self.view().await?),
             Verdict::NoCode if SESSION_SENDS_MAX <= view.sends.len() => {
-                let outcome = if view.may_have_arrived { EXPIRED } else { UNDELIVERABLE };
+                let outcome = if view.may_have_arrived {
+                    EXPIRED
+                } else {
+                    UNDELIVERABLE
+                };
                 self.end(outcome, view, None)
             }
             Verdict::NoCode => self.ask(Some("code_expired"), view),
@@ -252,9 +333,18 @@ impl Conversation<'_> {
     }
 
     async fn verified(&self, channel: &str, view: &View) -> Result<TurnResult, Fault> {
-        let route = self.route_of(channel).ok_or_else(|| Fault::worker("the verified channel is no route of the task"))?;
-        let contact = Contact { channel: route.channel, address: route.address.clone() };
-        let put = self.step.contacts.put(&self.context.tenant, self.context.workflow, contact).await;
+        let route = self
+            .route_of(channel)
+            .ok_or_else(|| Fault::worker("the verified channel is no route of the task"))?;
+        let contact = Contact {
+            channel: route.channel,
+            address: route.address.clone(),
+        };
+        let put = self
+            .step
+            .contacts
+            .put(&self.context.tenant, self.context.workflow, contact)
+            .await;
         put.map_err(|error| Fault::store("the contact store", &error))?;
         let output = Output {
             channel: Some(route.channel),
@@ -269,8 +359,19 @@ impl Conversation<'_> {
         self.end(LOCKED, view, Some(until_ms))
     }
 
-    fn end(&self, outcome: &str, view: &View, locked_until_ms: Option<i64>) -> Result<TurnResult, Fault> {
-        complete(outcome, &Output { locked_until: locked_until_ms.map(rfc3339), ..self.output(view) })
+    fn end(
+        &self,
+        outcome: &str,
+        view: &View,
+        locked_until_ms: Option<i64>,
+    ) -> Result<TurnResult, Fault> {
+        complete(
+            outcome,
+            &Output {
+                locked_until: locked_until_ms.map(rfc3339),
+                ..self.output(view)
+            },
+        )
     }
 
     fn output(&self, view: &View) -> Output {
@@ -296,8 +397,12 @@ impl Conversation<'_> {
     fn question(&self, reason: Option<&str>, view: &View) -> Result<Ask, Fault> {
         let now_ms = self.context.now_ms();
         let current = view.current.as_ref();
-        let route = current.and_then(|it| self.route_of(&it.channel)).or(self.routes.first());
-        let Some(route) = route else { return Err(Fault::worker("there is nobody to ask")) };
+        let route = current
+            .and_then(|it| self.route_of(&it.channel))
+            .or(self.routes.first());
+        let Some(route) = route else {
+            return Err(Fault::worker("there is nobody to ask"));
+        };
         let sends_left = SESSION_SENDS_MAX.saturating_sub(view.sends.len());
         let resend_at_ms = resend_at(&view.sends).unwrap_or(now_ms).max(now_ms);
         let prompt = Prompt {
@@ -311,14 +416,26 @@ impl Conversation<'_> {
         };
         // As long as the code, and as long again while another one can be asked for.
         let code_left_ms = current.map_or(0, |it| (it.expires_at_ms - now_ms).max(0));
-        let grace_ms = if 0 < sends_left { self.ttl_ms(route.channel) } else { 0 };
+        let grace_ms = if 0 < sends_left {
+            self.ttl_ms(route.channel)
+        } else {
+            0
+        };
         let expires_in_ms = (code_left_ms + grace_ms).max(PROMPT_MIN_MS);
-        let mut ask = ask(Audience::Applicant, "otp-code", &prompt, &self.parked, expires_in_ms)?;
+        let mut ask = ask(
+            Audience::Applicant,
+            "otp-code",
+            &prompt,
+            &self.parked,
+            expires_in_ms,
+        )?;
         ask.wake_in_ms = match current {
-            Some(current) if 0 < sends_left && self.failover(current).is_some() => Some(match current.delivery {
-                Delivery::Failed => FAILOVER_NOW_MS,
-                _ => FAILOVER_AFTER_MS,
-            }),
+            Some(current) if 0 < sends_left && self.failover(current).is_some() => {
+                Some(match current.delivery {
+                    Delivery::Failed => FAILOVER_NOW_MS,
+                    _ => FAILOVER_AFTER_MS,
+                })
+            }
             // A send was announced and never begun: make up for it without the person.
             None if 0 < sends_left => Some((resend_at_ms - now_ms).max(FAILOVER_AFTER_MS)),
             _ => None,
@@ -331,12 +448,17 @@ impl Conversation<'_> {
         if current.delivery == Delivery::Acknowledged {
             return None;
         }
-        let used = self.routes.iter().position(|it| channel_word(it.channel) == current.channel)?;
+        let used = self
+            .routes
+            .iter()
+            .position(|it| channel_word(it.channel) == current.channel)?;
         self.routes.get(used + 1)
     }
 
     fn route_of(&self, channel: &str) -> Option<&Route> {
-        self.routes.iter().find(|it| channel_word(it.channel) == channel)
+        self.routes
+            .iter()
+            .find(|it| channel_word(it.channel) == channel)
     }
 
     fn is_live(&self, current: Option<&Current>) -> bool {
@@ -344,7 +466,10 @@ impl Conversation<'_> {
     }
 
     fn attempts_max(&self) -> u32 {
-        self.arguments.max_attempts.unwrap_or(ATTEMPTS_MAX).clamp(1, ATTEMPTS_MAX)
+        self.arguments
+            .max_attempts
+            .unwrap_or(ATTEMPTS_MAX)
+            .clamp(1, ATTEMPTS_MAX)
     }
 
     fn ttl_ms(&self, channel: Channel) -> i64 {
@@ -352,17 +477,28 @@ impl Conversation<'_> {
             Channel::Sms => SMS_TTL_MS,
             Channel::Email => EMAIL_TTL_MS,
         };
-        self.arguments.ttl_seconds.map_or(most_ms, |it| (i64::from(it) * 1_000).min(most_ms))
+        self.arguments
+            .ttl_seconds
+            .map_or(most_ms, |it| (i64::from(it) * 1_000).min(most_ms))
     }
 
     /// Digest of the submitter's network address; the first turn has none.
     fn ip(&self) -> Option<String> {
-        let TurnReason::Submission { submitter, .. } = &self.input.reason else { return None };
-        submitter.address.as_ref().map(|it| self.key.digest("ip", &[it]))
+        let TurnReason::Submission { submitter, .. } = &self.input.reason else {
+            return None;
+        };
+        submitter
+            .address
+            .as_ref()
+            .map(|it| self.key.digest("ip", &[it]))
     }
 
     async fn view(&self) -> Result<View, Fault> {
-        let view = self.step.ledger.view(&self.session, self.context.now_ms()).await;
+        let view = self
+            .step
+            .ledger
+            .view(&self.session, self.context.now_ms())
+            .await;
         view.map_err(|error| Fault::store("the code store", &error))
     }
 }

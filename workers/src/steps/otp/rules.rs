@@ -90,7 +90,9 @@ impl SendRefusal {
     pub fn code(self) -> &'static str {
         match self {
             Self::TooSoon { .. } => "resend_too_early",
-            Self::SessionSpent | Self::AddressSpent { .. } | Self::IpSpent { .. } => "no_sends_left",
+            Self::SessionSpent | Self::AddressSpent { .. } | Self::IpSpent { .. } => {
+                "no_sends_left"
+            }
         }
     }
 }
@@ -113,7 +115,8 @@ pub fn may_send(history: &SendHistory, pause: Pause, now_ms: i64) -> Result<(), 
     if SESSION_SENDS_MAX <= history.session.len() {
         return Err(SendRefusal::SessionSpent);
     }
-    if let Some(again_at_ms) = window_ends(&history.address_day, ADDRESS_SENDS_PER_DAY_MAX, DAY_MS) {
+    if let Some(again_at_ms) = window_ends(&history.address_day, ADDRESS_SENDS_PER_DAY_MAX, DAY_MS)
+    {
         return Err(SendRefusal::AddressSpent { again_at_ms });
     }
     if let Some(again_at_ms) = window_ends(&history.ip_hour, IP_SENDS_PER_HOUR_MAX, HOUR_MS) {
@@ -154,7 +157,11 @@ impl Counter {
     #[must_use]
     pub fn at(self, now_ms: i64) -> Self {
         let over = self.last_failure_ms.saturating_add(LOCK_MS) <= now_ms;
-        if over && self.locked_until_ms <= now_ms { Self::default() } else { self }
+        if over && self.locked_until_ms <= now_ms {
+            Self::default()
+        } else {
+            self
+        }
     }
 
     /// Whether no guess may be evaluated at `now_ms`.
@@ -175,8 +182,16 @@ impl Counter {
             Guess::Wrong => {
                 let failures = self.failures.saturating_add(1);
                 let locked = attempts_max <= failures;
-                let locked_until_ms = if locked { now_ms.saturating_add(LOCK_MS) } else { 0 };
-                Self { failures, last_failure_ms: now_ms, locked_until_ms }
+                let locked_until_ms = if locked {
+                    now_ms.saturating_add(LOCK_MS)
+                } else {
+                    0
+                };
+                Self {
+                    failures,
+                    last_failure_ms: now_ms,
+                    locked_until_ms,
+                }
             }
         }
     }
@@ -201,7 +216,10 @@ mod tests {
     }
 
     fn session(times: &[i64]) -> SendHistory {
-        SendHistory { session: times.to_vec(), ..SendHistory::default() }
+        SendHistory {
+            session: times.to_vec(),
+            ..SendHistory::default()
+        }
     }
 
     #[test]
@@ -211,10 +229,20 @@ mod tests {
 
     #[test]
     fn a_second_code_waits_thirty_seconds_and_a_third_sixty() {
-        check(&session(&[NOW - 29_999]), Err(SendRefusal::TooSoon { again_at_ms: NOW + 1 }));
+        check(
+            &session(&[NOW - 29_999]),
+            Err(SendRefusal::TooSoon {
+                again_at_ms: NOW + 1,
+            }),
+        );
         check(&session(&[NOW - 30_000]), Ok(()));
         let twice = [NOW - 200_000, NOW - 59_999];
-        check(&session(&twice), Err(SendRefusal::TooSoon { again_at_ms: NOW + 1 }));
+        check(
+            &session(&twice),
+            Err(SendRefusal::TooSoon {
+                again_at_ms: NOW + 1,
+            }),
+        );
         check(&session(&[NOW - 200_000, NOW - 60_000]), Ok(()));
     }
 
@@ -239,18 +267,34 @@ mod tests {
 
     #[test]
     fn a_number_gets_five_sends_a_day() {
-        let mut history = SendHistory { address_day: vec![NOW - 10; 4], ..SendHistory::default() };
+        let mut history = SendHistory {
+            address_day: vec![NOW - 10; 4],
+            ..SendHistory::default()
+        };
         check(&history, Ok(()));
         history.address_day.push(NOW - 5);
-        check(&history, Err(SendRefusal::AddressSpent { again_at_ms: NOW - 10 + DAY_MS }));
+        check(
+            &history,
+            Err(SendRefusal::AddressSpent {
+                again_at_ms: NOW - 10 + DAY_MS,
+            }),
+        );
     }
 
     #[test]
     fn an_ip_address_gets_twenty_sends_an_hour() {
-        let mut history = SendHistory { ip_hour: vec![NOW - 10; 19], ..SendHistory::default() };
+        let mut history = SendHistory {
+            ip_hour: vec![NOW - 10; 19],
+            ..SendHistory::default()
+        };
         check(&history, Ok(()));
         history.ip_hour.push(NOW - 5);
-        check(&history, Err(SendRefusal::IpSpent { again_at_ms: NOW - 10 + HOUR_MS }));
+        check(
+            &history,
+            Err(SendRefusal::IpSpent {
+                again_at_ms: NOW - 10 + HOUR_MS,
+            }),
+        );
     }
 
     #[test]
@@ -267,7 +311,9 @@ mod tests {
 
     #[test]
     fn a_right_guess_clears_the_counter() {
-        let counter = Counter::default().after(Guess::Wrong, ATTEMPTS_MAX, NOW).after(Guess::Right, ATTEMPTS_MAX, NOW);
+        let counter = Counter::default()
+            .after(Guess::Wrong, ATTEMPTS_MAX, NOW)
+            .after(Guess::Right, ATTEMPTS_MAX, NOW);
         assert_eq!(counter, Counter::default());
     }
 

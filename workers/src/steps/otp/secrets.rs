@@ -33,7 +33,8 @@ impl Code {
     #[must_use]
     pub fn typed(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(|it| !matches!(it, ' ' | '-')).collect();
-        let fits = digits.len() == CODE_DIGITS as usize && digits.bytes().all(|it| it.is_ascii_digit());
+        let fits =
+            digits.len() == CODE_DIGITS as usize && digits.bytes().all(|it| it.is_ascii_digit());
         fits.then_some(Self(digits))
     }
 
@@ -67,7 +68,8 @@ impl MacKey {
     ///
     /// Every part is preceded by its length, so that no two lists of parts look alike.
     pub fn digest(&self, domain: &str, parts: &[&str]) -> String {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose()).expect("HMAC takes keys of any length");
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.expose())
+            .expect("HMAC takes keys of any length");
         for part in [&[domain], parts].concat() {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
@@ -91,7 +93,11 @@ pub struct MacKeys {
 impl MacKeys {
     #[must_use]
     pub fn new(pool: SqlitePool, keys: Arc<dyn Keys>) -> Self {
-        Self { pool, keys, cached: Mutex::default() }
+        Self {
+            pool,
+            keys,
+            cached: Mutex::default(),
+        }
     }
 
     /// The tenant's key; made and stored when it is asked for the first time.
@@ -104,7 +110,11 @@ impl MacKeys {
             Some(wrapped) => wrapped,
             None => self.create(tenant).await?,
         };
-        let key = self.keys.unwrap(tenant, &wrapped).await.map_err(|error| Fault::store("the key service", &error))?;
+        let key = self
+            .keys
+            .unwrap(tenant, &wrapped)
+            .await
+            .map_err(|error| Fault::store("the key service", &error))?;
         let key = MacKey(Arc::new(key));
         if CACHED_MAX <= cached.len() {
             cached.clear();
@@ -118,7 +128,10 @@ impl MacKeys {
             .bind(tenant)
             .fetch_optional(&self.pool)
             .await
-            .and_then(|row| row.map(|row| row.try_get::<Vec<u8>, _>("wrapped")).transpose())
+            .and_then(|row| {
+                row.map(|row| row.try_get::<Vec<u8>, _>("wrapped"))
+                    .transpose()
+            })
             .map_err(|error| Fault::store("the code store", &error))?;
         Ok(row.map(WrappedKey))
     }
@@ -134,8 +147,14 @@ impl MacKeys {
             .await;
         match inserted {
             Ok(_) => Ok(wrapped),
-            Err(error) if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) => {
-                self.stored(tenant).await?.ok_or_else(|| Fault::worker("a stored key is gone again"))
+            Err(error)
+                if error
+                    .as_database_error()
+                    .is_some_and(sqlx::error::DatabaseError::is_unique_violation) =>
+            {
+                self.stored(tenant)
+                    .await?
+                    .ok_or_else(|| Fault::worker("a stored key is gone again"))
             }
             Err(error) => Err(Fault::store("the code store", &error)),
         }
@@ -161,7 +180,10 @@ mod tests {
         let source = random_codes();
         let codes: Vec<String> = (0..2_000).map(|_| source().expose().to_owned()).collect();
         for digit in '0'..='9' {
-            assert!(codes.iter().any(|it| it.starts_with(digit)), "none of 2,000 codes starts with {digit}");
+            assert!(
+                codes.iter().any(|it| it.starts_with(digit)),
+                "none of 2,000 codes starts with {digit}"
+            );
         }
     }
 

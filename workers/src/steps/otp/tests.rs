@@ -30,11 +30,19 @@ impl Messenger for Post {
     async fn send(&self, message: Message) -> Result<Sent, SendError> {
         let channel = channel_word(message.channel);
         if self.refusing.lock().unwrap().contains(&channel) {
-            return Err(SendError::Undeliverable { reason: "nobody has this number" });
+            return Err(SendError::Undeliverable {
+                reason: "nobody has this number",
+            });
         }
-        self.sent.lock().unwrap().push((channel.to_owned(), message.to, message.text));
+        self.sent
+            .lock()
+            .unwrap()
+            .push((channel.to_owned(), message.to, message.text));
         let acknowledged = !self.silent.lock().unwrap().contains(&channel);
-        Ok(Sent { provider: "post", acknowledged })
+        Ok(Sent {
+            provider: "post",
+            acknowledged,
+        })
     }
 }
 
@@ -54,10 +62,23 @@ fn counting() -> CodeSource {
     Arc::new(move || Code::new(last.fetch_add(1, Ordering::SeqCst) + 1))
 }
 
-async fn otp_on(bench: &Bench, post: &Arc<Post>, contacts: &Arc<dyn VerifiedContacts>, codes: CodeSource) -> Otp {
-    let pool = sqlite::open(&bench.data_dir.steps_db(), &STEPS_MIGRATIONS).await.unwrap();
+async fn otp_on(
+    bench: &Bench,
+    post: &Arc<Post>,
+    contacts: &Arc<dyn VerifiedContacts>,
+    codes: CodeSource,
+) -> Otp {
+    let pool = sqlite::open(&bench.data_dir.steps_db(), &STEPS_MIGRATIONS)
+        .await
+        .unwrap();
     let keys = Arc::new(LocalKeyring::open(&bench.data_dir.keyring()).unwrap());
-    Otp::new(pool, keys, Arc::clone(post) as Arc<dyn Messenger>, Arc::clone(contacts), codes)
+    Otp::new(
+        pool,
+        keys,
+        Arc::clone(post) as Arc<dyn Messenger>,
+        Arc::clone(contacts),
+        codes,
+    )
 }
 
 impl Desk {
@@ -66,7 +87,12 @@ impl Desk {
         let post = Arc::new(Post::default());
         let contacts = bench.contacts().await;
         let otp = otp_on(&bench, &post, &contacts, counting()).await;
-        Self { bench, otp, post, contacts }
+        Self {
+            bench,
+            otp,
+            post,
+            contacts,
+        }
     }
 
     async fn first(&self) -> Result<TurnResult, Fault> {
@@ -74,30 +100,51 @@ impl Desk {
     }
 
     async fn first_with(&self, more: Value) -> Result<TurnResult, Fault> {
-        let mut arguments = json!({ "channels": ["sms"], "phone": "+972500000123", "purpose": "onboarding" });
+        let mut arguments =
+            json!({ "channels": ["sms"], "phone": "+972500000123", "purpose": "onboarding" });
         for (name, value) in more.as_object().unwrap() {
             arguments[name] = value.clone();
         }
         self.bench.first(&self.otp, arguments).await
     }
 
-    async fn guess(&self, before: &Result<TurnResult, Fault>, code: &str) -> Result<TurnResult, Fault> {
+    async fn guess(
+        &self,
+        before: &Result<TurnResult, Fault>,
+        code: &str,
+    ) -> Result<TurnResult, Fault> {
         self.bench.answer(&self.otp, before, answer(code)).await
     }
 
     async fn resend(&self, before: &Result<TurnResult, Fault>) -> Result<TurnResult, Fault> {
-        self.bench.answer(&self.otp, before, json!({ "action": "resend" })).await
+        self.bench
+            .answer(&self.otp, before, json!({ "action": "resend" }))
+            .await
     }
 
     fn channels_used(&self) -> Vec<String> {
-        self.post.sent.lock().unwrap().iter().map(|(channel, ..)| channel.clone()).collect()
+        self.post
+            .sent
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(channel, ..)| channel.clone())
+            .collect()
     }
 
     /// The code in the newest message; the step draws one that it may not send, too.
     fn last_code(&self) -> String {
         let sent = self.post.sent.lock().unwrap();
-        let digits = sent.last().unwrap().2.split(|it: char| !it.is_ascii_digit());
-        digits.into_iter().find(|it| it.len() == CODE_DIGITS as usize).unwrap().to_owned()
+        let digits = sent
+            .last()
+            .unwrap()
+            .2
+            .split(|it: char| !it.is_ascii_digit());
+        digits
+            .into_iter()
+            .find(|it| it.len() == CODE_DIGITS as usize)
+            .unwrap()
+            .to_owned()
     }
 
     fn n_sent(&self) -> usize {
@@ -119,20 +166,31 @@ async fn the_right_code_verifies_and_the_contact_is_kept() {
     let first = desk.first().await;
     let ask = asked(&first);
     assert_eq!(ask.kind, "otp-code");
-    assert_eq!(ask.body, json!({
-        "channel": "sms", "destinationMasked": "•••123", "codeLength": 6, "attemptsLeft": 5, "reason": null,
-        "resendAfter": rfc3339(NOW_MS + 30_000), "sendsLeft": 2,
-    }));
+    assert_eq!(
+        ask.body,
+        json!({
+            "channel": "sms", "destinationMasked": "•••123", "codeLength": 6, "attemptsLeft": 5, "reason": null,
+            "resendAfter": rfc3339(NOW_MS + 30_000), "sendsLeft": 2,
+        })
+    );
     let (_, to, text) = desk.post.sent.lock().unwrap()[0].clone();
     assert_eq!((to.as_str(), text.contains(FIRST)), ("+972500000123", true));
 
     let (outcome, output) = completed(desk.guess(&first, FIRST).await);
     assert_eq!(outcome, VERIFIED);
-    assert_eq!(output, json!({
-        "channel": "sms", "destinationMasked": "•••123", "provider": "post", "nSends": 1, "nGuesses": 1,
-        "verifiedAt": rfc3339(NOW_MS), "lockedUntil": null,
-    }));
-    let contact = desk.contacts.get(TENANT, desk.bench.workflow).await.unwrap().unwrap();
+    assert_eq!(
+        output,
+        json!({
+            "channel": "sms", "destinationMasked": "•••123", "provider": "post", "nSends": 1, "nGuesses": 1,
+            "verifiedAt": rfc3339(NOW_MS), "lockedUntil": null,
+        })
+    );
+    let contact = desk
+        .contacts
+        .get(TENANT, desk.bench.workflow)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(contact.address, "+972500000123");
 }
 
@@ -143,14 +201,23 @@ async fn the_code_is_in_the_message_and_nowhere_else() {
     let wrong = desk.guess(&first, "999999").await;
     let right = desk.guess(&wrong, FIRST).await;
     for result in [first, wrong, right] {
-        assert!(!serde_json::to_string(&result.unwrap()).unwrap().contains(FIRST));
+        assert!(
+            !serde_json::to_string(&result.unwrap())
+                .unwrap()
+                .contains(FIRST)
+        );
     }
     let checkpoints = desk.bench.checkpoints.made.lock().unwrap().clone();
     assert!(!json!(checkpoints).to_string().contains(FIRST));
     for file in ["steps.sqlite", "steps.sqlite-wal"] {
         let bytes = std::fs::read(desk.bench.dir.path().join(file)).unwrap();
         for secret in [FIRST, "972500000123", "digest of the subject"] {
-            assert!(!bytes.windows(secret.len()).any(|it| it == secret.as_bytes()), "{secret} is in {file}");
+            assert!(
+                !bytes
+                    .windows(secret.len())
+                    .any(|it| it == secret.as_bytes()),
+                "{secret} is in {file}"
+            );
         }
     }
 }
@@ -230,14 +297,21 @@ async fn a_code_works_once() {
 async fn a_redelivered_guess_gets_the_same_verdict_and_costs_nothing() {
     let desk = Desk::new().await;
     let first = desk.first().await;
-    let wrong = desk.bench.submission(&desk.otp, &first, answer("999999"), applicant());
+    let wrong = desk
+        .bench
+        .submission(&desk.otp, &first, answer("999999"), applicant());
     for _ in 0..10 {
         let result = desk.bench.run(&desk.otp, wrong.clone()).await;
         assert_eq!(asked(&result).body["attemptsLeft"], 4);
     }
-    let right = desk.bench.submission(&desk.otp, &first, answer(FIRST), applicant());
+    let right = desk
+        .bench
+        .submission(&desk.otp, &first, answer(FIRST), applicant());
     for _ in 0..2 {
-        assert_eq!(completed(desk.bench.run(&desk.otp, right.clone()).await).0, VERIFIED);
+        assert_eq!(
+            completed(desk.bench.run(&desk.otp, right.clone()).await).0,
+            VERIFIED
+        );
     }
 }
 
@@ -257,10 +331,18 @@ async fn a_shorter_life_is_kept_and_a_longer_one_is_cut() {
         let desk = Desk::new().await;
         let first = desk.first_with(json!({ "ttlSeconds": seconds })).await;
         desk.bench.clock.advance(lived_ms - 1);
-        let input = desk.bench.submission(&desk.otp, &first, answer("999999"), applicant());
-        assert_eq!(reason(&desk.bench.run(&desk.otp, input).await), Some("wrong_code"));
+        let input = desk
+            .bench
+            .submission(&desk.otp, &first, answer("999999"), applicant());
+        assert_eq!(
+            reason(&desk.bench.run(&desk.otp, input).await),
+            Some("wrong_code")
+        );
         desk.bench.clock.advance(1);
-        assert_eq!(reason(&desk.guess(&first, FIRST).await), Some("code_expired"));
+        assert_eq!(
+            reason(&desk.guess(&first, FIRST).await),
+            Some("code_expired")
+        );
     }
 }
 
@@ -282,7 +364,10 @@ async fn an_early_resend_is_refused_and_the_code_still_counts() {
     let first = desk.first().await;
     desk.bench.clock.advance(29_999);
     let early = desk.resend(&first).await;
-    assert_eq!((reason(&early), desk.n_sent()), (Some("resend_too_early"), 1));
+    assert_eq!(
+        (reason(&early), desk.n_sent()),
+        (Some("resend_too_early"), 1)
+    );
     assert_eq!(asked(&early).body["resendAfter"], rfc3339(NOW_MS + 30_000));
     assert_eq!(completed(desk.guess(&early, FIRST).await).0, VERIFIED);
 }
@@ -321,18 +406,33 @@ async fn a_number_gets_five_sends_a_day() {
 #[tokio::test]
 async fn an_ip_address_gets_twenty_sends_an_hour() {
     let mut desk = Desk::new().await;
-    let from = |address: &str| Submitter { address: Some(address.to_owned()), ..applicant() };
+    let from = |address: &str| Submitter {
+        address: Some(address.to_owned()),
+        ..applicant()
+    };
     let resend = json!({ "action": "resend" });
     for workflow in 0..21 {
         desk.bench.workflow = WorkflowId::new(workflow, [2; 15]);
-        let first = desk.first_with(json!({ "phone": format!("+9725000001{workflow:02}") })).await;
+        let first = desk
+            .first_with(json!({ "phone": format!("+9725000001{workflow:02}") }))
+            .await;
         // Codes are live while the clock creeps: 21 resends happen within the hour.
         desk.bench.clock.advance(30_000);
-        let again = desk.bench.answer_as(&desk.otp, &first, resend.clone(), from("192.0.2.1")).await;
-        let expected = if workflow < 20 { "resent" } else { "no_sends_left" };
+        let again = desk
+            .bench
+            .answer_as(&desk.otp, &first, resend.clone(), from("192.0.2.1"))
+            .await;
+        let expected = if workflow < 20 {
+            "resent"
+        } else {
+            "no_sends_left"
+        };
         assert_eq!(reason(&again), Some(expected), "resend {workflow}");
         if workflow == 20 {
-            let elsewhere = desk.bench.answer_as(&desk.otp, &again, resend.clone(), from("192.0.2.2")).await;
+            let elsewhere = desk
+                .bench
+                .answer_as(&desk.otp, &again, resend.clone(), from("192.0.2.2"))
+                .await;
             assert_eq!(reason(&elsewhere), Some("resent"));
         }
     }
@@ -345,7 +445,10 @@ async fn a_code_for_one_number_does_not_verify_another() {
     desk.bench.clock.advance(1_000);
     let other = desk.first_with(json!({ "phone": "+972500000999" })).await;
     assert_eq!(desk.n_sent(), 1, "the pause holds for the whole session");
-    assert_eq!(reason(&desk.guess(&other, FIRST).await), Some("code_expired"));
+    assert_eq!(
+        reason(&desk.guess(&other, FIRST).await),
+        Some("code_expired")
+    );
 }
 
 #[tokio::test]
@@ -358,7 +461,10 @@ async fn a_task_that_comes_too_early_sends_by_itself_after_the_pause() {
     desk.bench.clock.advance(30_000);
     let woken = desk.bench.wake(&desk.otp, &early).await;
     assert_eq!(desk.n_sent(), 2);
-    assert_eq!(completed(desk.guess(&woken, &desk.last_code()).await).0, VERIFIED);
+    assert_eq!(
+        completed(desk.guess(&woken, &desk.last_code()).await).0,
+        VERIFIED
+    );
 }
 
 #[tokio::test]
@@ -367,24 +473,39 @@ async fn an_unknown_number_sees_the_same_prompt_as_a_known_one() {
     let unknown = Desk::new().await;
     unknown.post.refusing.lock().unwrap().push("sms");
     let (mut one, mut other) = (known.first().await, unknown.first().await);
-    assert_eq!(asked(&one), &Ask { state: asked(&one).state.clone(), ..asked(&other).clone() });
+    assert_eq!(
+        asked(&one),
+        &Ask {
+            state: asked(&one).state.clone(),
+            ..asked(&other).clone()
+        }
+    );
     for _ in 0..4 {
         one = known.guess(&one, "999999").await;
         other = unknown.guess(&other, "999999").await;
         assert_eq!(asked(&one).body, asked(&other).body);
     }
-    assert_eq!(completed(known.guess(&one, "999999").await).0, completed(unknown.guess(&other, "999999").await).0);
+    assert_eq!(
+        completed(known.guess(&one, "999999").await).0,
+        completed(unknown.guess(&other, "999999").await).0
+    );
 }
 
 #[tokio::test]
 async fn silence_is_expired_where_a_message_arrived_and_undeliverable_where_none_did() {
     let desk = Desk::new().await;
     let first = desk.first().await;
-    assert_eq!(completed(desk.bench.expire(&desk.otp, &first).await).0, EXPIRED);
+    assert_eq!(
+        completed(desk.bench.expire(&desk.otp, &first).await).0,
+        EXPIRED
+    );
     let desk = Desk::new().await;
     desk.post.refusing.lock().unwrap().push("sms");
     let first = desk.first().await;
-    assert_eq!(completed(desk.bench.expire(&desk.otp, &first).await).0, UNDELIVERABLE);
+    assert_eq!(
+        completed(desk.bench.expire(&desk.otp, &first).await).0,
+        UNDELIVERABLE
+    );
 }
 
 #[tokio::test]
@@ -392,7 +513,8 @@ async fn a_number_of_another_country_is_never_sent_to() {
     let desk = Desk::new().await;
     let end = desk.first_with(json!({ "countries": ["+44", "+1"] })).await;
     assert_eq!(completed(end).0, UNDELIVERABLE);
-    let mail = json!({ "countries": ["+44"], "channels": ["sms", "email"], "email": "ada@b.example" });
+    let mail =
+        json!({ "countries": ["+44"], "channels": ["sms", "email"], "email": "ada@b.example" });
     let ask = desk.first_with(mail).await;
     assert_eq!(asked(&ask).body["channel"], "email");
     assert_eq!(desk.channels_used(), ["email"]);
@@ -408,10 +530,16 @@ async fn without_an_acknowledgement_the_next_channel_follows_after_ten_seconds()
     desk.bench.clock.advance(10_000);
     let woken = desk.bench.wake(&desk.otp, &first).await;
     assert_eq!(desk.channels_used(), ["sms", "email"]);
-    assert_eq!((reason(&woken), asked(&woken).wake_in_ms), (Some("failed_over"), None));
+    assert_eq!(
+        (reason(&woken), asked(&woken).wake_in_ms),
+        (Some("failed_over"), None)
+    );
     assert_eq!(asked(&woken).body["destinationMasked"], "a•••@b.example");
     let (outcome, output) = completed(desk.guess(&woken, SECOND).await);
-    assert_eq!((outcome.as_str(), &output["channel"]), (VERIFIED, &json!("email")));
+    assert_eq!(
+        (outcome.as_str(), &output["channel"]),
+        (VERIFIED, &json!("email"))
+    );
 }
 
 #[tokio::test]
@@ -452,13 +580,18 @@ async fn a_turn_sends_once_however_often_it_is_delivered() {
     }
     assert_eq!(desk.n_sent(), 1);
     let last = last.unwrap();
-    assert_eq!(completed(desk.guess(&last, FIRST).await).0, VERIFIED, "the stored code still counts");
+    assert_eq!(
+        completed(desk.guess(&last, FIRST).await).0,
+        VERIFIED,
+        "the stored code still counts"
+    );
 }
 
 #[tokio::test]
 async fn a_worker_that_died_after_the_checkpoint_sends_nothing_until_it_is_woken() {
     let desk = Desk::new().await;
-    let arguments = json!({ "channels": ["sms"], "phone": "+972500000123", "purpose": "onboarding" });
+    let arguments =
+        json!({ "channels": ["sms"], "phone": "+972500000123", "purpose": "onboarding" });
     // The first worker made its checkpoint and died: no row, no message.
     let mut input = desk.bench.input(&desk.otp, TurnReason::First, None);
     input.arguments = arguments;
@@ -468,7 +601,11 @@ async fn a_worker_that_died_after_the_checkpoint_sends_nothing_until_it_is_woken
     assert_eq!(asked(&ask).body["resendAfter"], rfc3339(NOW_MS));
     assert_eq!(asked(&ask).wake_in_ms, Some(FAILOVER_AFTER_MS));
 
-    let mut woken = desk.bench.input(&desk.otp, TurnReason::Woken, Some(asked(&ask).state.clone()));
+    let mut woken = desk.bench.input(
+        &desk.otp,
+        TurnReason::Woken,
+        Some(asked(&ask).state.clone()),
+    );
     woken.arguments = input.arguments;
     let ask = desk.bench.run(&desk.otp, woken).await;
     assert_eq!((desk.n_sent(), reason(&ask)), (1, Some("resent")));
@@ -487,15 +624,30 @@ async fn of_two_hundred_guesses_at_once_at_most_five_are_evaluated() {
     let desk = Desk::new().await;
     let first = desk.first().await;
     let inputs: Vec<TurnInput> = (0..200)
-        .map(|n| desk.bench.submission(&desk.otp, &first, answer(&format!("{n:06}")), applicant()))
+        .map(|n| {
+            desk.bench
+                .submission(&desk.otp, &first, answer(&format!("{n:06}")), applicant())
+        })
         .collect();
     let results = join_all(inputs.into_iter().map(|it| desk.bench.run(&desk.otp, it))).await;
-    let n_evaluated = results.iter().filter(|it| matches!(it, Ok(TurnResult::Ask(ask)) if ask.body["reason"] == "wrong_code")).count();
-    let n_locked = results.iter().filter(|it| matches!(it, Ok(TurnResult::Complete { outcome, .. }) if outcome == LOCKED)).count();
+    let n_evaluated = results
+        .iter()
+        .filter(|it| matches!(it, Ok(TurnResult::Ask(ask)) if ask.body["reason"] == "wrong_code"))
+        .count();
+    let n_locked = results
+        .iter()
+        .filter(|it| matches!(it, Ok(TurnResult::Complete { outcome, .. }) if outcome == LOCKED))
+        .count();
     assert_eq!((n_evaluated, n_locked), (4, 196));
-    let failures: i64 = sqlx::query_scalar("SELECT failures FROM otp_counter").fetch_one(desk.otp.ledger.pool()).await.unwrap();
+    let failures: i64 = sqlx::query_scalar("SELECT failures FROM otp_counter")
+        .fetch_one(desk.otp.ledger.pool())
+        .await
+        .unwrap();
     assert_eq!(failures, 5);
-    let evaluated: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM otp_guess").fetch_one(desk.otp.ledger.pool()).await.unwrap();
+    let evaluated: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM otp_guess")
+        .fetch_one(desk.otp.ledger.pool())
+        .await
+        .unwrap();
     assert_eq!(evaluated, 5);
     assert_eq!(completed(desk.guess(&first, FIRST).await).0, LOCKED);
 }
@@ -504,9 +656,16 @@ async fn of_two_hundred_guesses_at_once_at_most_five_are_evaluated() {
 async fn of_two_hundred_right_answers_at_once_exactly_one_succeeds() {
     let desk = Desk::new().await;
     let first = desk.first().await;
-    let inputs: Vec<TurnInput> =
-        (0..200).map(|_| desk.bench.submission(&desk.otp, &first, answer(FIRST), applicant())).collect();
+    let inputs: Vec<TurnInput> = (0..200)
+        .map(|_| {
+            desk.bench
+                .submission(&desk.otp, &first, answer(FIRST), applicant())
+        })
+        .collect();
     let results = join_all(inputs.into_iter().map(|it| desk.bench.run(&desk.otp, it))).await;
-    let n_verified = results.iter().filter(|it| matches!(it, Ok(TurnResult::Complete { outcome, .. }) if outcome == VERIFIED)).count();
+    let n_verified = results
+        .iter()
+        .filter(|it| matches!(it, Ok(TurnResult::Complete { outcome, .. }) if outcome == VERIFIED))
+        .count();
     assert_eq!(n_verified, 1);
 }

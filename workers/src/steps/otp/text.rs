@@ -17,7 +17,9 @@ pub fn message(locale: &str, code: &Code, ttl_ms: i64) -> (String, String) {
         ),
         _ => (
             "Your verification code".to_owned(),
-            format!("Your verification code is {code}. It is valid for {minutes} minutes. Do not share it with anyone."),
+            format!(
+                "Your verification code is {code}. It is valid for {minutes} minutes. Do not share it with anyone."
+            ),
         ),
     }
 }

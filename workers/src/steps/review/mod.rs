@@ -58,21 +58,38 @@ impl Step for Review {
 }
 
 /// Weighs one person's answer.
-fn judge(arguments: Arguments, parked: Parked, by: &Submitter, answer: Submission) -> Result<TurnResult, Fault> {
+fn judge(
+    arguments: Arguments,
+    parked: Parked,
+    by: &Submitter,
+    answer: Submission,
+) -> Result<TurnResult, Fault> {
     if by.kind != Audience::Reviewer {
         // Only a reviewer's token passes the gateway; whoever else it is, is the person being judged.
         return seat(arguments, parked, Some("own_case"));
     }
-    if parked.first.as_ref().is_some_and(|first| first.reviewer == by.id) {
+    if parked
+        .first
+        .as_ref()
+        .is_some_and(|first| first.reviewer == by.id)
+    {
         return seat(arguments, parked, Some("same_reviewer"));
     }
-    let approval = Approval { reviewer: by.id.clone(), reason_codes: answer.reason_codes };
+    let approval = Approval {
+        reviewer: by.id.clone(),
+        reason_codes: answer.reason_codes,
+    };
     match answer.decision {
         Decision::Rejected => end(REJECTED, parked.first, Some(approval)),
         Decision::Resubmit => end(RESUBMIT, parked.first, Some(approval)),
-        Decision::Approved if arguments.four_eyes == Some(true) && parked.first.is_none() => {
-            seat(arguments, Parked { v: 1, first: Some(approval) }, None)
-        }
+        Decision::Approved if arguments.four_eyes == Some(true) && parked.first.is_none() => seat(
+            arguments,
+            Parked {
+                v: 1,
+                first: Some(approval),
+            },
+            None,
+        ),
         Decision::Approved => end(APPROVED, parked.first, Some(approval)),
     }
 }
@@ -86,12 +103,26 @@ fn seat(arguments: Arguments, parked: Parked, refused: Option<&str>) -> Result<T
         refused: refused.map(str::to_owned),
     };
     let ttl_ms = ttl_ms(arguments.ttl_seconds, TTL_SECONDS);
-    Ok(TurnResult::Ask(ask(Audience::Reviewer, "review", &prompt, &parked, ttl_ms)?))
+    Ok(TurnResult::Ask(ask(
+        Audience::Reviewer,
+        "review",
+        &prompt,
+        &parked,
+        ttl_ms,
+    )?))
 }
 
-fn end(outcome: &str, first: Option<Approval>, last: Option<Approval>) -> Result<TurnResult, Fault> {
+fn end(
+    outcome: &str,
+    first: Option<Approval>,
+    last: Option<Approval>,
+) -> Result<TurnResult, Fault> {
     let four_eyes = outcome == APPROVED && first.is_some() && last.is_some();
-    let mut output = Output { four_eyes, reviewers: Vec::new(), reason_codes: Vec::new() };
+    let mut output = Output {
+        four_eyes,
+        reviewers: Vec::new(),
+        reason_codes: Vec::new(),
+    };
     for approval in first.into_iter().chain(last) {
         output.reviewers.push(approval.reviewer);
         output.reason_codes.extend(approval.reason_codes);
@@ -121,42 +152,65 @@ mod tests {
     #[tokio::test]
     async fn one_reviewer_approves_where_two_are_not_asked_for() {
         let (bench, first) = begun(false).await;
-        let end = bench.answer_as(&Review, &first, decision("approved"), reviewer("ada")).await;
+        let end = bench
+            .answer_as(&Review, &first, decision("approved"), reviewer("ada"))
+            .await;
         let (outcome, output) = completed(end);
         assert_eq!(outcome, APPROVED);
-        assert_eq!(output, json!({ "fourEyes": false, "reviewers": ["ada"], "reasonCodes": ["looked"] }));
+        assert_eq!(
+            output,
+            json!({ "fourEyes": false, "reviewers": ["ada"], "reasonCodes": ["looked"] })
+        );
     }
 
     #[tokio::test]
     async fn four_eyes_take_two_different_reviewers() {
         let (bench, first) = begun(true).await;
-        let second = bench.answer_as(&Review, &first, decision("approved"), reviewer("ada")).await;
+        let second = bench
+            .answer_as(&Review, &first, decision("approved"), reviewer("ada"))
+            .await;
         assert_eq!(asked(&second).body["seat"], 2);
 
-        let again = bench.answer_as(&Review, &second, decision("approved"), reviewer("ada")).await;
+        let again = bench
+            .answer_as(&Review, &second, decision("approved"), reviewer("ada"))
+            .await;
         assert_eq!(asked(&again).body["refused"], "same_reviewer");
         assert_eq!(asked(&again).body["seat"], 2);
 
-        let end = bench.answer_as(&Review, &again, decision("approved"), reviewer("bob")).await;
+        let end = bench
+            .answer_as(&Review, &again, decision("approved"), reviewer("bob"))
+            .await;
         let (outcome, output) = completed(end);
-        assert_eq!((outcome.as_str(), &output["fourEyes"]), (APPROVED, &json!(true)));
+        assert_eq!(
+            (outcome.as_str(), &output["fourEyes"]),
+            (APPROVED, &json!(true))
+        );
         assert_eq!(output["reviewers"], json!(["ada", "bob"]));
     }
 
     #[tokio::test]
     async fn the_second_reviewer_may_reject_what_the_first_approved() {
         let (bench, first) = begun(true).await;
-        let second = bench.answer_as(&Review, &first, decision("approved"), reviewer("ada")).await;
-        let end = bench.answer_as(&Review, &second, decision("rejected"), reviewer("bob")).await;
+        let second = bench
+            .answer_as(&Review, &first, decision("approved"), reviewer("ada"))
+            .await;
+        let end = bench
+            .answer_as(&Review, &second, decision("rejected"), reviewer("bob"))
+            .await;
         let (outcome, output) = completed(end);
-        assert_eq!((outcome.as_str(), &output["fourEyes"]), (REJECTED, &json!(false)));
+        assert_eq!(
+            (outcome.as_str(), &output["fourEyes"]),
+            (REJECTED, &json!(false))
+        );
     }
 
     #[tokio::test]
     async fn one_reviewer_is_enough_to_reject_or_to_send_back() {
         for word in [REJECTED, RESUBMIT] {
             let (bench, first) = begun(true).await;
-            let end = bench.answer_as(&Review, &first, decision(word), reviewer("ada")).await;
+            let end = bench
+                .answer_as(&Review, &first, decision(word), reviewer("ada"))
+                .await;
             assert_eq!(completed(end).0, word);
         }
     }

@@ -9,7 +9,7 @@ use super::date::{Date, parse_printed};
 pub fn names_agree(printed: &str, zone: &str) -> bool {
     let printed = transliterations(printed);
     let zone: String = zone.chars().filter(char::is_ascii_uppercase).collect();
-    !zone.is_empty() && printed.iter().any(|it| *it == zone)
+    !zone.is_empty() && printed.contains(&zone)
 }
 
 /// Whether a printed number is the zone's. Symbols that a check digit tells apart (`O` and `0`) count as one: there the

@@ -65,6 +65,10 @@ impl Date {
     /// The day (UTC) of a time in milliseconds since the epoch.
     ///
     /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+    ///
+    /// # Panics
+    ///
+    /// Never: months and days fit a byte.
     #[must_use]
     pub fn from_unix_ms(ms: i64) -> Self {
         let shifted = ms.div_euclid(MILLISECONDS_A_DAY) + 719_468;
@@ -126,6 +130,11 @@ impl Date {
         later.year - self.year - i32::from(is_before_birthday)
     }
 
+    /// The day as it is printed, without its century.
+    ///
+    /// # Panics
+    ///
+    /// Never: a year of a century fits a byte.
     #[must_use]
     pub fn to_printed(self) -> PrintedDate {
         let year_of_century = u8::try_from(self.year.rem_euclid(100)).expect("below 100");
@@ -149,6 +158,10 @@ fn parts(yymmdd: &str) -> Option<(i32, u8, u8)> {
 }
 
 /// Reads a printed date: `12 AUG 1974`, `12 AUG/AOUT 74`, `12.08.1974`, `1974-08-12`.
+///
+/// # Panics
+///
+/// Never: there are twelve months.
 #[must_use]
 pub fn parse_printed(text: &str) -> Option<PrintedDate> {
     let upper = text.to_uppercase().replace('Û', "U").replace('É', "E");

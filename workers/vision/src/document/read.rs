@@ -7,7 +7,7 @@ use super::date::{AGE_MAX, Date};
 use super::mrz::{self, CheckDigit, Format, Mrz, Refusal};
 use super::printed::{Label, PrintedFields, read_printed};
 use super::quality::{Quality, assess};
-use super::text::{Quad, Reader, TextLine, detect};
+use super::text::{PrintedText, Quad, Reader, TextLine, detect};
 use super::turn::{quarter_turns, turned, turned_line};
 use super::zone::{ZoneReading, read_zone};
 use crate::face;
@@ -398,31 +398,14 @@ struct Compared {
 }
 
 impl Compared {
-    /// A value that no check digit proves must agree with the print; no value may disagree with it.
-    fn is_doubtful(&self) -> bool {
-        match self.code {
-            None => false,
-            Some(_) if self.field.protected => self.agrees == Some(false),
-            Some(_) => self.agrees != Some(true),
-        }
-    }
-}
-
-fn compare(mrz: &Mrz, printed: &PrintedFields, today: Date) -> Vec<Compared> {
-    let pair = |name,
-                code,
-                zone: &mrz::Field,
-                value: String,
-                label,
-                agree: &dyn Fn(&str) -> Option<bool>| {
-        // Where the label was not made out, a sex or a nationality could be any word; names, numbers and dates are
-        // recognised by what they say.
-        let by_value = || match label {
-            Label::Sex | Label::Nationality => None,
-            _ => printed.find(|it| agree(it) == Some(true)),
-        };
-        let print = printed.get(label).or_else(by_value);
-        let agrees = print.and_then(|it| agree(&it.text));
+    fn new(
+        name: &'static str,
+        code: &'static str,
+        zone: &mrz::Field,
+        value: String,
+        print: Option<&PrintedText>,
+        agrees: Option<bool>,
+    ) -> Self {
         let (source, confidence) = match (agrees, print) {
             // Both would have to be wrong in the same way.
             (Some(true), Some(print)) => (
@@ -437,95 +420,137 @@ fn compare(mrz: &Mrz, printed: &PrintedFields, today: Date) -> Vec<Compared> {
             confidence,
             protected: zone.protected,
         };
-        Compared {
+        Self {
             name,
             code: Some(code),
             field,
             agrees,
         }
-    };
-    let dated = |name, code, zone: &mrz::Field, date: Option<Date>, label| {
-        let value = date.map_or_else(|| zone.value.clone(), |it| it.to_string());
-        pair(name, code, zone, value, label, &|text| {
-            date.and_then(|it| dates_agree(text, it))
-        })
-    };
-    let surname = &mrz.primary_identifier;
-    let given = &mrz.secondary_identifier;
-    let number = &mrz.document_number;
-    let nationality = &mrz.nationality;
-    let sex = &mrz.sex;
-    let born = Date::of_birth(&mrz.birth_date.value, today);
-    let expires = Date::of_expiry(&mrz.expiry_date.value, today);
-    let issuing_state = ReadField {
-        value: mrz.issuing_state.value.clone(),
-        source: Source::Mrz,
-        confidence: mrz.issuing_state.confidence,
-        protected: false,
-    };
-    let mut all = vec![
-        pair(
+    }
+
+    /// A value that no check digit proves must agree with the print; no value may disagree with it.
+    fn is_doubtful(&self) -> bool {
+        match self.code {
+            None => false,
+            Some(_) if self.field.protected => self.agrees == Some(false),
+            Some(_) => self.agrees != Some(true),
+        }
+    }
+}
+
+/// Compares a text of the zone with a print.
+type TextsAgree = fn(printed: &str, zone: &str) -> bool;
+
+fn compare(mrz: &Mrz, printed: &PrintedFields, today: Date) -> Vec<Compared> {
+    let texts: [(&'static str, &'static str, &mrz::Field, Label, TextsAgree); 5] = [
+        (
             "surname",
             "mrz_matches_printed_surname",
-            surname,
-            surname.value.clone(),
+            &mrz.primary_identifier,
             Label::Surname,
-            &|it| Some(names_agree(it, &surname.value)),
+            names_agree,
         ),
-        pair(
+        (
+            "givenNames",
+            "mrz_matches_printed_given_names",
+            &mrz.secondary_identifier,
+            Label::GivenNames,
+            names_agree,
+        ),
+        (
             "documentNumber",
             "mrz_matches_printed_document_number",
-            number,
-            number.value.clone(),
+            &mrz.document_number,
             Label::DocumentNumber,
-            &|it| Some(numbers_agree(it, &number.value)),
+            numbers_agree,
         ),
-        pair(
+        (
             "nationality",
             "mrz_matches_printed_nationality",
-            nationality,
-            nationality.value.clone(),
+            &mrz.nationality,
             Label::Nationality,
-            &|it| Some(nationalities_agree(it, &nationality.value)),
+            nationalities_agree,
         ),
-        pair(
+        (
             "sex",
             "mrz_matches_printed_sex",
-            sex,
-            sex.value.clone(),
+            &mrz.sex,
             Label::Sex,
-            &|it| Some(sexes_agree(it, &sex.value)),
+            sexes_agree,
         ),
-        dated(
+    ];
+    let mut all = vec![issuing_state(mrz)];
+    for (name, code, zone, label, agree) in texts {
+        // A holder with one name only has no given names to compare.
+        if name == "givenNames" && zone.value.is_empty() {
+            continue;
+        }
+        let (print, agrees) = judged(printed, label, &|it| Some(agree(it, &zone.value)));
+        all.push(Compared::new(
+            name,
+            code,
+            zone,
+            zone.value.clone(),
+            print,
+            agrees,
+        ));
+    }
+    let born = Date::of_birth(&mrz.birth_date.value, today);
+    let expires = Date::of_expiry(&mrz.expiry_date.value, today);
+    for (name, code, zone, date, label) in [
+        (
             "dateOfBirth",
             "mrz_matches_printed_birth_date",
             &mrz.birth_date,
             born,
             Label::BirthDate,
         ),
-        dated(
+        (
             "dateOfExpiry",
             "mrz_matches_printed_expiry_date",
             &mrz.expiry_date,
             expires,
             Label::ExpiryDate,
         ),
-        Compared {
-            name: "issuingState",
-            code: None,
-            field: issuing_state,
-            agrees: None,
-        },
-    ];
-    if !given.value.is_empty() {
-        all.push(pair(
-            "givenNames",
-            "mrz_matches_printed_given_names",
-            given,
-            given.value.clone(),
-            Label::GivenNames,
-            &|it| Some(names_agree(it, &given.value)),
-        ));
+    ] {
+        let (print, agrees) = judged(printed, label, &|it| {
+            date.and_then(|date| dates_agree(it, date))
+        });
+        let value = date.map_or_else(|| zone.value.clone(), |it| it.to_string());
+        all.push(Compared::new(name, code, zone, value, print, agrees));
     }
     all
+}
+
+/// The state is printed in words of any language; its code is compared with nothing.
+fn issuing_state(mrz: &Mrz) -> Compared {
+    let field = ReadField {
+        value: mrz.issuing_state.value.clone(),
+        source: Source::Mrz,
+        confidence: mrz.issuing_state.confidence,
+        protected: false,
+    };
+    Compared {
+        name: "issuingState",
+        code: None,
+        field,
+        agrees: None,
+    }
+}
+
+/// The print of a field, and whether it agrees.
+///
+/// Where the label was not made out, names, numbers and dates are recognised by what they say; a sex or a nationality
+/// could be any word.
+fn judged<'a>(
+    printed: &'a PrintedFields,
+    label: Label,
+    agree: &dyn Fn(&str) -> Option<bool>,
+) -> (Option<&'a PrintedText>, Option<bool>) {
+    let by_value = || match label {
+        Label::Sex | Label::Nationality => None,
+        _ => printed.find(|it| agree(it) == Some(true)),
+    };
+    let print = printed.get(label).or_else(by_value);
+    (print, print.and_then(|it| agree(&it.text)))
 }

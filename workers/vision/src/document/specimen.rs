@@ -1,5 +1,7 @@
 //! Renders the data page of a passport of the invented state UTO, for the tests of this crate: known truth, no person.
 
+use std::fmt::Write as _;
+
 use resvg::{tiny_skia, usvg};
 
 use super::mrz::{Contents, Format, compose};
@@ -113,17 +115,16 @@ impl Specimen {
             (860, 5),
             (440, 6),
         ];
-        let printed: String = places
-            .iter()
-            .zip(&self.printed)
-            .map(|((x, row), (label, value))| {
-                let (above, below) = (158 + 71 * row, 191 + 71 * row);
-                format!(
-                    r##"<text x="{x}" y="{above}" font-size="18" fill="#40506a">{label}</text>
-                    <text x="{x}" y="{below}" font-size="30" fill="#15171c">{value}</text>"##
-                )
-            })
-            .collect();
+        let mut printed = String::new();
+        for ((x, row), (label, value)) in places.iter().zip(&self.printed) {
+            let (above, below) = (158 + 71 * row, 191 + 71 * row);
+            write!(
+                printed,
+                r##"<text x="{x}" y="{above}" font-size="18" fill="#40506a">{label}</text>
+                <text x="{x}" y="{below}" font-size="30" fill="#15171c">{value}</text>"##
+            )
+            .unwrap();
+        }
         let lines = self
             .zone_lines
             .clone()

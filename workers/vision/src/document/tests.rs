@@ -200,7 +200,7 @@ fn a_picture_of_a_person_is_no_document() {
     );
 }
 
-/// Document number, birth date, expiry date of the specimens of the PassportEye project, as a person reads them.
+/// Document number, birth date, expiry date of the specimens of the `PassportEye` project, as a person reads them.
 const PUBLISHED_TRUTH: &[(&str, &str, &str, &str)] = &[
     ("0_pass-lva", "LT0000000", "860510", "121031"),
     ("100_id-che", "S0002068", "810228", "130101"),

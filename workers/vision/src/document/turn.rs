@@ -20,7 +20,7 @@ pub fn quarter_turns(axis: Point) -> u8 {
 #[must_use]
 pub fn turned(picture: &Picture, n_turns: u8) -> Picture {
     let (width, height) = (picture.width(), picture.height());
-    let (new_width, new_height) = if n_turns % 2 == 0 {
+    let (new_width, new_height) = if n_turns.is_multiple_of(2) {
         (width, height)
     } else {
         (height, width)

@@ -256,7 +256,7 @@ fn joined(lines: &[Quad]) -> Vec<Quad> {
             let turn = whole.axis.x * piece.axis.y - whole.axis.y * piece.axis.x;
             let (along, across) = Quad::project(whole.axis, piece.center);
             let (middle, level) = Quad::project(whole.axis, whole.center);
-            let gap = (along - middle).abs() - (whole.length + piece.length) / 2.0;
+            let gap = (along - middle).abs() - f64::midpoint(whole.length, piece.length);
             ASPECT_MIN <= whole.length / whole.height
                 && turn.abs() < TURN_MAX
                 && (across - level).abs() < whole.height * 0.3

@@ -39,6 +39,10 @@ pub enum ComposeError {
 /// # Errors
 ///
 /// [`ComposeError`] names the field that has to be shortened or transliterated.
+///
+/// # Panics
+///
+/// Never: what was written is in the alphabet that check digits are made of.
 pub fn compose(contents: &Contents) -> Result<Vec<String>, ComposeError> {
     let format = contents.format;
     let mut lines = vec![vec![FILLER; format.line_length()]; format.n_lines()];

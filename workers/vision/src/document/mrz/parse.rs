@@ -120,7 +120,7 @@ fn alignments(format: Format, lines: &[Vec<Glyph>]) -> Vec<Zone> {
             .iter()
             .flat_map(|zone| {
                 fits.iter()
-                    .map(|fit| [zone.as_slice(), &[fit.clone()]].concat())
+                    .map(|fit| [zone.as_slice(), std::slice::from_ref(fit)].concat())
             })
             .take(ALIGNMENTS_MAX)
             .collect();
@@ -219,8 +219,8 @@ fn fit_alphabet(
     alphabet: Alphabet,
     repairs: &mut Vec<Repair>,
 ) -> Result<(), Refusal> {
-    for column in span.start..span.end {
-        let glyph = &mut zone[span.line][column];
+    let glyphs = zone[span.line].iter_mut().enumerate();
+    for (column, glyph) in glyphs.take(span.end).skip(span.start) {
         if !holds(alphabet, glyph.symbol) {
             let replacement = match alphabet {
                 Alphabet::Letters | Alphabet::Sex => as_letter(glyph.symbol),
