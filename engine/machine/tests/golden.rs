@@ -257,6 +257,8 @@ fn command(action: &Action, history: &History) -> Command {
         submitter: Submitter {
             kind: kind.to_owned(),
             id: "someone".to_owned(),
+            device: None,
+            address: None,
         },
     };
     match action {
