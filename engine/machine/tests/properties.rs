@@ -1,5 +1,7 @@
 //! What holds for every sequence of commands.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 
@@ -88,7 +90,7 @@ fn aim(command: Command, state: &State, choice: usize) -> Command {
             task,
             attempt,
             turn,
-        } if choice % 4 != 0 => match state.open_turns().first() {
+        } if !choice.is_multiple_of(4) => match state.open_turns().first() {
             Some(open) => Command::TurnResult {
                 task: open.task,
                 attempt: open.attempt,
@@ -109,7 +111,7 @@ fn aim(command: Command, state: &State, choice: usize) -> Command {
             digest,
             body,
             submitter,
-        } if choice % 4 != 0 => {
+        } if !choice.is_multiple_of(4) => {
             let prompt = state.open_prompts().first().map_or(prompt, |it| it.prompt);
             Command::Submit {
                 prompt,
