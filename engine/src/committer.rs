@@ -29,7 +29,7 @@ pub const ROUND_COMMANDS_MAX: usize = 2_048;
 /// Most timers of one round.
 const ROUND_TIMERS_MAX: usize = 1_024;
 /// The longest sleep, so that a clock that was set is noticed.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_mins(1);
 /// When a deadline is judged again after its commit has failed, ms.
 const TIMER_RETRY_MS: i64 = 1_000;
 /// How often an unknown commit is asked for before its partitions are given up.
@@ -85,7 +85,9 @@ impl Committer {
             Ok(starts) => starts,
             Err(error) => {
                 let error = EngineError::from(error);
-                mails.into_iter().for_each(|it| round.refuse(it.reply, error.clone()));
+                for mail in mails {
+                    round.refuse(mail.reply, error.clone());
+                }
                 return self.settle(round, HashMap::new(), ticked, &HashSet::new());
             }
         };
@@ -194,12 +196,13 @@ impl Committer {
         broken: &HashMap<WorkflowId, EngineError>,
     ) {
         let clock_ms = self.shared.clock.now_ms();
-        let (new, mails) = self.name_new(mails, &mut starts);
+        let (new, mails) = name_new(mails, &mut starts);
         let minted: Vec<(String, WorkflowId)> =
             new.iter().map(|(start, id, _)| (start.tenant.clone(), *id)).collect();
-        let minted = match minted.is_empty() {
-            true => Ok(()),
-            false => self.shared.keys.create_many(&minted).await.map_err(unavailable),
+        let minted = if minted.is_empty() {
+            Ok(())
+        } else {
+            self.shared.keys.create_many(&minted).await.map_err(unavailable)
         };
         for (start, id, reply) in new {
             let Some(partition) = self.partitions.get(id.partition()) else {
@@ -243,27 +246,6 @@ impl Committer {
                 Request::Wake => {}
             }
         }
-    }
-
-    /// Gives an id to every start whose key is new, the first of each key; the rest stay mails.
-    fn name_new(
-        &self,
-        mails: Vec<Mail>,
-        starts: &mut HashMap<StartKey, (WorkflowId, String)>,
-    ) -> (Vec<NewStart>, Vec<Mail>) {
-        let mut new = Vec::new();
-        let mut rest = Vec::with_capacity(mails.len());
-        for mail in mails {
-            match mail.request {
-                Request::Start(start) if !starts.contains_key(&start.key) => {
-                    let id = WorkflowId::new(partition_of(&start.key), rand::rng().random());
-                    starts.insert(start.key.clone(), (id, start.digest.clone()));
-                    new.push((*start, id, mail.reply));
-                }
-                request => rest.push(Mail { request, reply: mail.reply }),
-            }
-        }
-        (new, rest)
     }
 
     /// Writes in one transaction; what the data makes impossible is found by halving and set aside.
@@ -369,15 +351,17 @@ impl Committer {
             }
         }
         // Nobody may be told anything about these partitions any more; a restart reads them anew.
-        numbers.iter().for_each(|it| self.partitions.lose(*it));
+        for number in numbers {
+            self.partitions.lose(number);
+        }
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
     }
 
     /// Partitions in which the batch is not; `None` when it is in all of them.
     async fn look_for(&self, batch: &Batch, numbers: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         // Under the lock of the lease rows, so that the lost transaction has ended one way or the other.
-        let fences = Batch { fences: batch.fences.clone(), writes: Vec::new() };
-        let fenced = self.shared.store.commit(&fences).await?.fenced;
+        let probe = Batch { fences: batch.fences.clone(), writes: Vec::new() };
+        let fenced = self.shared.store.commit(&probe).await?.fenced;
         let last = self.shared.store.last_batches(numbers).await?;
         let expected = |number: u8| {
             let of_partition = batch.writes.iter().filter(|it| it.workflow.partition() == number);
@@ -441,7 +425,9 @@ impl Committer {
         for (id, _) in fates.iter().filter(|(_, it)| **it == Fate::Committed) {
             self.shared.outbox.mark(id.partition());
         }
-        deliveries.into_iter().for_each(crate::round::Delivery::send);
+        for delivery in deliveries {
+            delivery.send();
+        }
     }
 
     fn publish(&mut self, settled: Settled, now_ms: i64) {
@@ -477,6 +463,26 @@ pub fn owner(workflow: &Workflow) -> Owner {
 }
 
 type NewStart = (Start, WorkflowId, Option<tokio::sync::oneshot::Sender<crate::mailbox::Answer>>);
+
+/// Gives an id to every start whose key is new, the first of each key; the rest stay mails.
+fn name_new(
+    mails: Vec<Mail>,
+    starts: &mut HashMap<StartKey, (WorkflowId, String)>,
+) -> (Vec<NewStart>, Vec<Mail>) {
+    let mut new = Vec::new();
+    let mut rest = Vec::with_capacity(mails.len());
+    for mail in mails {
+        match mail.request {
+            Request::Start(start) if !starts.contains_key(&start.key) => {
+                let id = WorkflowId::new(partition_of(&start.key), rand::rng().random());
+                starts.insert(start.key.clone(), (id, start.digest.clone()));
+                new.push((*start, id, mail.reply));
+            }
+            request => rest.push(Mail { request, reply: mail.reply }),
+        }
+    }
+    (new, rest)
+}
 
 /// The partition of a start: the first byte of its key's hash, so that its dedupe is local.
 pub fn partition_of(key: &StartKey) -> u8 {

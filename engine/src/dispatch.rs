@@ -38,7 +38,7 @@ pub enum Change {
     /// The turn is about to cause its effect: whoever gets it next must not repeat that.
     Checkpoint(TurnKey, Payload),
     /// A worker has to take this turn; it replaces any other turn of the task.
-    Put(OpenTurn),
+    Put(Box<OpenTurn>),
     /// No turn of the task is wanted any more.
     Withdraw(u32),
 }
@@ -167,7 +167,7 @@ impl Dispatch {
                 Change::Withdraw(task) => {
                     inner.remove(TaskId { workflow: owner.workflow, number: task });
                 }
-                Change::Put(turn) => inner.put(owner, turn, now_ms),
+                Change::Put(turn) => inner.put(owner, *turn, now_ms),
             }
         }
     }

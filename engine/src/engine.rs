@@ -190,6 +190,8 @@ impl Engine {
             submitter: MachineSubmitter {
                 kind: audience_text(request.submitter.kind).to_owned(),
                 id: request.submitter.id,
+                device: request.submitter.device,
+                address: request.submitter.address,
             },
         };
         let done = self.command(request.tenant, prompt.workflow, command).await;

@@ -37,6 +37,10 @@ impl Engine {
     /// # Errors
     ///
     /// `exchange_out_of_order` when a later exchange of the session has been served or has begun.
+    ///
+    /// # Panics
+    ///
+    /// Never: an answer is plain JSON.
     pub async fn exchange(
         self: &Arc<Self>,
         client: &str,
@@ -198,8 +202,8 @@ fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: MachineReason) -> T
             submitter: Submitter {
                 kind: parse_audience(&submitter.kind).expect("the machine compared it with the prompt's audience"),
                 id: submitter.id,
-                device: None,
-                address: None,
+                device: submitter.device,
+                address: submitter.address,
             },
         },
     }

@@ -65,7 +65,7 @@ async fn recover_partition(
                 Ok(workflow) => {
                     let turns = workflow.state.open_turns();
                     n_turns += turns.len();
-                    let changes = turns.into_iter().map(Change::Put);
+                    let changes = turns.into_iter().map(|it| Change::Put(Box::new(it)));
                     shared.dispatch.change(&Arc::new(owner(&workflow)), changes, now_ms);
                 }
                 Err(error) if error.is_transient() => return Err(error),

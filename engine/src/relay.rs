@@ -109,7 +109,9 @@ impl Relay {
             let dirty = self.shared.outbox.take();
             let relayed = self.relay_page(&dirty).await;
             if relayed.is_err() {
-                dirty.iter().for_each(|it| self.shared.outbox.mark(*it));
+                for partition in dirty {
+                    self.shared.outbox.mark(partition);
+                }
             }
             match relayed? {
                 0 => return Ok(n_rows),

@@ -307,7 +307,7 @@ fn reported(id: WorkflowId, command: &Command, reply: Reply) -> Option<Change> {
 /// What an effect means to the dispatcher; prompts and timers are read from the state itself.
 fn change(effect: Effect) -> Option<Change> {
     match effect {
-        Effect::Dispatch(turn) => Some(Change::Put(turn)),
+        Effect::Dispatch(turn) => Some(Change::Put(Box::new(turn))),
         Effect::Withdraw { task } => Some(Change::Withdraw(task)),
         Effect::OpenPrompt(_)
         | Effect::ClosePrompt { .. }

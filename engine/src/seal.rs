@@ -41,8 +41,8 @@ impl Binding<'_> {
 
 /// Seals a snapshot.
 pub fn seal_state(sealer: &Sealer, binding: Binding<'_>, state: &State) -> Vec<u8> {
-    let plain = serde_json::to_vec(state).expect("a state is plain JSON");
-    sealer.seal(&binding.aad(Kind::Snapshot), &plain)
+    let text = serde_json::to_vec(state).expect("a state is plain JSON");
+    sealer.seal(&binding.aad(Kind::Snapshot), &text)
 }
 
 /// Opens a snapshot.
@@ -50,16 +50,16 @@ pub fn seal_state(sealer: &Sealer, binding: Binding<'_>, state: &State) -> Vec<u
 /// # Errors
 ///
 /// [`Unreadable`]: it was changed, belongs elsewhere, or is of a format this program does not know.
-pub fn open_state(sealer: &Sealer, binding: Binding<'_>, sealed: &[u8]) -> Result<State, Unreadable> {
+pub fn open_state(sealer: &Sealer, binding: Binding<'_>, text: &[u8]) -> Result<State, Unreadable> {
     let unreadable = || Unreadable { what: "snapshot", workflow: binding.workflow };
-    let plain = sealer.open(&binding.aad(Kind::Snapshot), sealed).map_err(|_| unreadable())?;
+    let plain = sealer.open(&binding.aad(Kind::Snapshot), text).map_err(|_| unreadable())?;
     serde_json::from_slice(&plain).map_err(|_| unreadable())
 }
 
 /// Seals the events of one commit.
 pub fn seal_events(sealer: &Sealer, binding: Binding<'_>, events: &[Event]) -> Vec<u8> {
-    let plain = serde_json::to_vec(events).expect("events are plain JSON");
-    sealer.seal(&binding.aad(Kind::Events), &plain)
+    let text = serde_json::to_vec(events).expect("events are plain JSON");
+    sealer.seal(&binding.aad(Kind::Events), &text)
 }
 
 /// Opens the events of one commit.
@@ -70,9 +70,9 @@ pub fn seal_events(sealer: &Sealer, binding: Binding<'_>, events: &[Event]) -> V
 pub fn open_events(
     sealer: &Sealer,
     binding: Binding<'_>,
-    sealed: &[u8],
+    text: &[u8],
 ) -> Result<Vec<Event>, Unreadable> {
     let unreadable = || Unreadable { what: "history", workflow: binding.workflow };
-    let plain = sealer.open(&binding.aad(Kind::Events), sealed).map_err(|_| unreadable())?;
+    let plain = sealer.open(&binding.aad(Kind::Events), text).map_err(|_| unreadable())?;
     serde_json::from_slice(&plain).map_err(|_| unreadable())
 }

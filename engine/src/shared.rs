@@ -68,20 +68,15 @@ impl Shared {
     ///
     /// [`EngineError::Unknown`] for another tenant's, as for one that does not exist.
     pub async fn read(&self, tenant: &str, id: WorkflowId) -> Result<Arc<Workflow>, EngineError> {
-        let workflow = match self.cache.get(id) {
-            Some(workflow) => workflow,
-            None => {
-                let record = self.store.load(&[id]).await?.pop().ok_or(EngineError::Unknown)?;
-                if record.columns.tenant != tenant {
-                    return Err(EngineError::Unknown);
-                }
-                Arc::new(self.open(record).await?)
-            }
-        };
-        if workflow.columns.tenant != tenant {
+        if let Some(workflow) = self.cache.get(id) {
+            let is_theirs = workflow.columns.tenant == tenant;
+            return if is_theirs { Ok(workflow) } else { Err(EngineError::Unknown) };
+        }
+        let record = self.store.load(&[id]).await?.pop().ok_or(EngineError::Unknown)?;
+        if record.columns.tenant != tenant {
             return Err(EngineError::Unknown);
         }
-        Ok(workflow)
+        Ok(Arc::new(self.open(record).await?))
     }
 }
 

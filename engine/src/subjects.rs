@@ -40,12 +40,11 @@ impl Subjects {
 
     /// The tenant's digest key, minted at its first use.
     async fn open(&self, tenant: &str) -> Result<DataKey, EngineError> {
-        let wrapped = match self.store.find_digest_key(tenant).await? {
-            Some(wrapped) => wrapped,
-            None => {
-                let minted = self.keys.wrap(tenant, &DataKey::generate()).await.map_err(unavailable)?;
-                self.store.digest_key(tenant, &minted.0).await?
-            }
+        let wrapped = if let Some(wrapped) = self.store.find_digest_key(tenant).await? {
+            wrapped
+        } else {
+            let minted = self.keys.wrap(tenant, &DataKey::generate()).await.map_err(unavailable)?;
+            self.store.digest_key(tenant, &minted.0).await?
         };
         self.keys.unwrap(tenant, &WrappedKey(wrapped)).await.map_err(unavailable)
     }

@@ -85,6 +85,12 @@ pub struct Submitter {
     /// `applicant`, `portal` or `reviewer`; it must be the prompt's audience.
     pub kind: String,
     pub id: String,
+    /// The device that an applicant's token is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Network address as the gateway saw it; for rate limits only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// How a command that was not refused has been answered.

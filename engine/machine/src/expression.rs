@@ -1,4 +1,4 @@
-//! JSONata expressions: parsed once, bounded, and deterministic.
+//! `JSONata` expressions: parsed once, bounded, and deterministic.
 
 mod check;
 mod fast;
@@ -213,7 +213,7 @@ fn to_json(value: &JValue) -> Result<Option<Value>, EvaluationError> {
             JValue::String(it) => Value::String(it.to_string()),
             JValue::Array(items) => {
                 let mut array = Vec::with_capacity(items.len());
-                for item in items.iter() {
+                for item in items {
                     array.push(to_json(item)?.unwrap_or(Value::Null));
                 }
                 Value::Array(array)

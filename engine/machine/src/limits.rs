@@ -34,7 +34,7 @@ pub const STATES_MAX: usize = 1_000;
 /// Longest name of a state, in characters. Source: states-language.net.
 pub const STATE_NAME_CHARS_MAX: usize = 80;
 
-/// Longest JSONata expression, in bytes.
+/// Longest `JSONata` expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Deepest evaluation of an expression, in nested levels.

@@ -1,5 +1,11 @@
 //! The gates, one document and one expectation at a time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test may fail; its cases are data"
+)]
+
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 

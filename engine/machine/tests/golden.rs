@@ -1,5 +1,7 @@
 //! Histories written by hand from the text of the design; each names the sentence that it checks.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -232,7 +234,7 @@ fn check_end(end: &End, state: &State) {
     );
     if let Some(expected) = &end.output {
         assert_eq!(
-            state.output().map(|it| it.to_value()),
+            state.output().map(btrust_machine::Payload::to_value),
             Some(expected.clone()),
             "output"
         );
@@ -257,6 +259,8 @@ fn command(action: &Action, history: &History) -> Command {
         submitter: Submitter {
             kind: kind.to_owned(),
             id: "someone".to_owned(),
+            device: None,
+            address: None,
         },
     };
     match action {

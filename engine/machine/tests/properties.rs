@@ -1,5 +1,7 @@
 //! What holds for every sequence of commands.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 
@@ -72,7 +74,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             prompt,
             digest: format!("{digest:064}"),
             body: json!({"code": digest}).into(),
-            submitter: Submitter { kind: "applicant".to_owned(), id: "a".to_owned() },
+            submitter: Submitter { kind: "applicant".to_owned(), id: "a".to_owned(), device: None, address: None },
         }),
         3 => Just(Command::Tick),
         1 => (0..20_u8).prop_map(|it| if it == 0 { Command::Cancel { reason: None } } else { Command::Tick }),
@@ -88,7 +90,7 @@ fn aim(command: Command, state: &State, choice: usize) -> Command {
             task,
             attempt,
             turn,
-        } if choice % 4 != 0 => match state.open_turns().first() {
+        } if !choice.is_multiple_of(4) => match state.open_turns().first() {
             Some(open) => Command::TurnResult {
                 task: open.task,
                 attempt: open.attempt,
@@ -109,7 +111,7 @@ fn aim(command: Command, state: &State, choice: usize) -> Command {
             digest,
             body,
             submitter,
-        } if choice % 4 != 0 => {
+        } if !choice.is_multiple_of(4) => {
             let prompt = state.open_prompts().first().map_or(prompt, |it| it.prompt);
             Command::Submit {
                 prompt,

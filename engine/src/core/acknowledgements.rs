@@ -10,7 +10,7 @@ use super::{Core, answer};
 
 /// Everything that a tenant has acknowledged.
 #[handler]
-pub async fn acknowledgements(
+pub fn acknowledgements(
     _: Gateway,
     Data(core): Data<&Arc<Core>>,
     Path(tenant): Path<String>,

@@ -8,13 +8,16 @@ use super::{Batch, Committed, Fence, StoreError, Write};
 /// Rows of one `INSERT`, largest first: few statement texts, so that all stay prepared.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
+/// Lengths of the list of leases that a commit checks; a process has at most 256 partitions.
+const FENCES: [usize; 5] = [1, 4, 16, 64, 256];
+
 /// Writes `batch`, or nothing.
 pub(super) async fn commit(
     connection: &mut SqliteConnection,
     batch: &Batch,
 ) -> Result<Committed, StoreError> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(unavailable)?;
-    let fenced = fenced(&mut transaction, &batch.fences).await.map_err(unavailable)?;
+    let fenced = lost_partitions(&mut transaction, &batch.fences).await.map_err(unavailable)?;
     let writes: Vec<&Write> =
         batch.writes.iter().filter(|it| !fenced.contains(&it.workflow.partition())).collect();
     insert(&mut transaction, &writes).await.map_err(classify)?;
@@ -23,7 +26,7 @@ pub(super) async fn commit(
 }
 
 /// Partitions whose lease row names another epoch, or whose lease has ended.
-async fn fenced(
+async fn lost_partitions(
     connection: &mut SqliteConnection,
     fences: &[Fence],
 ) -> Result<Vec<u8>, sqlx::Error> {
@@ -33,12 +36,12 @@ async fn fenced(
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT partition_no, epoch, lease_until_ms FROM partition_lease WHERE partition_no IN (",
     );
-    let mut list = query.separated(", ");
-    // Padded with the last id to a power of four: few statement texts, so that all stay prepared.
-    let n_padded = (0..).map(|it| 4_usize.pow(it)).find(|it| fences.len() <= *it);
-    let padding = n_padded.unwrap_or(fences.len()) - fences.len();
+    let mut numbers = query.separated(", ");
+    // Padded with the last id: few statement texts, so that all stay prepared.
+    let n_padded = FENCES.into_iter().find(|it| fences.len() <= *it).unwrap_or(fences.len());
+    let padding = n_padded - fences.len();
     for fence in fences.iter().chain(std::iter::repeat_n(last, padding)) {
-        list.push_bind(fence.partition);
+        numbers.push_bind(fence.partition);
     }
     query.push(") ORDER BY partition_no");
     let leases: Vec<(u8, i64, i64)> = query.build_query_as().fetch_all(connection).await?;

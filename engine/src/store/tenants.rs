@@ -78,6 +78,7 @@ pub trait TenantStore: Send + Sync {
 /// # Panics
 ///
 /// At the first rule that the store breaks.
+#[expect(clippy::unwrap_used, reason = "a rule that is broken ends the test that runs it")]
 pub async fn check(store: &(impl DefinitionStore + TenantStore)) {
     let new = |name: &str, digest: &str| NewDefinition {
         tenant: "acme".to_owned(),

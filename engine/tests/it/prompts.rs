@@ -44,6 +44,7 @@ async fn the_first_answer_wins_and_the_same_again_is_taken_again() {
         panic!("{:?}", turn.reason);
     };
     assert_eq!((answered, body, submitter.kind), (prompt, json!({ "text": "one" }), Audience::Applicant));
+    assert_eq!(submitter.device.as_deref(), Some("phone"));
     worker.report(&node, complete(turn.key, "submitted")).await;
 }
 

@@ -53,9 +53,9 @@ fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Fin
             ));
         }
         if let Kind::Parallel { branches, .. } = &state.kind {
-            branches
-                .iter()
-                .for_each(|it| lint_level(definition, it, findings));
+            for branch in branches {
+                lint_level(definition, branch, findings);
+            }
         }
     }
     for states in graph.loops() {

@@ -42,7 +42,7 @@ struct Reached {
 
 /// Where a step leads.
 enum Onward {
-    To(Node, PathStep),
+    To(Box<Node>, PathStep),
     /// A `Choice` that has no way for what it found.
     Stuck(String),
 }
@@ -98,7 +98,7 @@ pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored 
     explorer.explore()
 }
 
-impl<'d> Explorer<'d> {
+impl Explorer<'_> {
     fn explore(mut self) -> Explored {
         let Some(&start) = self
             .definition
@@ -169,7 +169,7 @@ impl<'d> Explorer<'d> {
         }
         for onward in self.steps(&node, state) {
             match onward {
-                Onward::To(node, step) => self.reach(node, Some(index), Some(step)),
+                Onward::To(node, step) => self.reach(*node, Some(index), Some(step)),
                 Onward::Stuck(reason) => self.note_stuck(index, state, &reason),
             }
         }
@@ -314,7 +314,7 @@ fn live_variables<'d>(definition: &'d Definition, graph: &Graph) -> Vec<BTreeSet
         .map(|state| {
             let mut names = BTreeSet::new();
             state.expressions(&mut |_, expression| {
-                names.extend(expression.variables().iter().map(String::as_str))
+                names.extend(expression.variables().iter().map(String::as_str));
             });
             names
         })

@@ -58,7 +58,7 @@ pub(super) fn check(definition: &Definition, catalogue: &Catalogue, findings: &m
                 input,
             };
             walk(expression.ast(), &mut |node| {
-                look.check_node(node, pointer, findings)
+                look.check_node(node, pointer, findings);
             });
         });
     }
@@ -85,7 +85,7 @@ fn variables<'c>(
             .entry(name)
             .and_modify(|it| {
                 if *it != of {
-                    *it = Type::Anything
+                    *it = Type::Anything;
                 }
             })
             .or_insert(of);
@@ -142,9 +142,9 @@ impl<'c> Look<'_, 'c> {
         };
         let (mut current, rest) = match (variable.as_str(), names.as_slice()) {
             ("states", ["result", rest @ ..]) => (self.result, rest),
-            ("states", ["input", rest @ ..]) => (self.schema(self.input), rest),
+            ("states", ["input", rest @ ..]) => (Self::schema(self.input), rest),
             ("states", ["context", "Execution", "Input", rest @ ..]) => {
-                (self.schema(self.types.input), rest)
+                (Self::schema(self.types.input), rest)
             }
             ("states", _) => return Ok(Type::Anything),
             (_, rest) => (
@@ -162,7 +162,7 @@ impl<'c> Look<'_, 'c> {
         Ok(current)
     }
 
-    fn schema(&self, schema: Option<&'c Value>) -> Type<'c> {
+    fn schema(schema: Option<&'c Value>) -> Type<'c> {
         schema.map_or(Type::Anything, |it| Type::Schema(it, it))
     }
 

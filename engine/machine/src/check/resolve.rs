@@ -22,9 +22,9 @@ fn resolve_level(machine: &mut Value, catalogue: &Catalogue, contracts: &mut Map
     };
     for (_, state) in states.iter_mut() {
         if let Some(branches) = state.get_mut("Branches").and_then(Value::as_array_mut) {
-            branches
-                .iter_mut()
-                .for_each(|it| resolve_level(it, catalogue, contracts));
+            for branch in branches {
+                resolve_level(branch, catalogue, contracts);
+            }
         }
         let Some(resource) = state.get("Resource").and_then(Value::as_str) else {
             continue;

@@ -73,7 +73,7 @@ impl Abstract {
         }
     }
 
-    /// Whether JSONata takes the value for true; `None` if that is not known.
+    /// Whether `JSONata` takes the value for true; `None` if that is not known.
     fn truth(&self) -> Option<bool> {
         match self {
             Self::Undefined | Self::Known(Value::Null) => Some(false),

@@ -76,15 +76,15 @@ pub(super) fn level(
         reader.missing("States", pointer);
         return None;
     };
-    let states_pointer = at(pointer, "States");
-    let states = reader.object(states, &states_pointer)?;
+    let level_pointer = at(pointer, "States");
+    let states = reader.object(states, &level_pointer)?;
     let mut machine = Machine {
         start_at,
         states: Vec::new(),
         by_name: HashMap::new(),
     };
     for (name, state) in states {
-        let state_pointer = at(&states_pointer, name);
+        let state_pointer = at(&level_pointer, name);
         if let Some(state) = read_state(reader, name, state, &state_pointer) {
             machine.by_name.insert(name.clone(), machine.states.len());
             machine.states.push(state);
@@ -363,9 +363,9 @@ fn check_scopes(reader: &mut Reader, machine: &Machine, around: &BTreeSet<&str>)
     }
     for state in &machine.states {
         if let Kind::Parallel { branches, .. } = &state.kind {
-            branches
-                .iter()
-                .for_each(|it| check_scopes(reader, it, &own));
+            for branch in branches {
+                check_scopes(reader, branch, &own);
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) enum Next {
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Task(TaskDef),
+    Task(Box<TaskDef>),
     Choice(Vec<Rule>),
     Pass,
     Wait(Until),
@@ -160,7 +160,9 @@ impl Machine {
             match &mut state.kind {
                 Kind::Task(task) => change(&state.pointer, task),
                 Kind::Parallel { branches, .. } => {
-                    branches.iter_mut().for_each(|it| it.tasks_mut(change));
+                    for branch in branches {
+                        branch.tasks_mut(change);
+                    }
                 }
                 _ => {}
             }
@@ -232,17 +234,17 @@ impl StateDef {
                 }
             }
             Kind::Wait(Until::Seconds(Seconds::Computed(expression))) => {
-                visit(&at("Seconds"), expression)
+                visit(&at("Seconds"), expression);
             }
             Kind::Wait(Until::Timestamp(Timestamp::Computed(expression))) => {
-                visit(&at("Timestamp"), expression)
+                visit(&at("Timestamp"), expression);
             }
             Kind::Fail { error, cause } => {
                 visit_template(error.as_ref(), &at("Error"), visit);
                 visit_template(cause.as_ref(), &at("Cause"), visit);
             }
             Kind::Parallel { arguments, .. } => {
-                visit_template(arguments.as_ref(), &at("Arguments"), visit)
+                visit_template(arguments.as_ref(), &at("Arguments"), visit);
             }
             Kind::Wait(_) | Kind::Pass | Kind::Succeed { .. } => {}
         }

@@ -65,8 +65,8 @@ impl Template {
     }
 
     fn parse_text(reader: &mut Reader, text: &str, pointer: &str) -> Self {
-        match Self::delimited(text) {
-            Some(source) => match Expression::parse(source) {
+        if let Some(source) = Self::delimited(text) {
+            match Expression::parse(source) {
                 Ok(expression) => Self::Expression(expression),
                 Err((code, message)) => {
                     reader.error(
@@ -77,22 +77,21 @@ impl Template {
                     );
                     Self::Literal(Value::Null.into())
                 }
-            },
-            None => {
-                if text.starts_with("{%") || text.ends_with("%}") {
-                    reader.error(
-                        "expression_invalid",
-                        pointer,
-                        "an expression must begin with `{%` and end with `%}`",
-                        "write `{% ... %}` around the whole text",
-                    );
-                }
-                Self::Literal(Value::String(text.to_owned()).into())
             }
+        } else {
+            if text.starts_with("{%") || text.ends_with("%}") {
+                reader.error(
+                    "expression_invalid",
+                    pointer,
+                    "an expression must begin with `{%` and end with `%}`",
+                    "write `{% ... %}` around the whole text",
+                );
+            }
+            Self::Literal(Value::String(text.to_owned()).into())
         }
     }
 
-    /// The JSONata between the delimiters, if the text has both.
+    /// The `JSONata` between the delimiters, if the text has both.
     fn delimited(text: &str) -> Option<&str> {
         Some(text.strip_prefix("{%")?.strip_suffix("%}")?.trim())
     }

@@ -107,7 +107,9 @@ pub(crate) fn walk<'a>(node: &'a AstNode, visit: &mut dyn FnMut(&'a AstNode)) {
             | AstNode::ArrayGroup(items) => items.iter().for_each(|it| walk(it, visit)),
             AstNode::Call { procedure, args } => {
                 walk(procedure, visit);
-                args.iter().for_each(|it| walk(it, visit));
+                for arg in args {
+                    walk(arg, visit);
+                }
             }
             AstNode::Lambda { body, .. } => walk(body, visit),
             AstNode::Object(pairs) => walk_pairs(pairs, visit),
@@ -129,7 +131,9 @@ pub(crate) fn walk<'a>(node: &'a AstNode, visit: &mut dyn FnMut(&'a AstNode)) {
             AstNode::FunctionApplication(inner) => walk(inner, visit),
             AstNode::Sort { input, terms } => {
                 walk(input, visit);
-                terms.iter().for_each(|(it, _)| walk(it, visit));
+                for (term, _) in terms {
+                    walk(term, visit);
+                }
             }
             AstNode::Transform {
                 location,

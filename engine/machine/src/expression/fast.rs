@@ -1,7 +1,7 @@
 //! The expressions that most definitions consist of, evaluated without building an evaluator.
 //!
 //! Paths over variables and `$states`, literals, `=`, `!=`, `in`, `and`, `or`, `$not`, `$exists`, conditions
-//! and objects. Whatever JSONata treats specially (arrays in paths, truthiness of anything but a
+//! and objects. Whatever `JSONata` treats specially (arrays in paths, truthiness of anything but a
 //! Boolean) is `Unsupported` here and goes to the full evaluator, so both always agree.
 
 use std::borrow::Cow;
@@ -138,7 +138,7 @@ fn path<'a>(steps: &'a [PathStep], scope: &'a dyn Scope) -> Fast<'a> {
     Ok(descend(&payload, rest)?.map(|it| Found::Part(Cow::Owned(it.clone()))))
 }
 
-/// Follows field names through objects; an array on the way, or at its end, is JSONata's business.
+/// Follows field names through objects; an array on the way, or at its end, is `JSONata`'s business.
 fn descend<'a>(payload: &'a Payload, steps: &[PathStep]) -> Result<Option<&'a Value>, Unsupported> {
     let mut value: &Value = payload;
     for step in steps {

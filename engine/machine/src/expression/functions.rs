@@ -1,4 +1,4 @@
-//! The functions that need time or randomness, and those that Step Functions adds to JSONata.
+//! The functions that need time or randomness, and those that Step Functions adds to `JSONata`.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -32,8 +32,9 @@ pub(super) fn register(
                 .register_fn_override("millis", move |_: &[JValue]| Ok(JValue::from(now_ms)))?,
             "random" => evaluator
                 .register_fn_override("random", move |args: &[JValue]| Ok(draw(args, &random)))?,
-            "shuffle" => evaluator
-                .register_fn_override("shuffle", move |args: &[JValue]| shuffle(args, &random))?,
+            "shuffle" => evaluator.register_fn_override("shuffle", move |args: &[JValue]| {
+                Ok(shuffle(args, &random))
+            })?,
             "uuid" => evaluator
                 .register_fn("uuid", move |_: &[JValue]| Ok(JValue::from(uuid(&random))))?,
             "partition" => evaluator.register_fn("partition", partition)?,
@@ -59,10 +60,10 @@ fn draw(args: &[JValue], random: &Random) -> JValue {
     JValue::Number(number)
 }
 
-fn shuffle(args: &[JValue], random: &Random) -> Answer {
+fn shuffle(args: &[JValue], random: &Random) -> JValue {
     let mut items = match args.first() {
         Some(JValue::Array(items)) => items.to_vec(),
-        Some(JValue::Undefined) | None => return Ok(JValue::Undefined),
+        Some(JValue::Undefined) | None => return JValue::Undefined,
         Some(single) => vec![single.clone()],
     };
     for last in (1..items.len()).rev() {
@@ -70,7 +71,7 @@ fn shuffle(args: &[JValue], random: &Random) -> Answer {
         let index = usize::try_from(random.next() % bound).unwrap_or(0);
         items.swap(last, index);
     }
-    Ok(JValue::array(items))
+    JValue::array(items)
 }
 
 /// A version 4 UUID made from the command's seed.

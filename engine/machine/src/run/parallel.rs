@@ -147,17 +147,16 @@ impl<'a> Run<'a> {
             result: Some(&result),
             error_output: None,
         };
-        let outcome = match limit_size(&result, "the result", &visit) {
-            Err(failure) => Err(Trouble::Failure(failure)),
-            Ok(()) => {
-                self.emit(
-                    thread,
-                    EventKind::ParallelStateSucceeded {
-                        name: visit.state.clone(),
-                    },
-                );
-                self.leave(state_def.exit(), &seen, &result)
-            }
+        let outcome = if let Err(failure) = limit_size(&result, "the result", &visit) {
+            Err(Trouble::Failure(failure))
+        } else {
+            self.emit(
+                thread,
+                EventKind::ParallelStateSucceeded {
+                    name: visit.state.clone(),
+                },
+            );
+            self.leave(state_def.exit(), &seen, &result)
         };
         self.settle(thread, outcome)
     }

@@ -87,15 +87,13 @@ impl Explorer<'_> {
         } else {
             Abstract::Unknown
         };
-        Some(Onward::To(
-            Node {
-                state: to,
-                input,
-                variables,
-                evidence,
-            },
-            step,
-        ))
+        let node = Node {
+            state: to,
+            input,
+            variables,
+            evidence,
+        };
+        Some(Onward::To(Box::new(node), step))
     }
 
     fn task_steps(&self, node: &Node, state: &StateDef, task: &TaskDef) -> Vec<Onward> {

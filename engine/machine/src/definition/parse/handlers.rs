@@ -15,7 +15,13 @@ const BACKOFF_RATE_DEFAULT: f64 = 2.0;
 
 pub(super) fn read(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Handlers {
     Handlers {
-        retry: read_list(reader, fields, "Retry", pointer, read_retrier),
+        retry: read_list(
+            reader,
+            fields,
+            "Retry",
+            pointer,
+            |reader, fields, pointer| Some(read_retrier(reader, fields, pointer)),
+        ),
         catch: read_list(reader, fields, "Catch", pointer, read_catcher),
     }
 }
@@ -83,11 +89,7 @@ fn errors(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Ve
         .unwrap_or_default()
 }
 
-fn read_retrier(
-    reader: &mut Reader,
-    fields: &Map<String, Value>,
-    pointer: &str,
-) -> Option<Retrier> {
+fn read_retrier(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Retrier {
     reader.only(
         fields,
         pointer,
@@ -118,32 +120,31 @@ fn read_retrier(
             Jitter::None
         }
     };
-    Some(Retrier {
+    Retrier {
         errors: errors(reader, fields, pointer),
         interval_seconds: interval.unwrap_or(INTERVAL_SECONDS_DEFAULT),
         attempts_max: u32::try_from(attempts.unwrap_or(ATTEMPTS_MAX_DEFAULT)).unwrap_or(u32::MAX),
         backoff_rate: read_rate(reader, fields, pointer),
         delay_max_seconds,
         jitter,
-    })
+    }
 }
 
 fn read_rate(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> f64 {
     let Some(value) = fields.get("BackoffRate") else {
         return BACKOFF_RATE_DEFAULT;
     };
-    match value.as_f64().filter(|it| 1.0 <= *it && it.is_finite()) {
-        Some(rate) => rate,
-        None => {
-            let place = at(pointer, "BackoffRate");
-            reader.error(
-                "retry_invalid",
-                &place,
-                "`BackoffRate` is a number of at least 1",
-                "write such a number",
-            );
-            BACKOFF_RATE_DEFAULT
-        }
+    if let Some(rate) = value.as_f64().filter(|it| 1.0 <= *it && it.is_finite()) {
+        rate
+    } else {
+        let place = at(pointer, "BackoffRate");
+        reader.error(
+            "retry_invalid",
+            &place,
+            "`BackoffRate` is a number of at least 1",
+            "write such a number",
+        );
+        BACKOFF_RATE_DEFAULT
     }
 }
 

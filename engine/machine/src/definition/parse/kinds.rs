@@ -19,7 +19,7 @@ pub(super) fn read(
     pointer: &str,
 ) -> Option<Kind> {
     let kind = match kind {
-        "Task" => Kind::Task(read_task(reader, fields, pointer)?),
+        "Task" => Kind::Task(Box::new(read_task(reader, fields, pointer)?)),
         "Choice" => Kind::Choice(read_rules(reader, fields, pointer)),
         "Pass" => Kind::Pass,
         "Wait" => Kind::Wait(read_until(reader, fields, pointer)?),
@@ -131,17 +131,18 @@ pub(super) fn read_seconds(
 }
 
 fn read_expression(reader: &mut Reader, text: &str, pointer: &str) -> Option<Expression> {
-    match Template::parse(reader, &Value::String(text.to_owned()), pointer) {
-        Template::Expression(expression) => Some(expression),
-        _ => {
-            reader.error(
-                "wrong_type",
-                pointer,
-                "an expression is expected here",
-                "write `{% ... %}`",
-            );
-            None
-        }
+    if let Template::Expression(expression) =
+        Template::parse(reader, &Value::String(text.to_owned()), pointer)
+    {
+        Some(expression)
+    } else {
+        reader.error(
+            "wrong_type",
+            pointer,
+            "an expression is expected here",
+            "write `{% ... %}`",
+        );
+        None
     }
 }
 
@@ -168,19 +169,18 @@ fn read_timestamp(reader: &mut Reader, text: &str, pointer: &str) -> Option<Unti
         let expression = read_expression(reader, text, pointer)?;
         return Some(Until::Timestamp(Timestamp::Computed(expression)));
     }
-    match DateTime::parse_from_rfc3339(text) {
-        Ok(time) => Some(Until::Timestamp(Timestamp::Literal(
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        Some(Until::Timestamp(Timestamp::Literal(
             time.timestamp_millis(),
-        ))),
-        Err(_) => {
-            reader.error(
-                "timestamp_invalid",
-                pointer,
-                "a timestamp is written as RFC 3339",
-                "write it like `2026-03-14T01:59:00Z`",
-            );
-            None
-        }
+        )))
+    } else {
+        reader.error(
+            "timestamp_invalid",
+            pointer,
+            "a timestamp is written as RFC 3339",
+            "write it like `2026-03-14T01:59:00Z`",
+        );
+        None
     }
 }
 
