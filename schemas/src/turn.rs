@@ -92,7 +92,7 @@ pub struct TurnInput {
 
 /// How a turn ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum TurnResult {
     /// The task is done; `outcome` is one of the step's published words.
     Complete { outcome: String, output: Value },
@@ -122,3 +122,28 @@ pub struct Ask {
 
 /// Name of the fault error of a worker that panicked or broke its contract.
 pub const ERROR_WORKER_FAULT: &str = "BTrust.WorkerFault";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_result_survives_the_wire() {
+        let ask = Ask {
+            audience: Audience::Applicant,
+            kind: "form".to_owned(),
+            body: Value::Null,
+            state: Value::Null,
+            expires_in_ms: 1,
+            wake_in_ms: None,
+        };
+        for result in [
+            TurnResult::Ask(ask),
+            TurnResult::Complete { outcome: "given".to_owned(), output: Value::Null },
+            TurnResult::Fail { error: ERROR_WORKER_FAULT.to_owned(), cause: String::new() },
+        ] {
+            let text = serde_json::to_string(&result).unwrap();
+            assert_eq!(serde_json::from_str::<TurnResult>(&text).unwrap(), result, "{text}");
+        }
+    }
+}

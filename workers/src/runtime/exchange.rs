@@ -16,6 +16,7 @@ use btrust_platform::http::Shutdown;
 use btrust_platform::objects::EvidenceStore;
 use btrust_platform::token::TokenSource;
 use btrust_schemas::exchange::{ExchangeRequest, ExchangeResponse};
+use btrust_schemas::problem::Problem;
 use btrust_schemas::turn::{TurnInput, TurnResult};
 
 use super::cpu::CpuPool;
@@ -40,8 +41,8 @@ pub trait Core: Send + Sync {
 pub enum ExchangeError {
     #[error("core did not answer")]
     Unreachable(#[from] reqwest::Error),
-    #[error("core refused the call with status {0}")]
-    Refused(u16),
+    #[error("core refused the call with status {status} and code {code}")]
+    Refused { status: u16, code: String },
     #[error("there is no token for core")]
     NoToken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -88,7 +89,10 @@ impl Core for HttpCore {
             self.tokens.forget().await;
         }
         if !response.status().is_success() {
-            return Err(ExchangeError::Refused(response.status().as_u16()));
+            let status = response.status().as_u16();
+            let problem = response.json::<Problem>().await;
+            let code = problem.map_or_else(|_| "no code".to_owned(), |it| it.code);
+            return Err(ExchangeError::Refused { status, code });
         }
         Ok(response.json().await?)
     }
@@ -310,7 +314,7 @@ mod tests {
             let brings = !request.results.is_empty();
             if brings && self.n_failing.load(Ordering::SeqCst) != 0 {
                 self.n_failing.fetch_sub(1, Ordering::SeqCst);
-                return Err(ExchangeError::Refused(503));
+                return Err(ExchangeError::Refused { status: 503, code: "overloaded".to_owned() });
             }
             let mut acks = Vec::new();
             for report in &request.results {
