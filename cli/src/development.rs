@@ -21,8 +21,14 @@ pub const TENANT: &str = "00000000-0000-4000-8000-000000000001";
 const DEFINITIONS: &[&str] = &[include_str!("../../workflows/bank-onboarding.json")];
 /// What the development tenant accepts, so that it can be tried with a specimen and the shipped models.
 const ACKNOWLEDGED: &[(&str, &str)] = &[
-    (UNCERTIFIED_LIVENESS, "development only: the shipped liveness models have no certificate"),
-    (SPECIMEN_DOCUMENTS, "development only: specimens of the issuing state UTO count as documents"),
+    (
+        UNCERTIFIED_LIVENESS,
+        "development only: the shipped liveness models have no certificate",
+    ),
+    (
+        SPECIMEN_DOCUMENTS,
+        "development only: specimens of the issuing state UTO count as documents",
+    ),
 ];
 
 /// One client of auth.
@@ -46,10 +52,15 @@ pub fn file(data: &Path) -> PathBuf {
 }
 
 /// The clients, made on the first start.
-pub async fn credentials(auth: &Auth, data: &DataDir, other_tenant: Option<&str>) -> anyhow::Result<Credentials> {
+pub async fn credentials(
+    auth: &Auth,
+    data: &DataDir,
+    other_tenant: Option<&str>,
+) -> anyhow::Result<Credentials> {
     let path = file(data.root());
     let mut all: BTreeMap<String, Client> = match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?,
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged", path.display()))?,
         Err(_) => BTreeMap::new(),
     };
     let n_before = all.len();
@@ -64,48 +75,91 @@ pub async fn credentials(auth: &Auth, data: &DataDir, other_tenant: Option<&str>
         && !all.contains_key("otherTenant")
     {
         let (id, secret) = ("other-bank", generate_secret());
-        let scopes = ["workflows:read", "workflows:write", "definitions:read", "applicant-tokens:write"];
-        auth.ensure_client(id, ClientKind::Client, tenant, &scopes, &secret).await?;
+        let scopes = [
+            "workflows:read",
+            "workflows:write",
+            "definitions:read",
+            "applicant-tokens:write",
+        ];
+        auth.ensure_client(id, ClientKind::Client, tenant, &scopes, &secret)
+            .await?;
         all.insert("otherTenant".to_owned(), of(id, &secret));
     }
     let are_new = n_before < all.len();
     if are_new {
-        write(&path, &serde_json::to_vec_pretty(&all)?).with_context(|| format!("cannot write {}", path.display()))?;
+        write(&path, &serde_json::to_vec_pretty(&all)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(Credentials { all, are_new })
 }
 
 fn of(id: &str, secret: &Secret) -> Client {
-    Client { client_id: id.to_owned(), client_secret: secret.expose().to_owned() }
+    Client {
+        client_id: id.to_owned(),
+        client_secret: secret.expose().to_owned(),
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// Acknowledges and publishes through the public API, as an admin would.
-pub async fn prepare(urls: &BTreeMap<&str, String>, credentials: &Credentials) -> anyhow::Result<()> {
-    let admin = credentials.all.get("admin").context("the development tenant has no admin client")?;
-    let tokens = TokenSource::new(&urls["auth"], &admin.client_id, Secret::new(&admin.client_secret));
+pub async fn prepare(
+    urls: &BTreeMap<&str, String>,
+    credentials: &Credentials,
+) -> anyhow::Result<()> {
+    let admin = credentials
+        .all
+        .get("admin")
+        .context("the development tenant has no admin client")?;
+    let tokens = TokenSource::new(
+        &urls["auth"],
+        &admin.client_id,
+        Secret::new(&admin.client_secret),
+    );
     let token = tokens.bearer().await?;
     let path = format!("{}/v1/tenant/acknowledgements", urls["gateway"]);
-    let known: Value = client().get(&path).bearer_auth(&token).send().await?.error_for_status()?.json().await?;
+    let known: Value = client()
+        .get(&path)
+        .bearer_auth(&token)
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await?;
     for (kind, statement) in ACKNOWLEDGED {
         if !known.to_string().contains(kind) {
             post(&path, &token, json!({"kind": kind, "statement": statement})).await?;
         }
     }
     for definition in DEFINITIONS {
-        let envelope: Value = serde_json::from_str(definition).context("a shipped definition is JSON")?;
-        post(&format!("{}/v1/definitions", urls["gateway"]), &token, envelope).await?;
+        let envelope: Value =
+            serde_json::from_str(definition).context("a shipped definition is JSON")?;
+        post(
+            &format!("{}/v1/definitions", urls["gateway"]),
+            &token,
+            envelope,
+        )
+        .await?;
     }
     Ok(())
 }
 
 async fn post(url: &str, token: &str, body: Value) -> anyhow::Result<()> {
-    let response = client().post(url).bearer_auth(token).json(&body).send().await?;
+    let response = client()
+        .post(url)
+        .bearer_auth(token)
+        .json(&body)
+        .send()
+        .await?;
     if !response.status().is_success() {
         bail!("{url} refused: {}", response.text().await?);
     }

@@ -24,7 +24,7 @@ struct Folders {
     /// Folder of the embedded stores
     #[arg(long, value_name = "DIR", default_value = "var", global = true)]
     data: PathBuf,
-    /// Folder of the fetched models [default: $BTRUST_MODELS, else `models` in the data folder]
+    /// Folder of the fetched models [default: `BTRUST_MODELS`, else `models` in the data folder]
     #[arg(long, value_name = "DIR", global = true)]
     models: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ enum Command {
     /// Look into the embedded outbox of one-time codes
     #[command(subcommand)]
     Otp(commands::otp::Otp),
-    /// Write or check the generated JSON Schemas and OpenAPI documents
+    /// Write or check the generated JSON Schemas and `OpenAPI` documents
     Schemas(commands::schemas::Schemas),
 }
 

@@ -74,7 +74,12 @@ impl Service {
         match self {
             Self::Auth | Self::Core => Vec::new(),
             Self::Gateway => vec!["core:call".to_owned()],
-            _ => self.worker().map_or(&[][..], Worker::queues).iter().map(|it| format!("queue:{it}")).collect(),
+            _ => self
+                .worker()
+                .map_or(&[][..], Worker::queues)
+                .iter()
+                .map(|it| format!("queue:{it}"))
+                .collect(),
         }
     }
 
@@ -105,21 +110,35 @@ impl Site {
     pub fn new(settings: Settings, data: DataDir, models: &Path, shutdown: Shutdown) -> Self {
         let clock: SharedClock = Arc::new(SystemClock);
         let settings = settings.overlaid([("BTRUST_MODELS", models.to_string_lossy())]);
-        Self { settings, data, clock, shutdown, ports: Arc::default() }
+        Self {
+            settings,
+            data,
+            clock,
+            shutdown,
+            ports: Arc::default(),
+        }
     }
 
     /// Runs `service` on `listener` until the shutdown, and drains.
     pub async fn run(&self, service: Service, listener: TcpListener) -> anyhow::Result<()> {
         let shutdown = self.shutdown.clone();
         let served: anyhow::Result<()> = match service {
-            Service::Auth => auth::serve(self.auth().await?, listener, shutdown).await.map_err(Into::into),
+            Service::Auth => auth::serve(self.auth().await?, listener, shutdown)
+                .await
+                .map_err(Into::into),
             Service::Core => {
-                let config = CoreConfig::from_settings(&self.settings, self.data.clone(), self.clock.clone())?;
-                btrust_engine::serve(config, listener, shutdown).await.map_err(Into::into)
+                let config = CoreConfig::from_settings(
+                    &self.settings,
+                    self.data.clone(),
+                    self.clock.clone(),
+                )?;
+                btrust_engine::serve(config, listener, shutdown)
+                    .await
+                    .map_err(Into::into)
             }
-            Service::Gateway => {
-                gateway::serve(self.gateway().await?, listener, shutdown).await.map_err(Into::into)
-            }
+            Service::Gateway => gateway::serve(self.gateway().await?, listener, shutdown)
+                .await
+                .map_err(Into::into),
             _ => {
                 let worker = service.worker().expect("every other service is a fleet");
                 let config = btrust_workers::Config::from_settings(&self.settings)?;
@@ -141,7 +160,12 @@ impl Site {
             messenger: messenger_from(&self.settings, &self.data, self.clock.clone())?,
             clock: self.clock.clone(),
         };
-        Ok(auth::Auth::open(auth::Config::from_settings(&self.settings)?, &self.data, outside).await?)
+        Ok(auth::Auth::open(
+            auth::Config::from_settings(&self.settings)?,
+            &self.data,
+            outside,
+        )
+        .await?)
     }
 
     async fn gateway(&self) -> anyhow::Result<Arc<gateway::Gateway>> {
@@ -151,7 +175,12 @@ impl Site {
             workflow_keys,
             clock: self.clock.clone(),
         };
-        Ok(gateway::Gateway::open(gateway::Config::from_settings(&self.settings)?, &self.data, outside).await?)
+        Ok(gateway::Gateway::open(
+            gateway::Config::from_settings(&self.settings)?,
+            &self.data,
+            outside,
+        )
+        .await?)
     }
 
     async fn ports(&self) -> anyhow::Result<Ports> {
@@ -161,7 +190,8 @@ impl Site {
 
     async fn keys(&self) -> anyhow::Result<(Arc<dyn Keys>, Arc<dyn WorkflowKeys>)> {
         let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&self.data.keyring())?);
-        let workflow_keys = SqliteWorkflowKeys::open(&self.data.keys_db(), Arc::clone(&keys)).await?;
+        let workflow_keys =
+            SqliteWorkflowKeys::open(&self.data.keys_db(), Arc::clone(&keys)).await?;
         Ok((keys, Arc::new(workflow_keys)))
     }
 }

@@ -17,8 +17,15 @@ pub struct Acknowledgements {
 
 impl Acknowledgements {
     /// Reads what every tenant has said so far.
-    pub async fn load(store: Arc<dyn TenantStore>, clock: SharedClock) -> Result<Self, EngineError> {
-        let it = Self { store, clock, by_tenant: RwLock::default() };
+    pub async fn load(
+        store: Arc<dyn TenantStore>,
+        clock: SharedClock,
+    ) -> Result<Self, EngineError> {
+        let it = Self {
+            store,
+            clock,
+            by_tenant: RwLock::default(),
+        };
         it.reload().await?;
         Ok(it)
     }
@@ -37,7 +44,10 @@ impl Acknowledgements {
     ) -> Result<Acknowledgement, EngineError> {
         if !ACKNOWLEDGEMENT_KINDS.contains(&kind) {
             let detail = format!("the kinds are {}", ACKNOWLEDGEMENT_KINDS.join(", "));
-            return Err(EngineError::Invalid { code: "acknowledgement_unknown", detail });
+            return Err(EngineError::Invalid {
+                code: "acknowledgement_unknown",
+                detail,
+            });
         }
         let record = AcknowledgementRecord {
             tenant: tenant.to_owned(),
@@ -55,7 +65,10 @@ impl Acknowledgements {
 
     /// Everything that a tenant has acknowledged.
     pub fn of(&self, tenant: &str) -> Vec<Acknowledgement> {
-        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
+        let by_tenant = self
+            .by_tenant
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let records = by_tenant.get(tenant).map(Vec::as_slice).unwrap_or_default();
         let view = |it: &AcknowledgementRecord| Acknowledgement {
             kind: it.kind.clone(),
@@ -68,16 +81,30 @@ impl Acknowledgements {
 
     /// The kinds alone, as turns carry them.
     pub fn kinds(&self, tenant: &str) -> Vec<String> {
-        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
-        by_tenant.get(tenant).into_iter().flatten().map(|it| it.kind.clone()).collect()
+        let by_tenant = self
+            .by_tenant
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        by_tenant
+            .get(tenant)
+            .into_iter()
+            .flatten()
+            .map(|it| it.kind.clone())
+            .collect()
     }
 
     async fn reload(&self) -> Result<(), EngineError> {
         let mut by_tenant: HashMap<String, Vec<_>> = HashMap::new();
         for record in self.store.acknowledgements().await? {
-            by_tenant.entry(record.tenant.clone()).or_default().push(record);
+            by_tenant
+                .entry(record.tenant.clone())
+                .or_default()
+                .push(record);
         }
-        *self.by_tenant.write().unwrap_or_else(PoisonError::into_inner) = by_tenant;
+        *self
+            .by_tenant
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = by_tenant;
         Ok(())
     }
 }

@@ -45,7 +45,11 @@ struct Lru<T> {
 
 impl<T> Default for Lru<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), by_use: BTreeMap::new(), n_uses: 0 }
+        Self {
+            entries: HashMap::new(),
+            by_use: BTreeMap::new(),
+            n_uses: 0,
+        }
     }
 }
 

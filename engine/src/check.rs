@@ -27,7 +27,9 @@ pub async fn check(store: &dyn Store) -> Result<Checked, StoreError> {
             after = Some(last.workflow);
             checked.n_open += page.len();
             checked.n_incidents += page.iter().filter(|it| it.incident.is_some()).count();
-            checked.offenders.extend(page.iter().filter(|it| !is_alive(it)).map(|it| it.workflow));
+            checked
+                .offenders
+                .extend(page.iter().filter(|it| !is_alive(it)).map(|it| it.workflow));
         }
     }
     Ok(checked)

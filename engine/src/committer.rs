@@ -71,7 +71,10 @@ impl Committer {
 
     fn until_next_timer(&self) -> Duration {
         let now_ms = self.shared.clock.now_ms();
-        let wait_ms = self.partitions.next_ms().map(|it| it.saturating_sub(now_ms).max(0));
+        let wait_ms = self
+            .partitions
+            .next_ms()
+            .map(|it| it.saturating_sub(now_ms).max(0));
         let wait_ms = wait_ms.and_then(|it| u64::try_from(it).ok());
         wait_ms.map_or(SLEEP_MAX, |it| Duration::from_millis(it).min(SLEEP_MAX))
     }
@@ -94,8 +97,11 @@ impl Committer {
         let broken = self.open_workflows(&mut round, &mails, &starts).await;
         self.apply(&mut round, mails, starts, &broken).await;
         // Ticks of these are not repeated: nothing would change until somebody has looked.
-        let mut stopped: HashSet<WorkflowId> =
-            broken.iter().filter(|(_, it)| !it.is_transient()).map(|(id, _)| *id).collect();
+        let mut stopped: HashSet<WorkflowId> = broken
+            .iter()
+            .filter(|(_, it)| !it.is_transient())
+            .map(|(id, _)| *id)
+            .collect();
         for (id, code) in std::mem::take(&mut round.incidents) {
             self.raise_incident(id, &code).await;
             stopped.insert(id);
@@ -118,8 +124,15 @@ impl Committer {
             for workflow in partition.timers.take_due(now_ms, left) {
                 ticked.push(workflow);
                 let command = Box::new(Command::Tick);
-                let request = Request::Command { workflow, tenant: None, command };
-                mails.push(Mail { request, reply: None });
+                let request = Request::Command {
+                    workflow,
+                    tenant: None,
+                    command,
+                };
+                mails.push(Mail {
+                    request,
+                    reply: None,
+                });
             }
         }
         ticked
@@ -142,7 +155,10 @@ impl Committer {
         }
         let keys: Vec<StartKey> = keys.into_iter().cloned().collect();
         let records = self.shared.store.find_starts(&keys).await?;
-        Ok(records.into_iter().map(|it| (it.key, (it.workflow, it.digest))).collect())
+        Ok(records
+            .into_iter()
+            .map(|it| (it.key, (it.workflow, it.digest)))
+            .collect())
     }
 
     /// Makes a draft of every workflow that the round will touch; returns those that cannot be opened.
@@ -197,12 +213,18 @@ impl Committer {
     ) {
         let clock_ms = self.shared.clock.now_ms();
         let (new, mails) = name_new(mails, &mut starts);
-        let minted: Vec<(String, WorkflowId)> =
-            new.iter().map(|(start, id, _)| (start.tenant.clone(), *id)).collect();
+        let minted: Vec<(String, WorkflowId)> = new
+            .iter()
+            .map(|(start, id, _)| (start.tenant.clone(), *id))
+            .collect();
         let minted = if minted.is_empty() {
             Ok(())
         } else {
-            self.shared.keys.create_many(&minted).await.map_err(unavailable)
+            self.shared
+                .keys
+                .create_many(&minted)
+                .await
+                .map_err(unavailable)
         };
         for (start, id, reply) in new {
             let Some(partition) = self.partitions.get(id.partition()) else {
@@ -211,7 +233,12 @@ impl Committer {
             };
             let now_ms = partition.now_ms(clock_ms);
             let sealer = match &minted {
-                Ok(()) => self.shared.keys.sealer(&start.tenant, id).await.map_err(unavailable),
+                Ok(()) => self
+                    .shared
+                    .keys
+                    .sealer(&start.tenant, id)
+                    .await
+                    .map_err(unavailable),
                 Err(error) => Err(error.clone()),
             };
             match sealer.and_then(|it| it.ok_or(EngineError::Unavailable)) {
@@ -231,7 +258,11 @@ impl Committer {
                     },
                     None => round.refuse(mail.reply, EngineError::Unavailable),
                 },
-                Request::Command { workflow, tenant, command } => {
+                Request::Command {
+                    workflow,
+                    tenant,
+                    command,
+                } => {
                     let Some(partition) = self.partitions.get(workflow.partition()) else {
                         round.refuse(mail.reply, EngineError::Unavailable);
                         continue;
@@ -251,16 +282,26 @@ impl Committer {
     /// Writes in one transaction; what the data makes impossible is found by halving and set aside.
     async fn commit(&mut self, writes: Vec<Write>) -> HashMap<WorkflowId, Fate> {
         let mut fates = HashMap::with_capacity(writes.len());
-        let mut pending = if writes.is_empty() { Vec::new() } else { vec![writes] };
+        let mut pending = if writes.is_empty() {
+            Vec::new()
+        } else {
+            vec![writes]
+        };
         while let Some(writes) = pending.pop() {
-            let mut batch = Batch { fences: self.fences(&writes), writes };
+            let mut batch = Batch {
+                fences: self.fences(&writes),
+                writes,
+            };
             self.number(&mut batch.writes);
             let began = Instant::now();
             let result = self.shared.store.commit(&batch).await;
             metrics::COMMIT_SECONDS.observe(began.elapsed().as_secs_f64());
             let result = match result {
                 Err(StoreError::Unknown(cause)) => {
-                    tracing::warn!(error = &cause as &dyn std::error::Error, "asking for the outcome of a commit");
+                    tracing::warn!(
+                        error = &cause as &dyn std::error::Error,
+                        "asking for the outcome of a commit"
+                    );
                     self.ask_for(&batch).await
                 }
                 Ok(committed) => Ok(committed.fenced),
@@ -280,12 +321,22 @@ impl Committer {
                     tracing::error!(error = &cause as &dyn std::error::Error, workflow.id = %id, "the store refuses a workflow");
                     let code = "commit_refused";
                     self.raise_incident(id, code).await;
-                    fates.insert(id, Fate::Failed(EngineError::Incident { code: code.to_owned() }));
+                    fates.insert(
+                        id,
+                        Fate::Failed(EngineError::Incident {
+                            code: code.to_owned(),
+                        }),
+                    );
                 }
                 Err(error) => {
                     metrics::COMMITS.with_label_values(&["failed"]).inc();
                     let error = EngineError::from(error);
-                    fates.extend(batch.writes.iter().map(|it| (it.workflow, Fate::Failed(error.clone()))));
+                    fates.extend(
+                        batch
+                            .writes
+                            .iter()
+                            .map(|it| (it.workflow, Fate::Failed(error.clone()))),
+                    );
                 }
             }
         }
@@ -307,9 +358,9 @@ impl Committer {
         let mut last: BTreeMap<u8, i64> = BTreeMap::new();
         for write in writes {
             let number = write.workflow.partition();
-            let last = last.entry(number).or_insert_with(|| {
-                self.partitions.get(number).map_or(0, |it| it.last_batch)
-            });
+            let last = last
+                .entry(number)
+                .or_insert_with(|| self.partitions.get(number).map_or(0, |it| it.last_batch));
             *last += 1;
             write.batch = *last;
         }
@@ -318,7 +369,10 @@ impl Committer {
     fn committed(&mut self, batch: &Batch, fenced: &[u8], fates: &mut HashMap<WorkflowId, Fate>) {
         metrics::COMMITS.with_label_values(&["committed"]).inc();
         for &number in fenced {
-            tracing::error!(partition = number, "another process owns this partition now");
+            tracing::error!(
+                partition = number,
+                "another process owns this partition now"
+            );
             self.partitions.lose(number);
         }
         for write in &batch.writes {
@@ -345,7 +399,10 @@ impl Committer {
                 }
                 Ok(Some(fenced)) => return Ok(fenced),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the store does not say how a commit ended");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the store does not say how a commit ended"
+                    );
                     tokio::time::sleep(UNKNOWN_PAUSE).await;
                 }
             }
@@ -360,11 +417,17 @@ impl Committer {
     /// Partitions in which the batch is not; `None` when it is in all of them.
     async fn look_for(&self, batch: &Batch, numbers: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         // Under the lock of the lease rows, so that the lost transaction has ended one way or the other.
-        let probe = Batch { fences: batch.fences.clone(), writes: Vec::new() };
+        let probe = Batch {
+            fences: batch.fences.clone(),
+            writes: Vec::new(),
+        };
         let fenced = self.shared.store.commit(&probe).await?.fenced;
         let last = self.shared.store.last_batches(numbers).await?;
         let expected = |number: u8| {
-            let of_partition = batch.writes.iter().filter(|it| it.workflow.partition() == number);
+            let of_partition = batch
+                .writes
+                .iter()
+                .filter(|it| it.workflow.partition() == number);
             of_partition.map(|it| it.batch).max().unwrap_or_default()
         };
         let absent: Vec<u8> = numbers
@@ -386,7 +449,10 @@ impl Committer {
         }
         if let Err(error) = self.shared.store.put_incident(id, code).await {
             // The mark is for operators; the workflow stands still until the next start all the same.
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot mark an incident");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot mark an incident"
+            );
         }
     }
 
@@ -440,7 +506,13 @@ impl Committer {
             let mut wake_at_ms = workflow.state.wake_at();
             if !settled.has_events {
                 // Nothing came of a timer that was due: not again at once.
-                wake_at_ms = wake_at_ms.map(|it| if it <= now_ms { now_ms + TIMER_RETRY_MS } else { it });
+                wake_at_ms = wake_at_ms.map(|it| {
+                    if it <= now_ms {
+                        now_ms + TIMER_RETRY_MS
+                    } else {
+                        it
+                    }
+                });
             }
             partition.timers.set(workflow.id, wake_at_ms);
         }
@@ -462,7 +534,11 @@ pub fn owner(workflow: &Workflow) -> Owner {
     }
 }
 
-type NewStart = (Start, WorkflowId, Option<tokio::sync::oneshot::Sender<crate::mailbox::Answer>>);
+type NewStart = (
+    Start,
+    WorkflowId,
+    Option<tokio::sync::oneshot::Sender<crate::mailbox::Answer>>,
+);
 
 /// Gives an id to every start whose key is new, the first of each key; the rest stay mails.
 fn name_new(
@@ -478,7 +554,10 @@ fn name_new(
                 starts.insert(start.key.clone(), (id, start.digest.clone()));
                 new.push((*start, id, mail.reply));
             }
-            request => rest.push(Mail { request, reply: mail.reply }),
+            request => rest.push(Mail {
+                request,
+                reply: mail.reply,
+            }),
         }
     }
     (new, rest)
@@ -486,10 +565,16 @@ fn name_new(
 
 /// The partition of a start: the first byte of its key's hash, so that its dedupe is local.
 pub fn partition_of(key: &StartKey) -> u8 {
-    key.key_hash.get(..2).and_then(|it| u8::from_str_radix(it, 16).ok()).unwrap_or(0)
+    key.key_hash
+        .get(..2)
+        .and_then(|it| u8::from_str_radix(it, 16).ok())
+        .unwrap_or(0)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a histogram takes floats, and a round has few commands")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a histogram takes floats, and a round has few commands"
+)]
 fn count(n: usize) -> f64 {
     n as f64
 }

@@ -34,7 +34,11 @@ pub struct Definitions {
 
 impl Definitions {
     pub fn new(store: Arc<dyn DefinitionStore>, clock: SharedClock) -> Self {
-        Self { store, clock, compiled: Mutex::default() }
+        Self {
+            store,
+            clock,
+            compiled: Mutex::default(),
+        }
     }
 
     /// Stores the next version of a definition, or finds the version with the same digest.
@@ -43,13 +47,17 @@ impl Definitions {
     ///
     /// `definition_refused` for an envelope that does not parse: the gateway checks before it asks.
     pub async fn publish(&self, request: PublishRequest) -> Result<PublishResponse, EngineError> {
-        let compiled = Definition::parse(&request.envelope).map_err(|findings| EngineError::Invalid {
-            code: "definition_refused",
-            detail: format!("the envelope has {} faults", findings.len()),
-        })?;
+        let compiled =
+            Definition::parse(&request.envelope).map_err(|findings| EngineError::Invalid {
+                code: "definition_refused",
+                detail: format!("the envelope has {} faults", findings.len()),
+            })?;
         if compiled.name() != request.name {
             let detail = "the envelope names another definition".to_owned();
-            return Err(EngineError::Invalid { code: "definition_refused", detail });
+            return Err(EngineError::Invalid {
+                code: "definition_refused",
+                detail,
+            });
         }
         let new = NewDefinition {
             tenant: request.tenant,
@@ -60,9 +68,17 @@ impl Definitions {
         };
         let (record, created) = self.store.publish(&new).await?;
         if created {
-            tracing::info!(definition.name = record.name, definition.version = record.version, actor = request.actor, "published a definition");
+            tracing::info!(
+                definition.name = record.name,
+                definition.version = record.version,
+                actor = request.actor,
+                "published a definition"
+            );
         }
-        Ok(PublishResponse { created, definition: view(&record, true)? })
+        Ok(PublishResponse {
+            created,
+            definition: view(&record, true)?,
+        })
     }
 
     /// A version ready to run, the live one where none is named.
@@ -80,14 +96,25 @@ impl Definitions {
             let key = (tenant.to_owned(), name.to_owned(), version);
             let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(compiled) = compiled.get(&key) {
-                return Ok(Published { version, compiled: Arc::clone(compiled) });
+                return Ok(Published {
+                    version,
+                    compiled: Arc::clone(compiled),
+                });
             }
         }
         let record = self.record(tenant, name, version).await?;
         let version = u32::try_from(record.version).unwrap_or(u32::MAX);
         let key = (tenant.to_owned(), name.to_owned(), version);
-        if let Some(compiled) = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Published { version, compiled: Arc::clone(compiled) });
+        if let Some(compiled) = self
+            .compiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(Published {
+                version,
+                compiled: Arc::clone(compiled),
+            });
         }
         let envelope: Value = parse(&record)?;
         let compiled = Definition::parse(&envelope).map_err(|_| broken(&record))?;
@@ -126,14 +153,23 @@ impl Definitions {
         name: &str,
         version: Option<u32>,
     ) -> Result<DefinitionRecord, EngineError> {
-        let record = self.store.definition(tenant, name, version.map(i64::from)).await?;
-        record.ok_or_else(|| EngineError::DefinitionUnknown { name: name.to_owned(), version })
+        let record = self
+            .store
+            .definition(tenant, name, version.map(i64::from))
+            .await?;
+        record.ok_or_else(|| EngineError::DefinitionUnknown {
+            name: name.to_owned(),
+            version,
+        })
     }
 }
 
 fn view(record: &DefinitionRecord, with_envelope: bool) -> Result<DefinitionView, EngineError> {
     let envelope = parse(record)?;
-    let title = envelope["title"].as_str().unwrap_or(&record.name).to_owned();
+    let title = envelope["title"]
+        .as_str()
+        .unwrap_or(&record.name)
+        .to_owned();
     Ok(DefinitionView {
         name: record.name.clone(),
         version: u32::try_from(record.version).unwrap_or(u32::MAX),
@@ -151,6 +187,12 @@ fn parse(record: &DefinitionRecord) -> Result<Value, EngineError> {
 
 /// A stored definition that this program cannot read: it was written by a newer one.
 fn broken(record: &DefinitionRecord) -> EngineError {
-    tracing::error!(definition.name = record.name, definition.version = record.version, "cannot read a definition");
-    EngineError::Incident { code: "definition_unreadable".to_owned() }
+    tracing::error!(
+        definition.name = record.name,
+        definition.version = record.version,
+        "cannot read a definition"
+    );
+    EngineError::Incident {
+        code: "definition_unreadable".to_owned(),
+    }
 }

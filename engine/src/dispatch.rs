@@ -133,8 +133,15 @@ struct Parked {
 
 impl Slot {
     fn key(&self) -> TurnKey {
-        let task = TaskId { workflow: self.owner.workflow, number: self.turn.task };
-        TurnKey { task, attempt: self.turn.attempt, turn: self.turn.turn }
+        let task = TaskId {
+            workflow: self.owner.workflow,
+            number: self.turn.task,
+        };
+        TurnKey {
+            task,
+            attempt: self.turn.attempt,
+            turn: self.turn.turn,
+        }
     }
 
     fn is(&self, key: TurnKey) -> bool {
@@ -148,7 +155,12 @@ impl Slot {
 
 impl Dispatch {
     /// Carries out what a commit changed about the turns of one workflow.
-    pub fn change(&self, owner: &Arc<Owner>, changes: impl IntoIterator<Item = Change>, now_ms: i64) {
+    pub fn change(
+        &self,
+        owner: &Arc<Owner>,
+        changes: impl IntoIterator<Item = Change>,
+        now_ms: i64,
+    ) {
         let mut inner = self.lock();
         for change in changes {
             match change {
@@ -165,7 +177,10 @@ impl Dispatch {
                     }
                 }
                 Change::Withdraw(task) => {
-                    inner.remove(TaskId { workflow: owner.workflow, number: task });
+                    inner.remove(TaskId {
+                        workflow: owner.workflow,
+                        number: task,
+                    });
                 }
                 Change::Put(turn) => inner.put(owner, *turn, now_ms),
             }
@@ -190,7 +205,10 @@ impl Dispatch {
             None if SESSIONS_MAX <= inner.sessions.len() => return Begin::TooManySessions,
             None => inner.open_session(names),
         };
-        let session = inner.sessions.get_mut(&number).expect("a numbered session is kept");
+        let session = inner
+            .sessions
+            .get_mut(&number)
+            .expect("a numbered session is kept");
         if session.last_seq == seq
             && let Some(answer) = &session.answer
         {
@@ -207,20 +225,28 @@ impl Dispatch {
         session.wake.notify_one();
         session.wake = Arc::new(Notify::new());
         let wake = Arc::clone(&session.wake);
-        Begin::Fresh(Call { session: number, generation: session.generation, wake })
+        Begin::Fresh(Call {
+            session: number,
+            generation: session.generation,
+            wake,
+        })
     }
 
     /// Makes the leases of a session what the worker says it holds.
     pub fn hold(&self, number: SessionNumber, held: &BTreeSet<TurnKey>, now_ms: i64) {
         let mut inner = self.lock();
-        let Some(session) = inner.sessions.get_mut(&number) else { return };
+        let Some(session) = inner.sessions.get_mut(&number) else {
+            return;
+        };
         let missing: Vec<TurnKey> = session.held.difference(held).copied().collect();
         for key in missing {
             inner.release(number, key, now_ms);
         }
         // Held but not leased: this process has restarted, and the worker is still at it.
         for key in held {
-            let Some(slot) = inner.slots.get_mut(&key.task) else { continue };
+            let Some(slot) = inner.slots.get_mut(&key.task) else {
+                continue;
+            };
             if slot.is(*key) && slot.lease.is_none() {
                 slot.lease = Some(number);
                 if let Some(session) = inner.sessions.get_mut(&number) {
@@ -234,7 +260,10 @@ impl Dispatch {
     pub fn may_checkpoint(&self, number: SessionNumber, key: TurnKey) -> bool {
         let inner = self.lock();
         // What is not open here, the state machine refuses with a better reason.
-        inner.slots.get(&key.task).is_none_or(|it| !it.is(key) || it.lease == Some(number))
+        inner
+            .slots
+            .get(&key.task)
+            .is_none_or(|it| !it.is(key) || it.lease == Some(number))
     }
 
     /// Keeps a turn out of the queues while a result of it is on its way to a commit.
@@ -269,14 +298,19 @@ impl Dispatch {
 
     /// Whether no later call of the session has begun.
     pub fn is_current(&self, call: &Call) -> bool {
-        self.lock().sessions.get(&call.session).is_some_and(|it| it.generation == call.generation)
+        self.lock()
+            .sessions
+            .get(&call.session)
+            .is_some_and(|it| it.generation == call.generation)
     }
 
     /// Takes what there is for the current call of a session: acknowledgements, and up to `want` turns.
     pub fn take(&self, call: &Call, queues: &[String], want: usize) -> (Vec<Ack>, Vec<Taken>) {
         let mut inner = self.lock();
         let number = call.session;
-        let Some(session) = inner.sessions.get_mut(&number) else { return (Vec::new(), Vec::new()) };
+        let Some(session) = inner.sessions.get_mut(&number) else {
+            return (Vec::new(), Vec::new());
+        };
         if session.generation != call.generation {
             return (Vec::new(), Vec::new());
         }
@@ -286,9 +320,14 @@ impl Dispatch {
             while taken.len() < want
                 && let Some(key) = inner.pop(queue)
             {
-                let Some(slot) = inner.slots.get_mut(&key.task) else { continue };
+                let Some(slot) = inner.slots.get_mut(&key.task) else {
+                    continue;
+                };
                 slot.lease = Some(number);
-                taken.push(Taken { owner: Arc::clone(&slot.owner), turn: slot.turn.clone() });
+                taken.push(Taken {
+                    owner: Arc::clone(&slot.owner),
+                    turn: slot.turn.clone(),
+                });
                 if let Some(session) = inner.sessions.get_mut(&number) {
                     session.held.insert(key);
                 }
@@ -305,8 +344,16 @@ impl Dispatch {
         }
         inner.n_parks += 1;
         let number = inner.n_parks;
-        inner.parked.push_back(Parked { number, queues: queues.to_vec(), wake: Arc::clone(&call.wake) });
-        Some(ParkedCall { dispatch: self, number, queues: queues.to_vec() })
+        inner.parked.push_back(Parked {
+            number,
+            queues: queues.to_vec(),
+            wake: Arc::clone(&call.wake),
+        });
+        Some(ParkedCall {
+            dispatch: self,
+            number,
+            queues: queues.to_vec(),
+        })
     }
 
     /// Keeps the answer of a call for the case that the worker did not get it.
@@ -330,14 +377,18 @@ impl Dispatch {
             .collect();
         let mut n_requeued = 0;
         for number in silent {
-            let Some(session) = inner.sessions.get(&number) else { continue };
+            let Some(session) = inner.sessions.get(&number) else {
+                continue;
+            };
             let held: Vec<TurnKey> = session.held.iter().copied().collect();
             n_requeued += held.len();
             for key in held {
                 inner.release(number, key, now_ms);
             }
             if let Some(session) = inner.sessions.remove(&number) {
-                inner.session_numbers.remove(&(session.client, session.name));
+                inner
+                    .session_numbers
+                    .remove(&(session.client, session.name));
             }
         }
         n_requeued
@@ -348,11 +399,17 @@ impl Dispatch {
         let mut by_queue: HashMap<String, Depth> = HashMap::new();
         let inner = self.lock();
         for queue in inner.queues.keys() {
-            let depth = Depth { queue: queue.clone(), n_ready: 0, oldest_ms: 0 };
+            let depth = Depth {
+                queue: queue.clone(),
+                n_ready: 0,
+                oldest_ms: 0,
+            };
             by_queue.insert(queue.clone(), depth);
         }
         for slot in inner.slots.values().filter(|it| it.is_free()) {
-            let Some(depth) = by_queue.get_mut(&slot.queue) else { continue };
+            let Some(depth) = by_queue.get_mut(&slot.queue) else {
+                continue;
+            };
             depth.n_ready += 1;
             depth.oldest_ms = depth.oldest_ms.max(now_ms - slot.ready_since_ms);
         }
@@ -366,7 +423,10 @@ impl Dispatch {
 
 impl Inner {
     fn put(&mut self, owner: &Arc<Owner>, turn: OpenTurn, now_ms: i64) {
-        let task = TaskId { workflow: owner.workflow, number: turn.task };
+        let task = TaskId {
+            workflow: owner.workflow,
+            number: turn.task,
+        };
         if let Some(slot) = self.slots.get_mut(&task)
             && slot.turn.attempt == turn.attempt
             && slot.turn.turn == turn.turn
@@ -387,12 +447,17 @@ impl Inner {
         };
         let key = slot.key();
         self.slots.insert(task, slot);
-        self.tasks.entry(task.workflow).or_default().insert(task.number);
+        self.tasks
+            .entry(task.workflow)
+            .or_default()
+            .insert(task.number);
         self.enqueue(key, now_ms);
     }
 
     fn remove(&mut self, task: TaskId) {
-        let Some(slot) = self.slots.remove(&task) else { return };
+        let Some(slot) = self.slots.remove(&task) else {
+            return;
+        };
         if let Some(session) = slot.lease.and_then(|it| self.sessions.get_mut(&it)) {
             session.held.remove(&slot.key());
         }
@@ -409,7 +474,9 @@ impl Inner {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.held.remove(&key);
         }
-        let Some(slot) = self.slots.get_mut(&key.task) else { return };
+        let Some(slot) = self.slots.get_mut(&key.task) else {
+            return;
+        };
         if !slot.is(key) || slot.lease != Some(number) {
             return;
         }
@@ -421,16 +488,28 @@ impl Inner {
 
     /// Puts a free turn into its queue and wakes one call that waits for such.
     fn enqueue(&mut self, key: TurnKey, now_ms: i64) {
-        let Some(slot) = self.slots.get_mut(&key.task) else { return };
+        let Some(slot) = self.slots.get_mut(&key.task) else {
+            return;
+        };
         slot.ready_since_ms = now_ms;
         let queue = slot.queue.clone();
-        let ready = Ready { task: key.task, attempt: key.attempt, turn: key.turn };
-        self.queues.entry(queue.clone()).or_default().push_back(ready);
+        let ready = Ready {
+            task: key.task,
+            attempt: key.attempt,
+            turn: key.turn,
+        };
+        self.queues
+            .entry(queue.clone())
+            .or_default()
+            .push_back(ready);
         self.wake_one(&queue);
     }
 
     fn wake_one(&mut self, queue: &str) {
-        let position = self.parked.iter().position(|it| it.queues.iter().any(|name| name == queue));
+        let position = self
+            .parked
+            .iter()
+            .position(|it| it.queues.iter().any(|name| name == queue));
         if let Some(parked) = position.and_then(|it| self.parked.remove(it)) {
             parked.wake.notify_one();
         }
@@ -438,7 +517,9 @@ impl Inner {
 
     /// Drops stale entries from the front of a queue and says whether a turn is left.
     fn has_ready(&mut self, queue: &str) -> bool {
-        let Some(entries) = self.queues.get_mut(queue) else { return false };
+        let Some(entries) = self.queues.get_mut(queue) else {
+            return false;
+        };
         while let Some(front) = entries.front() {
             let slot = self.slots.get(&front.task);
             if slot.is_some_and(|it| it.is_ready_as(front)) {
@@ -454,7 +535,11 @@ impl Inner {
             return None;
         }
         let ready = self.queues.get_mut(queue)?.pop_front()?;
-        Some(TurnKey { task: ready.task, attempt: ready.attempt, turn: ready.turn })
+        Some(TurnKey {
+            task: ready.task,
+            attempt: ready.attempt,
+            turn: ready.turn,
+        })
     }
 
     fn open_session(&mut self, names: (String, String)) -> SessionNumber {

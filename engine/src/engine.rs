@@ -15,8 +15,9 @@ use btrust_platform::keys::Keys;
 use btrust_platform::streams::Streams;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::core::{
-    CancelRequest, HistoryPage, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, ResultView,
-    StartRequest, StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
+    CancelRequest, HistoryPage, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery,
+    ResultView, StartRequest, StartResponse, Status, SubmissionRequest, SubmissionResponse,
+    WorkflowView,
 };
 use btrust_schemas::ids::{PromptId, WorkflowId};
 use btrust_schemas::prompt::PromptsView;
@@ -100,7 +101,10 @@ impl Engine {
     /// # Errors
     ///
     /// When a store does not answer; nothing has been changed but the epochs.
-    pub async fn start(ports: Ports, shutdown: &Shutdown) -> Result<(Arc<Self>, Running), EngineError> {
+    pub async fn start(
+        ports: Ports,
+        shutdown: &Shutdown,
+    ) -> Result<(Arc<Self>, Running), EngineError> {
         let shared = Arc::new(Shared {
             store: ports.store,
             keys: ports.workflow_keys,
@@ -111,14 +115,19 @@ impl Engine {
             watchers: Watchers::default(),
             outbox: Outbox::all_dirty(),
         });
-        let acknowledgements = Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
+        let acknowledgements =
+            Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
         let owner = hex::encode(rand::rng().random::<[u8; 16]>());
         let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
         recovery::recover(&shared, &mut partitions).await?;
 
         let (mailbox, receiver) = Mailbox::new();
-        let committer =
-            Committer { shared: Arc::clone(&shared), mailbox: receiver, partitions, incarnation };
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            mailbox: receiver,
+            partitions,
+            incarnation,
+        };
         let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
         let engine = Arc::new(Self {
             shared,
@@ -146,19 +155,35 @@ impl Engine {
     }
 
     /// Starts a workflow, at most once for a tenant and key.
-    pub async fn start_workflow(&self, request: StartRequest) -> Result<StartResponse, EngineError> {
+    pub async fn start_workflow(
+        &self,
+        request: StartRequest,
+    ) -> Result<StartResponse, EngineError> {
         let key_bytes = request.idempotency_key.len();
         if key_bytes == 0 || IDEMPOTENCY_KEY_BYTES_MAX < key_bytes {
             let detail = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-            return Err(EngineError::Invalid { code: "idempotency_key_invalid", detail });
+            return Err(EngineError::Invalid {
+                code: "idempotency_key_invalid",
+                detail,
+            });
         }
         let tenant = request.tenant;
-        let published =
-            self.shared.definitions.get(&tenant, &request.definition, request.version).await?;
-        published.compiled.check_input(&request.input).map_err(|findings| {
-            let findings = findings.iter().filter_map(|it| serde_json::to_value(it).ok());
-            EngineError::InputInvalid { findings: findings.collect() }
-        })?;
+        let published = self
+            .shared
+            .definitions
+            .get(&tenant, &request.definition, request.version)
+            .await?;
+        published
+            .compiled
+            .check_input(&request.input)
+            .map_err(|findings| {
+                let findings = findings
+                    .iter()
+                    .filter_map(|it| serde_json::to_value(it).ok());
+                EngineError::InputInvalid {
+                    findings: findings.collect(),
+                }
+            })?;
         let subject = match &request.subject_ref {
             Some(reference) => Some(self.subjects.digest(&tenant, reference).await?),
             None => None,
@@ -174,7 +199,10 @@ impl Engine {
             locale: request.locale.unwrap_or_else(|| LOCALE_DEFAULT.to_owned()),
         };
         let done = self.mailbox.ask(Request::Start(Box::new(start))).await?;
-        Ok(StartResponse { created: done.is_new, workflow: done.workflow.view() })
+        Ok(StartResponse {
+            created: done.is_new,
+            workflow: done.workflow.view(),
+        })
     }
 
     /// Answers a prompt.
@@ -198,10 +226,15 @@ impl Engine {
         match done {
             // A prompt of a workflow that is not there is a prompt that is not there.
             Err(EngineError::Unknown) => Err(EngineError::Refused(
-                btrust_machine::Refusal::PromptUnknown { prompt: prompt.number },
+                btrust_machine::Refusal::PromptUnknown {
+                    prompt: prompt.number,
+                },
             )),
             Err(error) => Err(error),
-            Ok(done) => Ok(SubmissionResponse { prompt, created: done.is_new }),
+            Ok(done) => Ok(SubmissionResponse {
+                prompt,
+                created: done.is_new,
+            }),
         }
     }
 
@@ -212,8 +245,14 @@ impl Engine {
         request: CancelRequest,
     ) -> Result<WorkflowView, EngineError> {
         tracing::info!(workflow.id = %workflow, actor = request.actor, "somebody cancels a workflow");
-        let command = Command::Cancel { reason: request.reason };
-        Ok(self.command(request.tenant, workflow, command).await?.workflow.view())
+        let command = Command::Cancel {
+            reason: request.reason,
+        };
+        Ok(self
+            .command(request.tenant, workflow, command)
+            .await?
+            .workflow
+            .view())
     }
 
     async fn command(
@@ -223,11 +262,21 @@ impl Engine {
         command: Command,
     ) -> crate::mailbox::Answer {
         let tenant = Some(tenant);
-        self.mailbox.ask(Request::Command { workflow, tenant, command: Box::new(command) }).await
+        self.mailbox
+            .ask(Request::Command {
+                workflow,
+                tenant,
+                command: Box::new(command),
+            })
+            .await
     }
 
     /// What anybody of the tenant may see of a workflow.
-    pub async fn view(&self, tenant: &str, workflow: WorkflowId) -> Result<WorkflowView, EngineError> {
+    pub async fn view(
+        &self,
+        tenant: &str,
+        workflow: WorkflowId,
+    ) -> Result<WorkflowView, EngineError> {
         Ok(self.shared.read(tenant, workflow).await?.view())
     }
 
@@ -239,7 +288,10 @@ impl Engine {
         wait_ms: u64,
     ) -> Result<ResultView, EngineError> {
         let is_closed = |it: &Workflow| it.state.status().is_closed();
-        Ok(self.read_when(tenant, workflow, wait_ms, is_closed).await?.result())
+        Ok(self
+            .read_when(tenant, workflow, wait_ms, is_closed)
+            .await?
+            .result())
     }
 
     /// The open prompts for an audience, waiting up to `wait_ms` for an event after number `after`.
@@ -254,7 +306,10 @@ impl Engine {
         let is_news = |it: &Workflow| {
             after.is_none_or(|after| after < it.state.n_events()) || it.state.status().is_closed()
         };
-        Ok(self.read_when(tenant, workflow, wait_ms, is_news).await?.prompts(audience))
+        Ok(self
+            .read_when(tenant, workflow, wait_ms, is_news)
+            .await?
+            .prompts(audience))
     }
 
     /// Reads a workflow once `is_ready` holds, or as it is when `wait_ms` have passed.
@@ -269,7 +324,9 @@ impl Engine {
         if is_ready(&workflow) || wait_ms == 0 {
             return Ok(workflow);
         }
-        let Some(mut watch) = self.shared.watchers.watch(id) else { return Ok(workflow) };
+        let Some(mut watch) = self.shared.watchers.watch(id) else {
+            return Ok(workflow);
+        };
         let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MAX_MS));
         loop {
             // Read after the watch has begun, so that no commit falls between the two.
@@ -289,29 +346,46 @@ impl Engine {
         limit: Option<u32>,
     ) -> Result<HistoryPage, EngineError> {
         let workflow = self.shared.read(tenant, id).await?;
-        let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT).clamp(1, HISTORY_LIMIT_MAX);
+        let limit = limit
+            .unwrap_or(HISTORY_LIMIT_DEFAULT)
+            .clamp(1, HISTORY_LIMIT_MAX);
         // A row has at least one event, so these rows have enough of them.
         let rows = self.shared.store.history(id, column(after), limit).await?;
         let mut events = Vec::new();
         for row in rows {
             let sequence = u64::try_from(row.sequence).unwrap_or_default();
-            let binding = Binding { tenant, workflow: id, sequence };
+            let binding = Binding {
+                tenant,
+                workflow: id,
+                sequence,
+            };
             let opened = seal::open_events(&workflow.sealer, binding, &row.sealed_events);
             let opened = opened.map_err(|error| {
                 tracing::error!(error = &error as &dyn std::error::Error, "history is lost");
-                EngineError::Incident { code: "history_unreadable".to_owned() }
+                EngineError::Incident {
+                    code: "history_unreadable".to_owned(),
+                }
             })?;
             events.extend(opened.into_iter().filter(|it| after < it.id));
         }
         events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let last = events.last().map(|it| it.id);
         let next = last.filter(|it| *it < workflow.state.n_events());
-        Ok(HistoryPage { events: events.iter().map(btrust_machine::Event::to_step_functions).collect(), next })
+        Ok(HistoryPage {
+            events: events
+                .iter()
+                .map(btrust_machine::Event::to_step_functions)
+                .collect(),
+            next,
+        })
     }
 
     /// A page of a tenant's workflows, the latest start first.
     pub async fn list(&self, query: ListQuery) -> Result<ListPage, EngineError> {
-        let limit = query.limit.unwrap_or(LIST_LIMIT_DEFAULT).clamp(1, LIST_LIMIT_MAX);
+        let limit = query
+            .limit
+            .unwrap_or(LIST_LIMIT_DEFAULT)
+            .clamp(1, LIST_LIMIT_MAX);
         let filter = ListFilter {
             status: query.status.map(|it: Status| it.as_str().to_owned()),
             definition: query.definition,
@@ -353,8 +427,12 @@ impl Engine {
         metrics::MAILBOX.set(waiting);
         for depth in self.shared.dispatch.depths(self.shared.clock.now_ms()) {
             let n_ready = i64::try_from(depth.n_ready).unwrap_or(i64::MAX);
-            metrics::QUEUE_DEPTH.with_label_values(&[&depth.queue]).set(n_ready);
-            metrics::QUEUE_AGE_MS.with_label_values(&[&depth.queue]).set(depth.oldest_ms);
+            metrics::QUEUE_DEPTH
+                .with_label_values(&[&depth.queue])
+                .set(n_ready);
+            metrics::QUEUE_AGE_MS
+                .with_label_values(&[&depth.queue])
+                .set(depth.oldest_ms);
         }
     }
 }
@@ -380,7 +458,10 @@ fn start_key(tenant: &str, idempotency_key: &str) -> StartKey {
     hash.update(tenant.as_bytes());
     hash.update([0]);
     hash.update(idempotency_key.as_bytes());
-    StartKey { tenant: tenant.to_owned(), key_hash: hex::encode(hash.finalize()) }
+    StartKey {
+        tenant: tenant.to_owned(),
+        key_hash: hex::encode(hash.finalize()),
+    }
 }
 
 fn time(name: &'static str, text: Option<String>) -> Result<Option<i64>, EngineError> {
@@ -400,7 +481,10 @@ fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
     let parsed = || {
         let (started, workflow) = text.split_once('-')?;
         let started_ms = i64::from_str_radix(started, 16).ok()?;
-        Some(Listed { started_ms, workflow: workflow.parse().ok()? })
+        Some(Listed {
+            started_ms,
+            workflow: workflow.parse().ok()?,
+        })
     };
     let invalid = || EngineError::Invalid {
         code: "cursor_invalid",
@@ -415,10 +499,17 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_text_form_and_others_are_refused() {
-        let listed = Listed { started_ms: 1_769_903_999_123, workflow: WorkflowId::new(3, [9; 15]) };
+        let listed = Listed {
+            started_ms: 1_769_903_999_123,
+            workflow: WorkflowId::new(3, [9; 15]),
+        };
         assert_eq!(parse_cursor(&cursor(listed)), Ok(listed));
         for text in ["", "-", "zz-wf_00", "12"] {
-            assert_eq!(parse_cursor(text).unwrap_err().code(), "cursor_invalid", "{text}");
+            assert_eq!(
+                parse_cursor(text).unwrap_err().code(),
+                "cursor_invalid",
+                "{text}"
+            );
         }
     }
 

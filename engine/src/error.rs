@@ -97,7 +97,10 @@ impl EngineError {
 
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the store did not answer");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the store did not answer"
+        );
         Self::Unavailable
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use btrust_machine::{Command, Payload, TurnReason as MachineReason, TurnResult as MachineResult};
 use btrust_schemas::exchange::{
-    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, RESULTS_MAX, Report, ReportKind, WANT_MAX,
+    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, RESULTS_MAX, Report, ReportKind,
+    WANT_MAX,
 };
 use btrust_schemas::ids::{PromptId, TaskId};
 use btrust_schemas::turn::{Submitter, TurnInput, TurnKey, TurnReason, TurnResult};
@@ -73,7 +74,11 @@ impl Engine {
             let is_over = has_results || want == 0 || deadline <= Instant::now();
             if is_over || !acks.is_empty() || !taken.is_empty() {
                 let tasks = taken.into_iter().map(|it| self.turn_input(it)).collect();
-                break ExchangeResponse { acks, tasks, nodes: self.nodes.clone() };
+                break ExchangeResponse {
+                    acks,
+                    tasks,
+                    nodes: self.nodes.clone(),
+                };
             }
             let parked = dispatch.park(&call, &request.queues);
             if parked.is_some() {
@@ -102,18 +107,34 @@ impl Engine {
         dispatch.report_begins(key);
         let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
         if checkpoint && !dispatch.may_checkpoint(session, key) {
-            let ack = Ack { key, checkpoint, code: LEASE_LOST.to_owned() };
+            let ack = Ack {
+                key,
+                checkpoint,
+                code: LEASE_LOST.to_owned(),
+            };
             return dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
         }
         let workflow = key.task.workflow;
         let command = Box::new(command(report));
-        let code = match self.mailbox.ask(Request::Command { workflow, tenant: None, command }).await {
+        let code = match self
+            .mailbox
+            .ask(Request::Command {
+                workflow,
+                tenant: None,
+                command,
+            })
+            .await
+        {
             Ok(_) => Some(Ack::ACCEPTED.to_owned()),
             // No acknowledgement: the worker brings it again.
             Err(error) if error.is_transient() => None,
             Err(error) => Some(error.code().to_owned()),
         };
-        let ack = code.map(|code| Ack { key, checkpoint, code });
+        let ack = code.map(|code| Ack {
+            key,
+            checkpoint,
+            code,
+        });
         dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
     }
 
@@ -121,7 +142,10 @@ impl Engine {
         let Taken { owner, turn } = taken;
         TurnInput {
             key: TurnKey {
-                task: TaskId { workflow: owner.workflow, number: turn.task },
+                task: TaskId {
+                    workflow: owner.workflow,
+                    number: turn.task,
+                },
                 attempt: turn.attempt,
                 turn: turn.turn,
             },
@@ -143,9 +167,16 @@ impl Engine {
 }
 
 fn check(request: &ExchangeRequest) -> Result<(), EngineError> {
-    let refused = |detail: String| Err(EngineError::Invalid { code: "exchange_invalid", detail });
+    let refused = |detail: String| {
+        Err(EngineError::Invalid {
+            code: "exchange_invalid",
+            detail,
+        })
+    };
     if request.session.is_empty() || SESSION_BYTES_MAX < request.session.len() {
-        return refused(format!("a session's name has 1 to {SESSION_BYTES_MAX} bytes"));
+        return refused(format!(
+            "a session's name has 1 to {SESSION_BYTES_MAX} bytes"
+        ));
     }
     if RESULTS_MAX < request.results.len() {
         return refused(format!("an exchange carries at most {RESULTS_MAX} results"));
@@ -155,29 +186,46 @@ fn check(request: &ExchangeRequest) -> Result<(), EngineError> {
 
 fn out_of_order() -> EngineError {
     let detail = "a later exchange of this session has begun".to_owned();
-    EngineError::Invalid { code: "exchange_out_of_order", detail }
+    EngineError::Invalid {
+        code: "exchange_out_of_order",
+        detail,
+    }
 }
 
 fn command(report: Report) -> Command {
-    let TurnKey { task, attempt, turn } = report.key;
+    let TurnKey {
+        task,
+        attempt,
+        turn,
+    } = report.key;
     let task = task.number;
     match report.what {
-        ReportKind::Checkpoint { state } => {
-            Command::Checkpoint { task, attempt, turn, state: Payload::from(state) }
-        }
+        ReportKind::Checkpoint { state } => Command::Checkpoint {
+            task,
+            attempt,
+            turn,
+            state: Payload::from(state),
+        },
         ReportKind::Result { result } => {
             let bytes = serde_json::to_vec(&result).expect("a result is plain JSON");
             let digest = hex::encode(Sha256::digest(bytes));
-            Command::TurnResult { task, attempt, turn, digest, result: machine_result(result) }
+            Command::TurnResult {
+                task,
+                attempt,
+                turn,
+                digest,
+                result: machine_result(result),
+            }
         }
     }
 }
 
 fn machine_result(result: TurnResult) -> MachineResult {
     match result {
-        TurnResult::Complete { outcome, output } => {
-            MachineResult::Complete { outcome, output: Payload::from(output) }
-        }
+        TurnResult::Complete { outcome, output } => MachineResult::Complete {
+            outcome,
+            output: Payload::from(output),
+        },
         TurnResult::Ask(ask) => MachineResult::Ask {
             audience: audience_text(ask.audience).to_owned(),
             kind: ask.kind,
@@ -194,13 +242,20 @@ fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: MachineReason) -> T
     let prompt_id = |number| PromptId { workflow, number };
     match reason {
         MachineReason::First => TurnReason::First,
-        MachineReason::Expired { prompt } => TurnReason::Expired { prompt: prompt_id(prompt) },
+        MachineReason::Expired { prompt } => TurnReason::Expired {
+            prompt: prompt_id(prompt),
+        },
         MachineReason::Woken => TurnReason::Woken,
-        MachineReason::Submission { prompt, body, submitter } => TurnReason::Submission {
+        MachineReason::Submission {
+            prompt,
+            body,
+            submitter,
+        } => TurnReason::Submission {
             prompt: prompt_id(prompt),
             body: body.to_value(),
             submitter: Submitter {
-                kind: parse_audience(&submitter.kind).expect("the machine compared it with the prompt's audience"),
+                kind: parse_audience(&submitter.kind)
+                    .expect("the machine compared it with the prompt's audience"),
                 id: submitter.id,
                 device: submitter.device,
                 address: submitter.address,

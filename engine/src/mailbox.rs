@@ -76,10 +76,15 @@ impl Mailbox {
     /// [`EngineError::Overloaded`] when the mailbox is full, and whatever the committer says.
     pub async fn ask(&self, request: Request) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Mail { request, reply: Some(reply) }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
-        })?;
+        self.0
+            .try_send(Mail {
+                request,
+                reply: Some(reply),
+            })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
+            })?;
         // The committer drops a reply only when it stops.
         answer.await.unwrap_or(Err(EngineError::Unavailable))
     }
@@ -87,7 +92,13 @@ impl Mailbox {
     /// Makes the committer look at its clock; for clocks that are moved by hand.
     pub async fn wake(&self) {
         // A committer that has stopped needs no waking.
-        let _ = self.0.send(Mail { request: Request::Wake, reply: None }).await;
+        let _ = self
+            .0
+            .send(Mail {
+                request: Request::Wake,
+                reply: None,
+            })
+            .await;
     }
 
     /// Commands that wait now.

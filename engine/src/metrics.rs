@@ -19,7 +19,12 @@ pub static COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 pub static COMMIT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     let help = "Time of one transaction, its flush included.";
-    register_histogram!("engine_commit_duration_seconds", help, FLUSH_BUCKETS.to_vec()).expect(ONCE)
+    register_histogram!(
+        "engine_commit_duration_seconds",
+        help,
+        FLUSH_BUCKETS.to_vec()
+    )
+    .expect(ONCE)
 });
 pub static BATCH_COMMANDS: LazyLock<Histogram> = LazyLock::new(|| {
     let help = "Commands that one transaction carried.";
@@ -37,7 +42,11 @@ pub static INCIDENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!("engine_incidents_total", help, &["code"]).expect(ONCE)
 });
 pub static MAILBOX: LazyLock<IntGauge> = LazyLock::new(|| {
-    register_int_gauge!("engine_mailbox_commands", "Commands that wait for the committer.").expect(ONCE)
+    register_int_gauge!(
+        "engine_mailbox_commands",
+        "Commands that wait for the committer."
+    )
+    .expect(ONCE)
 });
 pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let help = "Turns that wait for a worker, by step.";

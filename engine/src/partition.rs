@@ -59,7 +59,11 @@ impl Partitions {
 
     /// The earliest timer of all.
     pub fn next_ms(&self) -> Option<i64> {
-        self.0.iter().flatten().filter_map(|it| it.timers.next_ms()).min()
+        self.0
+            .iter()
+            .flatten()
+            .filter_map(|it| it.timers.next_ms())
+            .min()
     }
 }
 
@@ -69,10 +73,18 @@ mod tests {
 
     #[test]
     fn time_never_runs_back_in_a_partition() {
-        let owned = OwnedPartition { partition: 7, epoch: 1, last_batch: 0, last_commit_ms: 500 };
+        let owned = OwnedPartition {
+            partition: 7,
+            epoch: 1,
+            last_batch: 0,
+            last_commit_ms: 500,
+        };
         let mut partitions = Partitions::new(&[owned]);
         let partition = partitions.get(7).unwrap();
-        assert_eq!([100, 900, 800].map(|it| partition.now_ms(it)), [500, 900, 900]);
+        assert_eq!(
+            [100, 900, 800].map(|it| partition.now_ms(it)),
+            [500, 900, 900]
+        );
         assert!(partitions.get(8).is_none());
         partitions.lose(7);
         assert!(partitions.get(7).is_none());

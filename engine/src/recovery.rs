@@ -47,8 +47,13 @@ async fn recover_partition(
     let (mut n_open, mut n_turns) = (0, 0);
     let mut after = None;
     loop {
-        let page = shared.store.open_workflows(partition.number, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok((n_open, n_turns)) };
+        let page = shared
+            .store
+            .open_workflows(partition.number, after, PAGE)
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok((n_open, n_turns));
+        };
         after = Some(last.workflow);
         n_open += page.len();
         let mut with_turns = Vec::new();
@@ -66,7 +71,9 @@ async fn recover_partition(
                     let turns = workflow.state.open_turns();
                     n_turns += turns.len();
                     let changes = turns.into_iter().map(|it| Change::Put(Box::new(it)));
-                    shared.dispatch.change(&Arc::new(owner(&workflow)), changes, now_ms);
+                    shared
+                        .dispatch
+                        .change(&Arc::new(owner(&workflow)), changes, now_ms);
                 }
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use btrust_platform::http::Shutdown;
-use btrust_platform::streams::{Stream, StreamRecord, Streams};
 use crate::metrics;
 use crate::shared::Shared;
 use crate::store::{Cursor, OutboxRow, StoreError};
 use crate::stream_events::{ANALYTICS_PREFIX, AUDIT_PREFIX};
+use btrust_platform::http::Shutdown;
+use btrust_platform::streams::{Stream, StreamRecord, Streams};
 
 /// Journal rows read of one partition at a time.
 const ROWS_MAX: u32 = 256;
@@ -43,12 +43,18 @@ pub struct Outbox {
 impl Outbox {
     /// An outbox of which nothing is known: every partition has to be looked at.
     pub fn all_dirty() -> Self {
-        Self { dirty: Mutex::new((0..=u8::MAX).collect()), marked: Notify::new() }
+        Self {
+            dirty: Mutex::new((0..=u8::MAX).collect()),
+            marked: Notify::new(),
+        }
     }
 
     /// Notes that a partition has committed something.
     pub fn mark(&self, partition: u8) {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+        self.dirty
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(partition);
         self.marked.notify_one();
     }
 
@@ -67,8 +73,15 @@ impl Relay {
     /// A relay that goes on where the stored cursors say.
     pub async fn load(shared: Arc<Shared>, streams: Arc<dyn Streams>) -> Result<Self, StoreError> {
         let cursors = shared.store.cursors().await?;
-        let cursors = cursors.into_iter().map(|it| (it.partition, it.batch)).collect();
-        Ok(Self { shared, streams, cursors })
+        let cursors = cursors
+            .into_iter()
+            .map(|it| (it.partition, it.batch))
+            .collect();
+        Ok(Self {
+            shared,
+            streams,
+            cursors,
+        })
     }
 
     /// Relays until `shutdown`, and once more then.
@@ -78,7 +91,10 @@ impl Relay {
             let pause = match self.relay().await {
                 Ok(_) => LOOK_AGAIN,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "cannot relay events; will try again");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot relay events; will try again"
+                    );
                     PAUSE
                 }
             };
@@ -128,7 +144,10 @@ impl Relay {
             let after = self.cursors.get(&partition).copied().unwrap_or(0);
             let page = self.shared.store.outbox(partition, after, ROWS_MAX).await?;
             let Some(last) = page.last() else { continue };
-            moved.push(Cursor { partition, batch: last.batch });
+            moved.push(Cursor {
+                partition,
+                batch: last.batch,
+            });
             rows.extend(page);
         }
         if moved.is_empty() {
@@ -145,13 +164,17 @@ impl Relay {
     }
 
     async fn publish(&self, rows: &[OutboxRow]) -> Result<(), RelayError> {
-        for (stream, label, prefix) in
-            [(Stream::Audit, "audit", AUDIT_PREFIX), (Stream::Analytics, "analytics", ANALYTICS_PREFIX)]
-        {
+        for (stream, label, prefix) in [
+            (Stream::Audit, "audit", AUDIT_PREFIX),
+            (Stream::Analytics, "analytics", ANALYTICS_PREFIX),
+        ] {
             let records: Vec<StreamRecord> = rows
                 .iter()
                 .flat_map(|row| {
-                    let lines = row.public.lines().filter_map(|line| line.strip_prefix(prefix));
+                    let lines = row
+                        .public
+                        .lines()
+                        .filter_map(|line| line.strip_prefix(prefix));
                     lines.map(|line| StreamRecord {
                         partition_key: row.workflow.to_string(),
                         bytes: bytes::Bytes::copy_from_slice(line.as_bytes()),
@@ -164,7 +187,9 @@ impl Relay {
             let appended = self.streams.append(stream, &records).await;
             appended.map_err(|error| RelayError::Streams(error.into()))?;
             let n_records = u64::try_from(records.len()).unwrap_or(u64::MAX);
-            metrics::RELAYED.with_label_values(&[label]).inc_by(n_records);
+            metrics::RELAYED
+                .with_label_values(&[label])
+                .inc_by(n_records);
         }
         Ok(())
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rand::RngExt;
 use tokio::sync::oneshot;
 
-use btrust_machine::{Command, Effect, Env, Event, EventKind, Payload, Refusal, Reply, State, apply};
+use btrust_machine::{
+    Command, Effect, Env, Event, EventKind, Payload, Refusal, Reply, State, apply,
+};
 use btrust_platform::sealing::Sealer;
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
@@ -22,8 +24,14 @@ use crate::workflow::{CHAIN_START, Workflow, column, status};
 
 /// What a caller will hear if the round is committed.
 enum Verdict {
-    Done { workflow: WorkflowId, is_new: bool },
-    Refused { workflow: Option<WorkflowId>, error: EngineError },
+    Done {
+        workflow: WorkflowId,
+        is_new: bool,
+    },
+    Refused {
+        workflow: Option<WorkflowId>,
+        error: EngineError,
+    },
 }
 
 /// What happened to the writes of one workflow.
@@ -85,12 +93,24 @@ impl Round {
 
     /// Answers a caller without touching any workflow.
     pub fn refuse(&mut self, reply: Option<oneshot::Sender<Answer>>, error: EngineError) {
-        self.answers.push((reply, Verdict::Refused { workflow: None, error }));
+        self.answers.push((
+            reply,
+            Verdict::Refused {
+                workflow: None,
+                error,
+            },
+        ));
     }
 
     /// Answers a caller with a workflow that exists already.
     pub fn repeat(&mut self, reply: Option<oneshot::Sender<Answer>>, id: WorkflowId) {
-        self.answers.push((reply, Verdict::Done { workflow: id, is_new: false }));
+        self.answers.push((
+            reply,
+            Verdict::Done {
+                workflow: id,
+                is_new: false,
+            },
+        ));
     }
 
     /// Starts a workflow.
@@ -139,11 +159,21 @@ impl Round {
             workflow,
             events: applied.events,
             changes: applied.effects.into_iter().filter_map(change).collect(),
-            start: Some(StartRecord { key: start.key, digest: start.digest, workflow: id }),
+            start: Some(StartRecord {
+                key: start.key,
+                digest: start.digest,
+                workflow: id,
+            }),
             listed: None,
             now_ms,
         });
-        self.answers.push((reply, Verdict::Done { workflow: id, is_new: true }));
+        self.answers.push((
+            reply,
+            Verdict::Done {
+                workflow: id,
+                is_new: true,
+            },
+        ));
     }
 
     /// Applies a command to the draft of a workflow; there must be one.
@@ -162,25 +192,50 @@ impl Round {
             return self.refuse(reply, EngineError::Unknown);
         }
         let state: State = draft.workflow.state.clone();
-        match apply(&draft.workflow.definition, Some(state), command, &env(now_ms)) {
+        match apply(
+            &draft.workflow.definition,
+            Some(state),
+            command,
+            &env(now_ms),
+        ) {
             Ok(applied) => {
                 draft.now_ms = now_ms;
                 draft.workflow.state = applied.state;
                 draft.changes.extend(reported(id, command, applied.reply));
-                draft.changes.extend(applied.effects.into_iter().filter_map(change));
+                draft
+                    .changes
+                    .extend(applied.effects.into_iter().filter_map(change));
                 draft.events.extend(applied.events);
                 let is_new = applied.reply == Reply::Done;
-                self.answers.push((reply, Verdict::Done { workflow: id, is_new }));
+                self.answers.push((
+                    reply,
+                    Verdict::Done {
+                        workflow: id,
+                        is_new,
+                    },
+                ));
             }
             Err(refusal @ (Refusal::EvaluationLimit { .. } | Refusal::StateMismatch { .. })) => {
                 let code = refusal.code().to_owned();
                 self.incidents.push((id, code.clone()));
                 let error = EngineError::Incident { code };
-                self.answers.push((reply, Verdict::Refused { workflow: Some(id), error }));
+                self.answers.push((
+                    reply,
+                    Verdict::Refused {
+                        workflow: Some(id),
+                        error,
+                    },
+                ));
             }
             Err(refusal) => {
                 let error = EngineError::Refused(refusal);
-                self.answers.push((reply, Verdict::Refused { workflow: Some(id), error }));
+                self.answers.push((
+                    reply,
+                    Verdict::Refused {
+                        workflow: Some(id),
+                        error,
+                    },
+                ));
             }
         }
     }
@@ -207,31 +262,43 @@ impl Round {
         let mut settled = Vec::with_capacity(self.order.len());
         let mut committed: HashMap<WorkflowId, Arc<Workflow>> = HashMap::new();
         for id in &self.order {
-            let Some(draft) = drafts.remove(id) else { continue };
+            let Some(draft) = drafts.remove(id) else {
+                continue;
+            };
             if *fate_of(id) != Fate::Committed {
                 continue;
             }
             let workflow = Arc::new(draft.workflow);
             committed.insert(*id, Arc::clone(&workflow));
             let has_events = !draft.events.is_empty();
-            settled.push(Settled { workflow, changes: draft.changes, has_events });
+            settled.push(Settled {
+                workflow,
+                changes: draft.changes,
+                has_events,
+            });
         }
         let deliveries = self.answers.into_iter().filter_map(|(reply, verdict)| {
             let answer = match verdict {
-                Verdict::Done { workflow, is_new } => match (fate_of(&workflow), committed.get(&workflow)) {
-                    (Fate::Failed(error), _) => Err(error.clone()),
-                    (Fate::Committed, Some(it)) => {
-                        Ok(crate::mailbox::Done { workflow: Arc::clone(it), is_new })
+                Verdict::Done { workflow, is_new } => {
+                    match (fate_of(&workflow), committed.get(&workflow)) {
+                        (Fate::Failed(error), _) => Err(error.clone()),
+                        (Fate::Committed, Some(it)) => Ok(crate::mailbox::Done {
+                            workflow: Arc::clone(it),
+                            is_new,
+                        }),
+                        (Fate::Committed, None) => Err(EngineError::Unknown),
                     }
-                    (Fate::Committed, None) => Err(EngineError::Unknown),
-                },
+                }
                 // What was refused because of something that is now not so, was not refused.
                 Verdict::Refused { workflow, error } => match workflow.as_ref().map(fate_of) {
                     Some(Fate::Failed(cause)) => Err(cause.clone()),
                     _ => Err(error),
                 },
             };
-            Some(Delivery { reply: reply?, answer })
+            Some(Delivery {
+                reply: reply?,
+                answer,
+            })
         });
         let deliveries = deliveries.collect();
         (settled, deliveries)
@@ -263,7 +330,11 @@ impl Draft {
         let sequence = workflow.state.n_events();
         count(&self.events);
         let tenant = workflow.columns.tenant.clone();
-        let binding = Binding { tenant: &tenant, workflow: workflow.id, sequence };
+        let binding = Binding {
+            tenant: &tenant,
+            workflow: workflow.id,
+            sequence,
+        };
         let sealed_events = seal::seal_events(&workflow.sealer, binding, &self.events);
         let sealed_snapshot = seal::seal_state(&workflow.sealer, binding, &workflow.state);
         let public = stream_events::publish(workflow, &self.events, &sealed_events, incarnation);
@@ -286,19 +357,49 @@ impl Draft {
 }
 
 fn env(now_ms: i64) -> Env {
-    Env { now_ms, seed: rand::rng().random() }
+    Env {
+        now_ms,
+        seed: rand::rng().random(),
+    }
 }
 
 /// What a worker's report, once taken, changes about its turn.
 fn reported(id: WorkflowId, command: &Command, reply: Reply) -> Option<Change> {
     match command {
-        Command::TurnResult { task, attempt, turn, .. } if reply == Reply::Done => {
-            let task = TaskId { workflow: id, number: *task };
-            Some(Change::Finish(TurnKey { task, attempt: *attempt, turn: *turn }))
+        Command::TurnResult {
+            task,
+            attempt,
+            turn,
+            ..
+        } if reply == Reply::Done => {
+            let task = TaskId {
+                workflow: id,
+                number: *task,
+            };
+            Some(Change::Finish(TurnKey {
+                task,
+                attempt: *attempt,
+                turn: *turn,
+            }))
         }
-        Command::Checkpoint { task, attempt, turn, state } => {
-            let task = TaskId { workflow: id, number: *task };
-            Some(Change::Checkpoint(TurnKey { task, attempt: *attempt, turn: *turn }, state.clone()))
+        Command::Checkpoint {
+            task,
+            attempt,
+            turn,
+            state,
+        } => {
+            let task = TaskId {
+                workflow: id,
+                number: *task,
+            };
+            Some(Change::Checkpoint(
+                TurnKey {
+                    task,
+                    attempt: *attempt,
+                    turn: *turn,
+                },
+                state.clone(),
+            ))
         }
         _ => None,
     }
@@ -323,11 +424,15 @@ fn count(events: &[Event]) {
                 metrics::STARTED.inc();
                 continue;
             }
-            EventKind::TaskSucceeded { resource, outcome, .. } => (resource, outcome.as_str()),
+            EventKind::TaskSucceeded {
+                resource, outcome, ..
+            } => (resource, outcome.as_str()),
             EventKind::TaskFailed { resource, .. } => (resource, "failed"),
             EventKind::TaskTimedOut { resource, .. } => (resource, "timed_out"),
             _ => continue,
         };
-        metrics::STEPS.with_label_values(&[queue_of(resource), outcome]).inc();
+        metrics::STEPS
+            .with_label_values(&[queue_of(resource), outcome])
+            .inc();
     }
 }

@@ -1,8 +1,8 @@
 //! What the engine seals, and what each sealed text is bound to.
 
+use btrust_machine::{Event, State};
 use btrust_platform::sealing::{Sealer, aad};
 use btrust_schemas::ids::WorkflowId;
-use btrust_machine::{Event, State};
 
 /// What a sealed text is; part of what it is bound to, so that one is never taken for the other.
 #[derive(Clone, Copy)]
@@ -51,8 +51,13 @@ pub fn seal_state(sealer: &Sealer, binding: Binding<'_>, state: &State) -> Vec<u
 ///
 /// [`Unreadable`]: it was changed, belongs elsewhere, or is of a format this program does not know.
 pub fn open_state(sealer: &Sealer, binding: Binding<'_>, text: &[u8]) -> Result<State, Unreadable> {
-    let unreadable = || Unreadable { what: "snapshot", workflow: binding.workflow };
-    let plain = sealer.open(&binding.aad(Kind::Snapshot), text).map_err(|_| unreadable())?;
+    let unreadable = || Unreadable {
+        what: "snapshot",
+        workflow: binding.workflow,
+    };
+    let plain = sealer
+        .open(&binding.aad(Kind::Snapshot), text)
+        .map_err(|_| unreadable())?;
     serde_json::from_slice(&plain).map_err(|_| unreadable())
 }
 
@@ -72,7 +77,12 @@ pub fn open_events(
     binding: Binding<'_>,
     text: &[u8],
 ) -> Result<Vec<Event>, Unreadable> {
-    let unreadable = || Unreadable { what: "history", workflow: binding.workflow };
-    let plain = sealer.open(&binding.aad(Kind::Events), text).map_err(|_| unreadable())?;
+    let unreadable = || Unreadable {
+        what: "history",
+        workflow: binding.workflow,
+    };
+    let plain = sealer
+        .open(&binding.aad(Kind::Events), text)
+        .map_err(|_| unreadable())?;
     serde_json::from_slice(&plain).map_err(|_| unreadable())
 }

@@ -36,11 +36,18 @@ impl Shared {
     pub async fn open(&self, record: WorkflowRecord) -> Result<Workflow, EngineError> {
         let columns = record.columns;
         let id = record.workflow;
-        let sealer = self.keys.sealer(&columns.tenant, id).await.map_err(unavailable)?;
+        let sealer = self
+            .keys
+            .sealer(&columns.tenant, id)
+            .await
+            .map_err(unavailable)?;
         let sealer = sealer.ok_or(EngineError::Erased)?;
         let version = u32::try_from(columns.version).unwrap_or(u32::MAX);
-        let definition =
-            self.definitions.get(&columns.tenant, &columns.definition, Some(version)).await?.compiled;
+        let definition = self
+            .definitions
+            .get(&columns.tenant, &columns.definition, Some(version))
+            .await?
+            .compiled;
         let binding = Binding {
             tenant: &columns.tenant,
             workflow: id,
@@ -70,9 +77,18 @@ impl Shared {
     pub async fn read(&self, tenant: &str, id: WorkflowId) -> Result<Arc<Workflow>, EngineError> {
         if let Some(workflow) = self.cache.get(id) {
             let is_theirs = workflow.columns.tenant == tenant;
-            return if is_theirs { Ok(workflow) } else { Err(EngineError::Unknown) };
+            return if is_theirs {
+                Ok(workflow)
+            } else {
+                Err(EngineError::Unknown)
+            };
         }
-        let record = self.store.load(&[id]).await?.pop().ok_or(EngineError::Unknown)?;
+        let record = self
+            .store
+            .load(&[id])
+            .await?
+            .pop()
+            .ok_or(EngineError::Unknown)?;
         if record.columns.tenant != tenant {
             return Err(EngineError::Unknown);
         }
@@ -82,6 +98,9 @@ impl Shared {
 
 /// Logs why a neighbour of the engine did not answer, once, and turns it into the caller's choice.
 pub fn unavailable(error: impl std::error::Error + 'static) -> EngineError {
-    tracing::error!(error = &error as &dyn std::error::Error, "a store of the engine did not answer");
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        "a store of the engine did not answer"
+    );
     EngineError::Unavailable
 }

@@ -24,7 +24,12 @@ pub const ANALYTICS_PREFIX: &str = "N ";
 /// Serialises what the streams are told of `events`, and moves the workflow's chain and counters on.
 ///
 /// One record a line, each after the prefix of its stream.
-pub fn publish(workflow: &mut Workflow, events: &[Event], sealed: &[u8], incarnation: i64) -> String {
+pub fn publish(
+    workflow: &mut Workflow,
+    events: &[Event],
+    sealed: &[u8],
+    incarnation: i64,
+) -> String {
     let mut lines = String::new();
     workflow.n_audit += 1;
     let record = audit(workflow, events, sealed, incarnation);
@@ -32,10 +37,16 @@ pub fn publish(workflow: &mut Workflow, events: &[Event], sealed: &[u8], incarna
     lines.push_str(&record);
     lines.push('\n');
     for event in events {
-        let Some((kind, data)) = counted(workflow, event) else { continue };
+        let Some((kind, data)) = counted(workflow, event) else {
+            continue;
+        };
         workflow.n_analytics += 1;
         let number = workflow.n_analytics;
-        let record = cloud_event(workflow, &envelope("analytics", kind, number, event.at_ms, incarnation), data);
+        let record = cloud_event(
+            workflow,
+            &envelope("analytics", kind, number, event.at_ms, incarnation),
+            data,
+        );
         lines.push_str(ANALYTICS_PREFIX);
         lines.push_str(&record);
         lines.push('\n');
@@ -58,7 +69,13 @@ fn envelope(
     at_ms: i64,
     incarnation: i64,
 ) -> Envelope {
-    Envelope { stream, kind, number, at_ms, incarnation }
+    Envelope {
+        stream,
+        kind,
+        number,
+        at_ms,
+        incarnation,
+    }
 }
 
 fn audit(workflow: &mut Workflow, events: &[Event], sealed: &[u8], incarnation: i64) -> String {
@@ -73,8 +90,14 @@ fn audit(workflow: &mut Workflow, events: &[Event], sealed: &[u8], incarnation: 
         "previousHash": workflow.chain,
     });
     let kind = "com.btrust.workflow.changed";
-    let record = cloud_event(workflow, &envelope("audit", kind, workflow.n_audit, at_ms, incarnation), data);
-    let hashed = record.strip_suffix("}}").expect("a record ends with its data object");
+    let record = cloud_event(
+        workflow,
+        &envelope("audit", kind, workflow.n_audit, at_ms, incarnation),
+        data,
+    );
+    let hashed = record
+        .strip_suffix("}}")
+        .expect("a record ends with its data object");
     workflow.chain = hex::encode(Sha256::digest(hashed));
     format!("{hashed},\"hash\":\"{}\"}}}}", workflow.chain)
 }
@@ -84,7 +107,10 @@ fn cloud_event(workflow: &Workflow, envelope: &Envelope, data: Value) -> String 
     let id = workflow.id;
     let event = btrust_schemas::events::CloudEvent {
         specversion: "1.0".to_owned(),
-        id: format!("{id}.{}.{}.{}", envelope.incarnation, envelope.number, envelope.stream),
+        id: format!(
+            "{id}.{}.{}.{}",
+            envelope.incarnation, envelope.number, envelope.stream
+        ),
         source: format!("/tenants/{}", workflow.columns.tenant),
         kind: envelope.kind.to_owned(),
         subject: id.to_string(),
@@ -109,46 +135,94 @@ fn summary(event: &Event) -> Value {
         | EventKind::StateExited { name, .. }
         | EventKind::ParallelStateStarted { name }
         | EventKind::ParallelStateSucceeded { name } => put("state", json!(name)),
-        EventKind::EvaluationFailed { name, error, .. } | EventKind::ParallelStateFailed { name, error, .. } => {
+        EventKind::EvaluationFailed { name, error, .. }
+        | EventKind::ParallelStateFailed { name, error, .. } => {
             put("state", json!(name));
             put("error", json!(error));
         }
-        EventKind::TaskScheduled { task, attempt, name, resource, .. } => {
+        EventKind::TaskScheduled {
+            task,
+            attempt,
+            name,
+            resource,
+            ..
+        } => {
             put("state", json!(name));
             put("resource", json!(resource));
             put("task", json!([task, attempt, 1]));
         }
         EventKind::TaskStarted { task, attempt, .. } => put("task", json!([task, attempt])),
-        EventKind::TaskSucceeded { task, attempt, turn, name, outcome, duration_ms, .. } => {
+        EventKind::TaskSucceeded {
+            task,
+            attempt,
+            turn,
+            name,
+            outcome,
+            duration_ms,
+            ..
+        } => {
             put("state", json!(name));
             put("task", json!([task, attempt, turn]));
             put("outcome", json!(outcome));
             put("durationMs", json!(duration_ms));
         }
-        EventKind::TaskFailed { task, attempt, turn, name, error, duration_ms, .. } => {
+        EventKind::TaskFailed {
+            task,
+            attempt,
+            turn,
+            name,
+            error,
+            duration_ms,
+            ..
+        } => {
             put("state", json!(name));
             put("task", json!([task, attempt, turn]));
             put("error", json!(error));
             put("durationMs", json!(duration_ms));
         }
-        EventKind::TaskTimedOut { task, attempt, turn, name, duration_ms, .. } => {
+        EventKind::TaskTimedOut {
+            task,
+            attempt,
+            turn,
+            name,
+            duration_ms,
+            ..
+        } => {
             put("state", json!(name));
             put("task", json!([task, attempt, turn]));
             put("durationMs", json!(duration_ms));
         }
-        EventKind::TurnScheduled { task, attempt, turn, reason } => {
+        EventKind::TurnScheduled {
+            task,
+            attempt,
+            turn,
+            reason,
+        } => {
             put("task", json!([task, attempt, turn]));
             put("reason", json!(reason));
         }
-        EventKind::TaskCheckpointed { task, attempt, turn, .. } => put("task", json!([task, attempt, turn])),
-        EventKind::PromptOpened { prompt, name, audience, kind, .. } => {
+        EventKind::TaskCheckpointed {
+            task,
+            attempt,
+            turn,
+            ..
+        } => put("task", json!([task, attempt, turn])),
+        EventKind::PromptOpened {
+            prompt,
+            name,
+            audience,
+            kind,
+            ..
+        } => {
             put("state", json!(name));
             put("prompt", json!(prompt));
             put("audience", json!(audience));
             put("kind", json!(kind));
         }
         EventKind::PromptExtended { prompt, .. } => put("prompt", json!(prompt)),
-        EventKind::PromptAnswered { prompt, submitter, .. } => {
+        EventKind::PromptAnswered {
+            prompt, submitter, ..
+        } => {
             put("prompt", json!(prompt));
             put("by", json!(submitter.kind));
             // Applicants have no id but their workflow; staff answer by the name of their token.
@@ -160,13 +234,16 @@ fn summary(event: &Event) -> Value {
             put("prompt", json!(prompt));
             put("reason", json!(reason));
         }
-        EventKind::EvidenceGained { evidence, name } | EventKind::EvidenceRetracted { evidence, name } => {
+        EventKind::EvidenceGained { evidence, name }
+        | EventKind::EvidenceRetracted { evidence, name } => {
             put("state", json!(name));
             put("evidence", json!(evidence));
         }
         EventKind::ExecutionSucceeded { decision, .. } => put("decision", json!(decision)),
         EventKind::ExecutionFailed { error, .. } => put("error", json!(error)),
-        EventKind::ExecutionStarted { .. } | EventKind::ExecutionAborted { .. } | EventKind::ExecutionTimedOut {} => {}
+        EventKind::ExecutionStarted { .. }
+        | EventKind::ExecutionAborted { .. }
+        | EventKind::ExecutionTimedOut {} => {}
     }
     Value::Object(shown)
 }
@@ -180,13 +257,26 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
     let mut put = |key: &str, value: Value| data[key] = value;
     let kind = match &event.kind {
         EventKind::ExecutionStarted { .. } => "com.btrust.workflow.started",
-        EventKind::TaskScheduled { attempt, name, resource, .. } => {
+        EventKind::TaskScheduled {
+            attempt,
+            name,
+            resource,
+            ..
+        } => {
             put("state", json!(name));
             put("resource", json!(resource));
             put("attempt", json!(attempt));
             "com.btrust.step.started"
         }
-        EventKind::TaskSucceeded { attempt, turn, name, resource, outcome, duration_ms, .. } => {
+        EventKind::TaskSucceeded {
+            attempt,
+            turn,
+            name,
+            resource,
+            outcome,
+            duration_ms,
+            ..
+        } => {
             put("state", json!(name));
             put("resource", json!(resource));
             put("outcome", json!(outcome));
@@ -195,7 +285,15 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
             put("durationMs", json!(duration_ms));
             "com.btrust.step.finished"
         }
-        EventKind::TaskFailed { attempt, turn, name, resource, error, duration_ms, .. } => {
+        EventKind::TaskFailed {
+            attempt,
+            turn,
+            name,
+            resource,
+            error,
+            duration_ms,
+            ..
+        } => {
             put("state", json!(name));
             put("resource", json!(resource));
             put("error", json!(error));
@@ -204,7 +302,14 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
             put("durationMs", json!(duration_ms));
             "com.btrust.step.finished"
         }
-        EventKind::TaskTimedOut { attempt, turn, name, resource, duration_ms, .. } => {
+        EventKind::TaskTimedOut {
+            attempt,
+            turn,
+            name,
+            resource,
+            duration_ms,
+            ..
+        } => {
             put("state", json!(name));
             put("resource", json!(resource));
             put("error", json!("States.Timeout"));
@@ -216,23 +321,35 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
         EventKind::ExecutionSucceeded { decision, .. } => {
             put("status", json!("succeeded"));
             put("decision", json!(decision));
-            put("durationMs", json!(event.at_ms - workflow.columns.started_ms));
+            put(
+                "durationMs",
+                json!(event.at_ms - workflow.columns.started_ms),
+            );
             "com.btrust.workflow.closed"
         }
         EventKind::ExecutionFailed { error, .. } => {
             put("status", json!("failed"));
             put("error", json!(error));
-            put("durationMs", json!(event.at_ms - workflow.columns.started_ms));
+            put(
+                "durationMs",
+                json!(event.at_ms - workflow.columns.started_ms),
+            );
             "com.btrust.workflow.closed"
         }
         EventKind::ExecutionAborted { .. } => {
             put("status", json!("cancelled"));
-            put("durationMs", json!(event.at_ms - workflow.columns.started_ms));
+            put(
+                "durationMs",
+                json!(event.at_ms - workflow.columns.started_ms),
+            );
             "com.btrust.workflow.closed"
         }
         EventKind::ExecutionTimedOut {} => {
             put("status", json!("timed_out"));
-            put("durationMs", json!(event.at_ms - workflow.columns.started_ms));
+            put(
+                "durationMs",
+                json!(event.at_ms - workflow.columns.started_ms),
+            );
             "com.btrust.workflow.closed"
         }
         _ => return None,

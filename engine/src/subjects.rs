@@ -22,7 +22,11 @@ pub struct Subjects {
 
 impl Subjects {
     pub fn new(store: Arc<dyn TenantStore>, keys: Arc<dyn Keys>) -> Self {
-        Self { store, keys, opened: Mutex::default() }
+        Self {
+            store,
+            keys,
+            opened: Mutex::default(),
+        }
     }
 
     /// The digest of a reference, hex; equal for equal references of one tenant, and nowhere else.
@@ -43,9 +47,16 @@ impl Subjects {
         let wrapped = if let Some(wrapped) = self.store.find_digest_key(tenant).await? {
             wrapped
         } else {
-            let minted = self.keys.wrap(tenant, &DataKey::generate()).await.map_err(unavailable)?;
+            let minted = self
+                .keys
+                .wrap(tenant, &DataKey::generate())
+                .await
+                .map_err(unavailable)?;
             self.store.digest_key(tenant, &minted.0).await?
         };
-        self.keys.unwrap(tenant, &WrappedKey(wrapped)).await.map_err(unavailable)
+        self.keys
+            .unwrap(tenant, &WrappedKey(wrapped))
+            .await
+            .map_err(unavailable)
     }
 }

@@ -22,8 +22,14 @@ impl Watchers {
         if WATCHED_MAX <= registry.len() && !registry.contains_key(&workflow) {
             return None;
         }
-        let sender = registry.entry(workflow).or_insert_with(|| watch::Sender::new(0));
-        Some(Watch { workflow, changes: Some(sender.subscribe()), registry: Arc::clone(&self.0) })
+        let sender = registry
+            .entry(workflow)
+            .or_insert_with(|| watch::Sender::new(0));
+        Some(Watch {
+            workflow,
+            changes: Some(sender.subscribe()),
+            registry: Arc::clone(&self.0),
+        })
     }
 
     /// Tells everybody who watches `workflow` that it has come to event `sequence`.
@@ -55,7 +61,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut registry = lock(&self.registry);
         self.changes = None;
-        if registry.get(&self.workflow).is_some_and(|it| it.receiver_count() == 0) {
+        if registry
+            .get(&self.workflow)
+            .is_some_and(|it| it.receiver_count() == 0)
+        {
             registry.remove(&self.workflow);
         }
     }

@@ -32,7 +32,10 @@ pub struct Workflow {
 impl Workflow {
     /// The digest under which steps know the person, or the workflow where the bank named none.
     pub fn subject(&self) -> String {
-        self.columns.subject.clone().unwrap_or_else(|| self.id.to_string())
+        self.columns
+            .subject
+            .clone()
+            .unwrap_or_else(|| self.id.to_string())
     }
 
     /// What anybody who may see the workflow sees.
@@ -70,7 +73,9 @@ impl Workflow {
         let open = self.state.open_prompts();
         let prompts = open.iter().filter_map(|it| self.prompt(it));
         PromptsView {
-            prompts: prompts.filter(|it| audience.is_none_or(|wanted| wanted == it.audience)).collect(),
+            prompts: prompts
+                .filter(|it| audience.is_none_or(|wanted| wanted == it.audience))
+                .collect(),
             sequence: self.state.n_events(),
             status: status(self.state.status()),
             decision: self.state.decision().map(str::to_owned),
@@ -79,9 +84,15 @@ impl Workflow {
 
     fn prompt(&self, prompt: &OpenPrompt) -> Option<PromptView> {
         let mut steps = self.definition.steps();
-        let resource = steps.find(|(state, _)| *state == prompt.state_name)?.1.to_owned();
+        let resource = steps
+            .find(|(state, _)| *state == prompt.state_name)?
+            .1
+            .to_owned();
         Some(PromptView {
-            id: PromptId { workflow: self.id, number: prompt.prompt },
+            id: PromptId {
+                workflow: self.id,
+                number: prompt.prompt,
+            },
             workflow: self.id,
             state_name: prompt.state_name.clone(),
             resource,
@@ -124,7 +135,6 @@ impl Workflow {
 pub fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
-
 
 /// The wire's word for a status of the machine.
 pub fn status(status: MachineStatus) -> Status {

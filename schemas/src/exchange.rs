@@ -44,11 +44,19 @@ pub struct Report {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum ReportKind {
-    Result { result: TurnResult },
+    Result {
+        result: TurnResult,
+    },
     /// Durable before it is acknowledged; the effect may be carried out after that.
-    Checkpoint { state: Value },
+    Checkpoint {
+        state: Value,
+    },
 }
 
 /// What a core node answers.

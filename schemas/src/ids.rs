@@ -73,7 +73,9 @@ impl FromStr for WorkflowId {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         text.strip_prefix("wf_")
             .and_then(Self::from_hex)
-            .ok_or(ParseIdError { expected: "wf_<32 hex digits>" })
+            .ok_or(ParseIdError {
+                expected: "wf_<32 hex digits>",
+            })
     }
 }
 
@@ -177,7 +179,9 @@ impl FromStr for ObjectId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let error = ParseIdError { expected: "obj_<48 hex digits>" };
+        let error = ParseIdError {
+            expected: "obj_<48 hex digits>",
+        };
         let digits = text.strip_prefix("obj_").ok_or(error)?;
         let (workflow, rest) = digits.split_at_checked(32).ok_or(error)?;
         let mut random = [0; 8];
@@ -185,7 +189,10 @@ impl FromStr for ObjectId {
             return Err(error);
         }
         hex::decode_to_slice(rest, &mut random).map_err(|_| error)?;
-        Ok(Self { workflow: WorkflowId::from_hex(workflow).ok_or(error)?, random })
+        Ok(Self {
+            workflow: WorkflowId::from_hex(workflow).ok_or(error)?,
+            random,
+        })
     }
 }
 text_id!(ObjectId);
@@ -199,22 +206,43 @@ mod tests {
         let workflow = WorkflowId::new(0xab, [7; 15]);
         assert_eq!(workflow.partition(), 0xab);
         assert_eq!(workflow.to_string().parse(), Ok(workflow));
-        let task = TaskId { workflow, number: 258 };
+        let task = TaskId {
+            workflow,
+            number: 258,
+        };
         assert_eq!(task.to_string(), format!("tsk_{}00000102", workflow.hex()));
         assert_eq!(task.to_string().parse(), Ok(task));
-        let object = ObjectId { workflow, random: [9; 8] };
+        let object = ObjectId {
+            workflow,
+            random: [9; 8],
+        };
         assert_eq!(object.to_string().parse(), Ok(object));
     }
 
     #[test]
     fn a_text_of_another_kind_is_refused() {
-        for text in ["", "wf_", "wf_zz", "prm_0707", "wf_ABababababababababababababababab", "tsk_é"] {
+        for text in [
+            "",
+            "wf_",
+            "wf_zz",
+            "prm_0707",
+            "wf_ABababababababababababababababab",
+            "tsk_é",
+        ] {
             assert!(text.parse::<WorkflowId>().is_err(), "{text}");
             assert!(text.parse::<TaskId>().is_err(), "{text}");
             assert!(text.parse::<ObjectId>().is_err(), "{text}");
         }
-        let id = PromptId { workflow: WorkflowId::new(1, [2; 15]), number: 3 }.to_string();
+        let id = PromptId {
+            workflow: WorkflowId::new(1, [2; 15]),
+            number: 3,
+        }
+        .to_string();
         assert!(id.parse::<TaskId>().is_err());
-        assert!(id.replace("00000003", "+0000003").parse::<PromptId>().is_err());
+        assert!(
+            id.replace("00000003", "+0000003")
+                .parse::<PromptId>()
+                .is_err()
+        );
     }
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use crate::ids::{PromptId, TaskId, WorkflowId};
 
 /// Names a turn; the idempotency key of everything done in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct TurnKey {
     pub task: TaskId,
@@ -48,7 +50,11 @@ pub enum TurnReason {
     /// The attempt begins.
     First,
     /// A person answered the prompt.
-    Submission { prompt: PromptId, body: Value, submitter: Submitter },
+    Submission {
+        prompt: PromptId,
+        body: Value,
+        submitter: Submitter,
+    },
     /// Nobody answered the prompt in time.
     Expired { prompt: PromptId },
     /// The step asked to be woken without an answer; its prompt is still open.
@@ -92,7 +98,11 @@ pub struct TurnInput {
 
 /// How a turn ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum TurnResult {
     /// The task is done; `outcome` is one of the step's published words.
     Complete { outcome: String, output: Value },
@@ -139,11 +149,21 @@ mod tests {
         };
         for result in [
             TurnResult::Ask(ask),
-            TurnResult::Complete { outcome: "given".to_owned(), output: Value::Null },
-            TurnResult::Fail { error: ERROR_WORKER_FAULT.to_owned(), cause: String::new() },
+            TurnResult::Complete {
+                outcome: "given".to_owned(),
+                output: Value::Null,
+            },
+            TurnResult::Fail {
+                error: ERROR_WORKER_FAULT.to_owned(),
+                cause: String::new(),
+            },
         ] {
             let text = serde_json::to_string(&result).unwrap();
-            assert_eq!(serde_json::from_str::<TurnResult>(&text).unwrap(), result, "{text}");
+            assert_eq!(
+                serde_json::from_str::<TurnResult>(&text).unwrap(),
+                result,
+                "{text}"
+            );
         }
     }
 }

@@ -12,9 +12,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("btrust-vision", &[]),
     ("btrust-platform", &["btrust-schemas"]),
     ("btrust-cloud", &["btrust-platform", "btrust-schemas"]),
-    ("btrust-engine", &["btrust-machine", "btrust-schemas", "btrust-platform"]),
-    ("btrust-workers", &["btrust-schemas", "btrust-platform", "btrust-vision"]),
-    ("btrust-api", &["btrust-schemas", "btrust-platform", "btrust-machine"]),
+    (
+        "btrust-engine",
+        &["btrust-machine", "btrust-schemas", "btrust-platform"],
+    ),
+    (
+        "btrust-workers",
+        &["btrust-schemas", "btrust-platform", "btrust-vision"],
+    ),
+    (
+        "btrust-api",
+        &["btrust-schemas", "btrust-platform", "btrust-machine"],
+    ),
     ("btrust-demo", &["btrust-schemas", "btrust-vision"]),
     (
         "btrust",
@@ -34,8 +43,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const TESTS: &str = "btrust-tests";
 /// Crates whose whole dependency tree must stay free of I/O.
 const PURE: &[&str] = &["btrust-machine", "btrust-schemas"];
-const IO_CRATES: &[&str] =
-    &["tokio", "sqlx", "sqlx-core", "poem", "reqwest", "hyper", "ort", "mongodb", "redis", "async-std", "smol", "mio"];
+const IO_CRATES: &[&str] = &[
+    "tokio",
+    "sqlx",
+    "sqlx-core",
+    "poem",
+    "reqwest",
+    "hyper",
+    "ort",
+    "mongodb",
+    "redis",
+    "async-std",
+    "smol",
+    "mio",
+];
 /// Licences that a dependency may be had under; one alternative of an `OR` is enough.
 const LICENCES: &[&str] = &[
     "MIT",
@@ -68,7 +89,14 @@ fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .other_options(
-            ["--locked", "--offline", "--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned).to_vec(),
+            [
+                "--locked",
+                "--offline",
+                "--filter-platform",
+                "x86_64-unknown-linux-gnu",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         )
         .exec()
         .expect("cargo metadata answers")
@@ -76,7 +104,10 @@ fn metadata() -> Metadata {
 
 /// Normal dependencies of each package of the resolved graph.
 fn edges(metadata: &Metadata) -> BTreeMap<PackageId, Vec<PackageId>> {
-    let resolve = metadata.resolve.as_ref().expect("metadata has a resolved graph");
+    let resolve = metadata
+        .resolve
+        .as_ref()
+        .expect("metadata has a resolved graph");
     resolve
         .nodes
         .iter()
@@ -84,7 +115,11 @@ fn edges(metadata: &Metadata) -> BTreeMap<PackageId, Vec<PackageId>> {
             let normal = node
                 .deps
                 .iter()
-                .filter(|it| it.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal))
+                .filter(|it| {
+                    it.dep_kinds
+                        .iter()
+                        .any(|kind| kind.kind == DependencyKind::Normal)
+                })
                 .map(|it| it.pkg.clone())
                 .collect();
             (node.id.clone(), normal)
@@ -95,7 +130,11 @@ fn edges(metadata: &Metadata) -> BTreeMap<PackageId, Vec<PackageId>> {
 #[test]
 fn every_arrow_between_our_crates_is_allowed() {
     let metadata = metadata();
-    let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|it| it.name.as_str()).collect();
+    let ours: BTreeSet<&str> = metadata
+        .workspace_packages()
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect();
     for package in metadata.workspace_packages() {
         if package.name.as_str() == TESTS {
             continue;
@@ -104,7 +143,11 @@ fn every_arrow_between_our_crates_is_allowed() {
             .iter()
             .find(|(name, _)| *name == package.name.as_str())
             .unwrap_or_else(|| panic!("{} is not in the table of arrows", package.name));
-        for dependency in package.dependencies.iter().filter(|it| it.kind == DependencyKind::Normal) {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|it| it.kind == DependencyKind::Normal)
+        {
             let is_ours = ours.contains(dependency.name.as_str());
             assert!(
                 !is_ours || allowed.contains(&dependency.name.as_str()),
@@ -122,12 +165,20 @@ fn the_pure_crates_reach_no_io_crate() {
     let edges = edges(&metadata);
     let name = |id: &PackageId| metadata[id].name.to_string();
     for pure in PURE {
-        let root = &metadata.workspace_packages().into_iter().find(|it| it.name.as_str() == *pure).unwrap().id;
+        let root = &metadata
+            .workspace_packages()
+            .into_iter()
+            .find(|it| it.name.as_str() == *pure)
+            .unwrap()
+            .id;
         let mut seen = BTreeSet::from([root.clone()]);
         let mut open = vec![root.clone()];
         while let Some(id) = open.pop() {
             let found = name(&id);
-            assert!(!IO_CRATES.contains(&found.as_str()), "{pure} reaches {found}");
+            assert!(
+                !IO_CRATES.contains(&found.as_str()),
+                "{pure} reaches {found}"
+            );
             for next in &edges[&id] {
                 if seen.insert(next.clone()) {
                     open.push(next.clone());
@@ -142,13 +193,26 @@ fn the_pure_crates_reach_no_io_crate() {
 fn every_dependency_has_a_licence_that_a_bank_can_take() {
     let metadata = metadata();
     for package in &metadata.packages {
-        let licence = package.license.clone().unwrap_or_default().replace('/', " OR ");
+        let licence = package
+            .license
+            .clone()
+            .unwrap_or_default()
+            .replace('/', " OR ");
         let acceptable = licence.split(" OR ").any(|choice| {
-            choice.split(" AND ").all(|it| LICENCES.contains(&it.trim().trim_matches(['(', ')'])))
+            choice
+                .split(" AND ")
+                .all(|it| LICENCES.contains(&it.trim().trim_matches(['(', ')'])))
         });
-        assert!(acceptable, "{} {} is under `{licence}`", package.name, package.version);
         assert!(
-            package.source.as_ref().is_none_or(|it| it.repr.starts_with("registry+")),
+            acceptable,
+            "{} {} is under `{licence}`",
+            package.name, package.version
+        );
+        assert!(
+            package
+                .source
+                .as_ref()
+                .is_none_or(|it| it.repr.starts_with("registry+")),
             "{} does not come from a registry",
             package.name
         );
@@ -162,7 +226,9 @@ fn no_banned_crate_is_linked() {
     let reachable: BTreeSet<&PackageId> = edges.values().flatten().collect();
     for id in reachable {
         let package = &metadata[id];
-        let banned = BANNED.iter().find(|(name, _)| *name == package.name.as_str());
+        let banned = BANNED
+            .iter()
+            .find(|(name, _)| *name == package.name.as_str());
         assert_eq!(banned, None, "{} {}", package.name, package.version);
     }
 }
@@ -180,10 +246,17 @@ fn no_written_file_is_too_big_to_find_anything_in() {
                 if !matches!(name.as_str(), "target" | "var" | ".git" | "node_modules") {
                     open.push(path);
                 }
-            } else if path.extension().is_some_and(|it| it == "rs" || it == "sql" || it == "ts") {
+            } else if path
+                .extension()
+                .is_some_and(|it| it == "rs" || it == "sql" || it == "ts")
+            {
                 n_files += 1;
                 let n_lines = std::fs::read_to_string(&path).unwrap().lines().count();
-                assert!(n_lines <= FILE_LINES_MAX, "{} has {n_lines} lines", path.display());
+                assert!(
+                    n_lines <= FILE_LINES_MAX,
+                    "{} has {n_lines} lines",
+                    path.display()
+                );
             }
         }
     }

@@ -1,3 +1,9 @@
 //! Every test that needs more than one crate, in one binary so that it links once.
 
 mod architecture;
+mod crash;
+mod demo;
+mod phone;
+mod refusals;
+mod samples;
+mod up;

@@ -26,9 +26,13 @@ impl Answer {
 
     /// The body of a success.
     #[track_caller]
-    #[must_use]
     pub fn ok(self) -> Value {
-        assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
+        assert!(
+            (200..300).contains(&self.status),
+            "{} {}",
+            self.status,
+            self.body
+        );
         self.body
     }
 }
@@ -71,44 +75,85 @@ impl Client {
             .json()
             .await
             .expect("auth answers JSON");
-        let token = answer["access_token"].as_str().unwrap_or_else(|| panic!("auth refused: {answer}"));
+        let token = answer["access_token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("auth refused: {answer}"));
         Self::of_token(gateway, auth, token)
     }
 
     /// The same addresses with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// A client with the token of the applicant of `workflow`.
     pub async fn applicant(&self, workflow: &str) -> Self {
-        let answer = self.post_auth("/v1/applicant-tokens", json!({"workflow": workflow})).await.ok();
+        let answer = self
+            .post_auth("/v1/applicant-tokens", json!({"workflow": workflow}))
+            .await
+            .ok();
         self.with_token(answer["accessToken"].as_str().expect("a token"))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        answer(self.http.get(format!("{}{path}", self.gateway)).bearer_auth(&self.token)).await
+        answer(
+            self.http
+                .get(format!("{}{path}", self.gateway))
+                .bearer_auth(&self.token),
+        )
+        .await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        answer(self.http.post(format!("{}{path}", self.gateway)).bearer_auth(&self.token).json(&body)).await
+        answer(
+            self.http
+                .post(format!("{}{path}", self.gateway))
+                .bearer_auth(&self.token)
+                .json(&body),
+        )
+        .await
     }
 
     pub async fn post_auth(&self, path: &str, body: Value) -> Answer {
-        answer(self.http.post(format!("{}{path}", self.auth)).bearer_auth(&self.token).json(&body)).await
+        answer(
+            self.http
+                .post(format!("{}{path}", self.auth))
+                .bearer_auth(&self.token)
+                .json(&body),
+        )
+        .await
+    }
+
+    /// Posts to a service that the public never talks to.
+    pub async fn post_to(&self, url: &str, body: Value) -> Answer {
+        answer(self.http.post(url).bearer_auth(&self.token).json(&body)).await
     }
 
     /// Posts bytes as they are.
     pub async fn post_bytes(&self, path: &str, media_type: &str, bytes: Vec<u8>) -> Answer {
-        let request = self.http.post(format!("{}{path}", self.gateway)).header("content-type", media_type);
+        let request = self
+            .http
+            .post(format!("{}{path}", self.gateway))
+            .header("content-type", media_type);
         answer(request.bearer_auth(&self.token).body(bytes)).await
     }
 
     /// Starts a workflow under an idempotency key.
     pub async fn start(&self, key: &str, definition: &str, input: Value) -> Answer {
-        let body = json!({"definition": definition, "input": input});
-        let request = self.http.post(format!("{}/v1/workflows", self.gateway)).header("idempotency-key", key);
+        self.start_with(key, json!({"definition": definition, "input": input}))
+            .await
+    }
+
+    /// The same with a body of one's own.
+    pub async fn start_with(&self, key: &str, body: Value) -> Answer {
+        let request = self
+            .http
+            .post(format!("{}/v1/workflows", self.gateway))
+            .header("idempotency-key", key);
         answer(request.bearer_auth(&self.token).json(&body)).await
     }
 
@@ -120,8 +165,12 @@ impl Client {
     pub async fn prompt(&self, workflow: &str) -> Value {
         let mut after = 0;
         for _ in 0..30 {
-            let view =
-                self.get(&format!("/v1/workflows/{workflow}/prompts?after={after}&wait=1")).await.ok();
+            let view = self
+                .get(&format!(
+                    "/v1/workflows/{workflow}/prompts?after={after}&wait=1"
+                ))
+                .await
+                .ok();
             if let Some(prompt) = view["prompts"].as_array().and_then(|it| it.first()) {
                 return prompt.clone();
             }
@@ -134,16 +183,28 @@ impl Client {
     /// Answers a prompt.
     pub async fn submit(&self, prompt: &Value, body: Value) -> Answer {
         let id = prompt["id"].as_str().expect("a prompt has an id");
-        self.post(&format!("/v1/prompts/{id}/submissions"), json!({"body": body})).await
+        self.post(
+            &format!("/v1/prompts/{id}/submissions"),
+            json!({"body": body}),
+        )
+        .await
     }
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("the server answers");
     let status = response.status().as_u16();
-    let header = response.headers().get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let header = response
+        .headers()
+        .get("content-type")
+        .and_then(|it| it.to_str().ok())
+        .unwrap_or_default();
     let content_type = header.split(';').next().unwrap_or_default().to_owned();
     let text = response.text().await.expect("the body arrives");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { status, content_type, body }
+    Answer {
+        status,
+        content_type,
+        body,
+    }
 }

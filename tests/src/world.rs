@@ -13,7 +13,7 @@ use crate::client::Client;
 /// Longest time a test waits for the platform to be healthy.
 ///
 /// Source: the promise is 2 s on a quiet machine; tests share theirs with other tests.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 
 /// One `btrust up` and the folder it works on.
 pub struct World {
@@ -30,8 +30,21 @@ impl World {
     #[must_use]
     pub fn start() -> Self {
         let folder = TempDir::with_prefix("btrust-test-").expect("a temporary folder");
-        let (child, up, healthy_after) = launch(folder.path(), &["--port-base", "0", "--other-tenant", "00000000-0000-4000-8000-000000000002"]);
-        Self { folder, child, up, healthy_after }
+        let (child, up, healthy_after) = launch(
+            folder.path(),
+            &[
+                "--port-base",
+                "0",
+                "--other-tenant",
+                "00000000-0000-4000-8000-000000000002",
+            ],
+        );
+        Self {
+            folder,
+            child,
+            up,
+            healthy_after,
+        }
     }
 
     /// Kills the process without warning and starts it again on the same folder and ports.
@@ -57,14 +70,65 @@ impl World {
 
     #[must_use]
     pub fn url(&self, service: &str) -> String {
-        self.up["urls"][service].as_str().unwrap_or_else(|| panic!("no url of {service}")).to_owned()
+        self.up["urls"][service]
+            .as_str()
+            .unwrap_or_else(|| panic!("no url of {service}"))
+            .to_owned()
     }
 
     /// A client with the token of development client `name` (`bank`, `admin`, `reviewer`, `reviewer2`).
     pub async fn client(&self, name: &str) -> Client {
         let credentials = &self.up["credentials"][name];
-        let text = |key: &str| credentials[key].as_str().unwrap_or_else(|| panic!("no {key} of {name}")).to_owned();
-        Client::of_credentials(&self.url("gateway"), &self.url("auth"), &text("clientId"), &text("clientSecret")).await
+        let text = |key: &str| {
+            credentials[key]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {key} of {name}"))
+                .to_owned()
+        };
+        Client::of_credentials(
+            &self.url("gateway"),
+            &self.url("auth"),
+            &text("clientId"),
+            &text("clientSecret"),
+        )
+        .await
+    }
+
+    /// Sends the simulated `applicant` here and returns the running demo.
+    #[must_use]
+    pub fn send(&self, applicant: &str) -> Demo {
+        let credentials = &self.up["credentials"]["bank"];
+        let text = |key: &str| {
+            credentials[key]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {key} of the bank"))
+                .to_owned()
+        };
+        let child = Command::new(binary("btrust-demo"))
+            .args(["--json", "--applicant", applicant])
+            .args([
+                "--url",
+                &self.url("gateway"),
+                "--auth-url",
+                &self.url("auth"),
+            ])
+            .args(["--client-id", &text("clientId")])
+            .env("BTRUST_CLIENT_SECRET", text("clientSecret"))
+            .arg("--data")
+            .arg(self.data())
+            .arg("--models")
+            .arg(models_dir())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the demo starts");
+        Demo(child)
+    }
+
+    /// Sends the simulated `applicant` here and returns the demo's last line.
+    #[must_use]
+    pub fn visit(&self, applicant: &str) -> Value {
+        self.send(applicant).ending()
     }
 
     /// What the embedded outbox holds.
@@ -75,12 +139,41 @@ impl World {
             .arg(self.data())
             .output()
             .expect("btrust runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout)
             .expect("the outbox is text")
             .lines()
             .map(|it| serde_json::from_str(it).expect("a line of JSON a message"))
             .collect()
+    }
+}
+
+/// A simulated applicant on the way.
+pub struct Demo(Child);
+
+impl Demo {
+    /// Whether it has come to its end.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("the demo can be asked").is_some()
+    }
+
+    /// The last line of the demo.
+    ///
+    /// # Panics
+    ///
+    /// When the demo did not play to the end.
+    #[must_use]
+    pub fn ending(self) -> Value {
+        let output = self.0.wait_with_output().expect("the demo ends");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(stdout.lines().last().unwrap_or_default())
+            .unwrap_or_else(|_| panic!("{stderr}"))
     }
 }
 
@@ -125,7 +218,11 @@ fn launch(data: &Path, ports: &[&str]) -> (Child, Value, Duration) {
         panic!("the platform did not become healthy; its log:\n{log}")
     });
     let healthy_after = begun.elapsed();
-    (child, serde_json::from_str(&line).expect("`btrust up --json` prints JSON"), healthy_after)
+    (
+        child,
+        serde_json::from_str(&line).expect("`btrust up --json` prints JSON"),
+        healthy_after,
+    )
 }
 
 /// A binary of this workspace, beside the test's own.
@@ -136,8 +233,16 @@ fn launch(data: &Path, ports: &[&str]) -> (Child, Value, Duration) {
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let path = test.parent().and_then(Path::parent).expect("tests are in target/<profile>/deps").join(name);
-    assert!(path.exists(), "{} is missing: run `make build`", path.display());
+    let path = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests are in target/<profile>/deps")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `make build`",
+        path.display()
+    );
     path
 }
 
@@ -149,9 +254,18 @@ pub fn binary(name: &str) -> PathBuf {
 #[must_use]
 pub fn models_dir() -> PathBuf {
     let dir = std::env::var_os("BTRUST_MODELS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").join("var/models"),
+        || {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .parent()
+                .expect("tests/ is in the workspace")
+                .join("var/models")
+        },
         PathBuf::from,
     );
-    assert!(dir.join("face-detection.onnx").exists(), "no models in {}: run `make models`", dir.display());
+    assert!(
+        dir.join("face-detection.onnx").exists(),
+        "no models in {}: run `make models`",
+        dir.display()
+    );
     dir
 }

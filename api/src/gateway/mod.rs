@@ -29,7 +29,10 @@ mod views;
 mod tests;
 
 pub use self::{
-    server::{Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, catalogue, openapi_json, routes, serve},
+    server::{
+        Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, catalogue, openapi_json, routes,
+        serve,
+    },
     upload_object::UPLOAD_BYTES_MAX,
     uploads::UNNAMED_TTL_MS,
 };

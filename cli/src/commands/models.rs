@@ -39,9 +39,17 @@ impl Models {
                     Choice::Demo => &[Group::Demo],
                     Choice::All => &[Group::Models, Group::Demo],
                 };
-                let fetched = fetch(&manifest, &folders.models(), groups, standard_error().as_mut())?;
+                let fetched = fetch(
+                    &manifest,
+                    &folders.models(),
+                    groups,
+                    standard_error().as_mut(),
+                )?;
                 if 0 < fetched.n_stored {
-                    eprintln!("models: {} fetched, {} were there", fetched.n_stored, fetched.n_present);
+                    eprintln!(
+                        "models: {} fetched, {} were there",
+                        fetched.n_stored, fetched.n_present
+                    );
                 }
             }
             Self::Manifest => println!("{:#}", serde_json::to_value(&manifest)?),

@@ -23,11 +23,16 @@ impl Otp {
     pub fn run(self, folders: &Folders) -> anyhow::Result<ExitCode> {
         let Self::Outbox { json } = self;
         let path = DataDir::new(&folders.data).outbox();
-        for entry in read_outbox(&path).with_context(|| format!("cannot read {}", path.display()))? {
+        for entry in
+            read_outbox(&path).with_context(|| format!("cannot read {}", path.display()))?
+        {
             if json {
                 println!("{}", serde_json::to_string(&entry)?);
             } else {
-                println!("{}  {:?} to {}\n    {}", entry.sent_at, entry.channel, entry.to, entry.text);
+                println!(
+                    "{}  {:?} to {}\n    {}",
+                    entry.sent_at, entry.channel, entry.to, entry.text
+                );
             }
         }
         Ok(ExitCode::SUCCESS)

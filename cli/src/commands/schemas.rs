@@ -16,15 +16,22 @@ pub struct Schemas {
 impl Schemas {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let put = |path: &Path, content: &str| {
-            std::fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+            std::fs::write(path, content)
+                .with_context(|| format!("cannot write {}", path.display()))
         };
         let json = self.write.join("json");
         std::fs::create_dir_all(&json)?;
         for (name, content) in btrust_schemas::step::json_files() {
             put(&json.join(name), &content)?;
         }
-        put(&self.write.join("openapi.json"), &btrust_api::gateway::openapi_json())?;
-        put(&self.write.join("openapi-auth.json"), &btrust_api::auth::openapi_json())?;
+        put(
+            &self.write.join("openapi.json"),
+            &btrust_api::gateway::openapi_json(),
+        )?;
+        put(
+            &self.write.join("openapi-auth.json"),
+            &btrust_api::auth::openapi_json(),
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }

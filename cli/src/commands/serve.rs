@@ -37,10 +37,20 @@ impl Serve {
         let port = self.port.unwrap_or(self.service.port());
         let listener = TcpListener::bind((self.address, port))
             .await
-            .with_context(|| format!("cannot listen on {}:{port}; choose another --port", self.address))?;
+            .with_context(|| {
+                format!(
+                    "cannot listen on {}:{port}; choose another --port",
+                    self.address
+                )
+            })?;
         let data = DataDir::open(&folders.data)
             .with_context(|| format!("cannot use the data folder {}", folders.data.display()))?;
-        let site = Site::new(Settings::from_env(), data, &folders.models(), Shutdown::on_signals()?);
+        let site = Site::new(
+            Settings::from_env(),
+            data,
+            &folders.models(),
+            Shutdown::on_signals()?,
+        );
         site.run(self.service, listener).await
     }
 }

@@ -25,7 +25,7 @@ use crate::services::{Service, Site};
 /// Longest time from start to healthy before `up` gives up.
 ///
 /// Source: the promise is 2 s; a busy machine gets patience instead of an error.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 /// Pause between two looks at the health of the services.
 const HEALTH_EVERY: Duration = Duration::from_millis(20);
 
@@ -62,8 +62,10 @@ impl Up {
             ports.insert(service.name(), listener.local_addr()?.port());
         }
         let url = |service: Service| format!("http://127.0.0.1:{}", ports[service.name()]);
-        let settings = Settings::from_env()
-            .overlaid([("AUTH_URL", url(Service::Auth)), ("CORE_URL", url(Service::Core))]);
+        let settings = Settings::from_env().overlaid([
+            ("AUTH_URL", url(Service::Auth)),
+            ("CORE_URL", url(Service::Core)),
+        ]);
         let site = Site::new(settings, data, &folders.models(), Shutdown::on_signals()?);
 
         let auth = site.auth().await?;
@@ -79,7 +81,10 @@ impl Up {
         development::prepare(&urls, &credentials).await?;
         if self.json {
             let pid = std::process::id();
-            println!("{}", json!({"urls": urls, "ports": ports, "credentials": credentials.all, "pid": pid}));
+            println!(
+                "{}",
+                json!({"urls": urls, "ports": ports, "credentials": credentials.all, "pid": pid})
+            );
         } else {
             print(&urls, &credentials, site.data.root(), begun.elapsed());
         }
@@ -96,16 +101,23 @@ impl Up {
     /// Takes the ports first, so that a port in use is the first thing one hears of.
     async fn listen(&self) -> anyhow::Result<Vec<(Service, TcpListener)>> {
         let given: BTreeMap<String, u16> = match &self.ports {
-            Some(json) => serde_json::from_str(json).context("--ports is an object of services and ports")?,
+            Some(json) => {
+                serde_json::from_str(json).context("--ports is an object of services and ports")?
+            }
             None => BTreeMap::new(),
         };
         let mut listeners = Vec::new();
         for service in Service::ALL {
             let usual = self.port_base.unwrap_or(service.port());
             let port = given.get(service.name()).copied().unwrap_or(usual);
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
-                format!("port {port} of {} is taken; stop what uses it or say --port-base 0", service.name())
-            })?;
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .await
+                .with_context(|| {
+                    format!(
+                        "port {port} of {} is taken; stop what uses it or say --port-base 0",
+                        service.name()
+                    )
+                })?;
             listeners.push((service, listener));
         }
         Ok(listeners)
@@ -131,10 +143,18 @@ async fn start(
             let secret: Secret = auth::generate_secret();
             let scopes = service.scopes();
             let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-            auth.ensure_client(&id, ClientKind::Service, development::TENANT, &scopes, &secret).await?;
-            site.settings = site
-                .settings
-                .overlaid([("CLIENT_ID", id), ("CLIENT_SECRET", secret.expose().to_owned())]);
+            auth.ensure_client(
+                &id,
+                ClientKind::Service,
+                development::TENANT,
+                &scopes,
+                &secret,
+            )
+            .await?;
+            site.settings = site.settings.overlaid([
+                ("CLIENT_ID", id),
+                ("CLIENT_SECRET", secret.expose().to_owned()),
+            ]);
         }
         running.spawn(async move { site.run(service, listener).await });
     }
@@ -146,7 +166,12 @@ async fn healthy(urls: &BTreeMap<&str, String>) -> anyhow::Result<()> {
     let client = client();
     for url in urls.values() {
         let health = format!("{url}/actuator/health");
-        while !client.get(&health).send().await.is_ok_and(|it| it.status().is_success()) {
+        while !client
+            .get(&health)
+            .send()
+            .await
+            .is_ok_and(|it| it.status().is_success())
+        {
             tokio::time::sleep(HEALTH_EVERY).await;
         }
     }
@@ -154,17 +179,30 @@ async fn healthy(urls: &BTreeMap<&str, String>) -> anyhow::Result<()> {
 }
 
 fn print(urls: &BTreeMap<&str, String>, credentials: &Credentials, data: &Path, took: Duration) {
-    println!("BTrust is up after {:.1} s on {}", took.as_secs_f64(), data.display());
+    println!(
+        "BTrust is up after {:.1} s on {}",
+        took.as_secs_f64(),
+        data.display()
+    );
     for (service, url) in urls {
         println!("  {service:<12} {url}");
     }
     if credentials.are_new {
-        println!("development credentials, shown once (kept in {}):", development::file(data).display());
+        println!(
+            "development credentials, shown once (kept in {}):",
+            development::file(data).display()
+        );
         for (name, client) in &credentials.all {
             println!("  {name:<12} {} {}", client.client_id, client.client_secret);
         }
     } else {
-        println!("development credentials: {}", development::file(data).display());
+        println!(
+            "development credentials: {}",
+            development::file(data).display()
+        );
     }
-    println!("one-time codes: btrust otp outbox --data {}", data.display());
+    println!(
+        "one-time codes: btrust otp outbox --data {}",
+        data.display()
+    );
 }

@@ -22,16 +22,21 @@ pub enum Workflow {
 impl Workflow {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let Self::Check { file, json } = self;
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let envelope: Value =
-            serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let envelope: Value = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not JSON", file.display()))?;
         let report = btrust_machine::check(&envelope, &btrust_api::gateway::catalogue());
         if json {
             println!("{:#}", serde_json::to_value(&report)?);
         } else {
             print(&report);
         }
-        Ok(if report.is_publishable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.is_publishable() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 
@@ -41,11 +46,21 @@ fn print(report: &Report) {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        println!("{severity} {} at {}\n    {}\n    fix: {}", finding.code, finding.pointer, finding.message, finding.fix);
+        println!(
+            "{severity} {} at {}\n    {}\n    fix: {}",
+            finding.code, finding.pointer, finding.message, finding.fix
+        );
     }
     match &report.proof {
         Some(proof) => println!("proof: {} states explored", proof.states_explored),
         None => println!("proof: not attempted before the errors above are mended"),
     }
-    println!("{}", if report.is_publishable() { "publishable" } else { "refused" });
+    println!(
+        "{}",
+        if report.is_publishable() {
+            "publishable"
+        } else {
+            "refused"
+        }
+    );
 }

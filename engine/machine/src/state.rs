@@ -158,6 +158,10 @@ pub(crate) struct OpenTask {
 /// What a task waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every phase is the large one"
+)]
 pub(crate) enum Phase {
     /// A worker.
     Open {

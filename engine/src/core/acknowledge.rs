@@ -18,5 +18,10 @@ pub async fn acknowledge(
     Path(tenant): Path<String>,
     Json(it): Json<Acknowledgement>,
 ) -> poem::Result<Response> {
-    answer(core.engine.acknowledgements().put(&tenant, &it.kind, &it.statement, &it.by).await)
+    answer(
+        core.engine
+            .acknowledgements()
+            .put(&tenant, &it.kind, &it.statement, &it.by)
+            .await,
+    )
 }

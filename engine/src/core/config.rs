@@ -36,7 +36,11 @@ impl CoreConfig {
                 expected: "a sqlite: URL with a path".to_owned(),
             })?,
         };
-        let url = |name, port| settings.get(name).unwrap_or_else(|| format!("http://localhost:{port}"));
+        let url = |name, port| {
+            settings
+                .get(name)
+                .unwrap_or_else(|| format!("http://localhost:{port}"))
+        };
         Ok(Self {
             state_db,
             auth_url: url("AUTH_URL", 5800),
@@ -80,7 +84,10 @@ mod tests {
         assert_eq!(config.state_db, PathBuf::from("/other/state.sqlite"));
         for url in ["postgres://host/db", "sqlite:"] {
             let error = read(&[("DATABASE_URL", url)]).err().unwrap();
-            assert_eq!(error.to_string(), "the setting DATABASE_URL is not a sqlite: URL with a path");
+            assert_eq!(
+                error.to_string(),
+                "the setting DATABASE_URL is not a sqlite: URL with a path"
+            );
         }
     }
 }

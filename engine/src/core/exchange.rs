@@ -19,7 +19,10 @@ pub async fn exchange(
     Json(request): Json<ExchangeRequest>,
 ) -> poem::Result<Response> {
     worker.require_queues(&request.queues)?;
-    let answer = core.park(core.engine.exchange(&worker.0.sub, request)).await.map_err(refuse)?;
+    let answer = core
+        .park(core.engine.exchange(&worker.0.sub, request))
+        .await
+        .map_err(refuse)?;
     Ok(Response::builder()
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from_bytes(answer)))

@@ -24,5 +24,10 @@ pub async fn get_definition(
     Query(parameters): Query<Parameters>,
 ) -> poem::Result<Response> {
     let Parameters { tenant, version } = parameters;
-    answer(core.engine.definitions().view(&tenant, &name, version).await)
+    answer(
+        core.engine
+            .definitions()
+            .view(&tenant, &name, version)
+            .await,
+    )
 }

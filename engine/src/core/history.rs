@@ -25,6 +25,14 @@ pub async fn history(
     Path(id): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> poem::Result<Response> {
-    let Parameters { tenant, after, limit } = parameters;
-    answer(core.engine.history(&tenant, parse_workflow(&id)?, after, limit).await)
+    let Parameters {
+        tenant,
+        after,
+        limit,
+    } = parameters;
+    answer(
+        core.engine
+            .history(&tenant, parse_workflow(&id)?, after, limit)
+            .await,
+    )
 }

@@ -82,7 +82,10 @@ pub async fn serve(
     let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
     let health = Health::new(SERVICE)
         .own("db", SqliteCheck(store.pool().clone()))
-        .neighbour("auth", ServiceCheck::new(btrust_platform::http::client(), &config.auth_url));
+        .neighbour(
+            "auth",
+            ServiceCheck::new(btrust_platform::http::client(), &config.auth_url),
+        );
     let ports = Ports {
         store: Arc::clone(&store) as _,
         definitions: Arc::clone(&store) as _,
@@ -106,11 +109,21 @@ pub async fn serve(
 
 /// The endpoints of core, without health.
 pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Route {
-    let core = Arc::new(Core { engine, verifier, shutdown });
+    let core = Arc::new(Core {
+        engine,
+        verifier,
+        shutdown,
+    });
     let api = Route::new()
-        .at("/definitions", post(publish::publish).get(list_definitions::list_definitions))
+        .at(
+            "/definitions",
+            post(publish::publish).get(list_definitions::list_definitions),
+        )
         .at("/definitions/:name", get(get_definition::get_definition))
-        .at("/workflows", post(start::start).get(list_workflows::list_workflows))
+        .at(
+            "/workflows",
+            post(start::start).get(list_workflows::list_workflows),
+        )
         .at("/workflows/:id", get(workflow::workflow))
         .at("/workflows/:id/result", get(result::result))
         .at("/workflows/:id/history", get(history::history))
@@ -127,7 +140,10 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
 
 impl Core {
     /// Waits for `work`, but not beyond the beginning of a shutdown: a parked call must not delay it.
-    async fn park<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    async fn park<T>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         tokio::select! {
             done = work => done,
             () = self.shutdown.wait() => Err(EngineError::Unavailable),
@@ -143,7 +159,9 @@ fn answer<T: Serialize + Send>(result: Result<T, EngineError>) -> poem::Result<R
 fn refuse(error: EngineError) -> poem::Error {
     let mut response = problem::response(&error.problem());
     if error.is_transient() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
     poem::Error::from_response(response)
 }

@@ -30,7 +30,15 @@ pub async fn prompts(
     Path(id): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> poem::Result<Response> {
-    let Parameters { tenant, audience, after, wait_ms } = parameters;
+    let Parameters {
+        tenant,
+        audience,
+        after,
+        wait_ms,
+    } = parameters;
     let id = parse_workflow(&id)?;
-    answer(core.park(core.engine.prompts(&tenant, id, audience, after, wait_ms)).await)
+    answer(
+        core.park(core.engine.prompts(&tenant, id, audience, after, wait_ms))
+            .await,
+    )
 }

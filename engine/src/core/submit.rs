@@ -22,7 +22,9 @@ pub async fn submit(
     Json(request): Json<SubmissionRequest>,
 ) -> poem::Result<Response> {
     let Ok(prompt) = id.parse::<PromptId>() else {
-        return Err(refuse(EngineError::Refused(Refusal::PromptUnknown { prompt: 0 })));
+        return Err(refuse(EngineError::Refused(Refusal::PromptUnknown {
+            prompt: 0,
+        })));
     };
     answer(core.engine.submit(prompt, request).await)
 }

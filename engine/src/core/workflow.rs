@@ -22,5 +22,9 @@ pub async fn workflow(
     Path(id): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> poem::Result<Response> {
-    answer(core.engine.view(&parameters.tenant, parse_workflow(&id)?).await)
+    answer(
+        core.engine
+            .view(&parameters.tenant, parse_workflow(&id)?)
+            .await,
+    )
 }

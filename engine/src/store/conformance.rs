@@ -1,6 +1,9 @@
 //! What every [`Store`] must do; each adapter's tests call [`check`] with an empty store.
 
-#![expect(clippy::unwrap_used, reason = "a rule that is broken ends the test that runs it")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a rule that is broken ends the test that runs it"
+)]
 
 use btrust_schemas::ids::WorkflowId;
 
@@ -28,7 +31,10 @@ fn workflow(partition: u8, n: u8) -> WorkflowId {
 }
 
 fn start_key(n: u8) -> StartKey {
-    StartKey { tenant: "acme".to_owned(), key_hash: format!("{n:064}") }
+    StartKey {
+        tenant: "acme".to_owned(),
+        key_hash: format!("{n:064}"),
+    }
 }
 
 /// The first commit of a workflow, as batch `batch` of its partition.
@@ -63,11 +69,20 @@ fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
             started_ms: 100 + i64::from(n / 2),
             closed_ms: None,
         }),
-        start: Some(StartRecord { key: start_key(n), digest: "d".repeat(64), workflow: id }),
+        start: Some(StartRecord {
+            key: start_key(n),
+            digest: "d".repeat(64),
+            workflow: id,
+        }),
     }
 }
 
-async fn acquire(store: &dyn Store, partitions: &[u8], lease_ms: i64, takeover: Takeover) -> Vec<Fence> {
+async fn acquire(
+    store: &dyn Store,
+    partitions: &[u8],
+    lease_ms: i64,
+    takeover: Takeover,
+) -> Vec<Fence> {
     let request = AcquireRequest {
         owner: "conformance".to_owned(),
         partitions: partitions.to_vec(),
@@ -76,7 +91,10 @@ async fn acquire(store: &dyn Store, partitions: &[u8], lease_ms: i64, takeover: 
     };
     let acquired = store.acquire(&request).await.unwrap();
     assert_eq!(acquired.incarnation, 1);
-    let fence = |it: &super::OwnedPartition| Fence { partition: it.partition, epoch: it.epoch };
+    let fence = |it: &super::OwnedPartition| Fence {
+        partition: it.partition,
+        epoch: it.epoch,
+    };
     acquired.partitions.iter().map(fence).collect()
 }
 
@@ -87,12 +105,18 @@ async fn what_is_committed_is_read_back(store: &dyn Store) {
         first_write(workflow(1, 2), 2, 2),
         first_write(workflow(2, 3), 3, 1),
     ];
-    let batch = Batch { fences: fences.clone(), writes: writes.clone() };
+    let batch = Batch {
+        fences: fences.clone(),
+        writes: writes.clone(),
+    };
     assert_eq!(store.commit(&batch).await.unwrap(), Committed::default());
     assert_eq!(store.last_batches(&[1, 2, 9]).await.unwrap(), [2, 1, 0]);
 
     let absent = workflow(1, 99);
-    let mut records = store.load(&[workflow(2, 3), absent, workflow(1, 1)]).await.unwrap();
+    let mut records = store
+        .load(&[workflow(2, 3), absent, workflow(1, 1)])
+        .await
+        .unwrap();
     records.sort_by_key(|it| it.workflow);
     assert_eq!(records.len(), 2);
     let (record, write) = (&records[0], &writes[0]);
@@ -104,11 +128,23 @@ async fn what_is_committed_is_read_back(store: &dyn Store) {
 
     let page = store.open_workflows(1, None, 1).await.unwrap();
     assert_eq!(page.len(), 1);
-    assert_eq!((page[0].workflow, page[0].n_turns, page[0].wake_at_ms), (workflow(1, 1), 1, Some(5_000)));
-    let page = store.open_workflows(1, Some(page[0].workflow), 10).await.unwrap();
-    assert_eq!(page.iter().map(|it| it.workflow).collect::<Vec<_>>(), [workflow(1, 2)]);
+    assert_eq!(
+        (page[0].workflow, page[0].n_turns, page[0].wake_at_ms),
+        (workflow(1, 1), 1, Some(5_000))
+    );
+    let page = store
+        .open_workflows(1, Some(page[0].workflow), 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        page.iter().map(|it| it.workflow).collect::<Vec<_>>(),
+        [workflow(1, 2)]
+    );
 
-    let started = store.find_starts(&[start_key(2), start_key(77)]).await.unwrap();
+    let started = store
+        .find_starts(&[start_key(2), start_key(77)])
+        .await
+        .unwrap();
     assert_eq!(started, [writes[1].start.clone().unwrap()]);
 
     let again = acquire(store, &[1], EMBEDDED_LEASE_MS, Takeover::Always).await;
@@ -119,15 +155,26 @@ async fn a_refused_batch_leaves_nothing_behind(store: &dyn Store) {
     let fences = acquire(store, &[1], EMBEDDED_LEASE_MS, Takeover::Always).await;
     let good = first_write(workflow(1, 10), 10, 3);
     // Its start key is taken, and it comes after the good one.
-    let bad = Write { start: first_write(workflow(1, 11), 1, 4).start, ..first_write(workflow(1, 11), 11, 4) };
-    let error = store.commit(&Batch { fences, writes: vec![good, bad] }).await.unwrap_err();
+    let bad = Write {
+        start: first_write(workflow(1, 11), 1, 4).start,
+        ..first_write(workflow(1, 11), 11, 4)
+    };
+    let error = store
+        .commit(&Batch {
+            fences,
+            writes: vec![good, bad],
+        })
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::DataRefused(_)), "{error:?}");
     assert_eq!(store.last_batches(&[1]).await.unwrap(), [2]);
     assert_eq!(store.load(&[workflow(1, 10)]).await.unwrap(), []);
     assert_eq!(store.find_starts(&[start_key(10)]).await.unwrap(), []);
 }
 
-async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit(store: &dyn Store) {
+async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit(
+    store: &dyn Store,
+) {
     let fences = acquire(store, &[1], EMBEDDED_LEASE_MS, Takeover::Always).await;
     let id = workflow(1, 1);
     store.put_incident(id, "evaluation_limit").await.unwrap();
@@ -140,16 +187,27 @@ async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit
     second.snapshot.is_open = false;
     second.columns = None;
     second.start = None;
-    store.commit(&Batch { fences, writes: vec![second.clone()] }).await.unwrap();
+    store
+        .commit(&Batch {
+            fences,
+            writes: vec![second.clone()],
+        })
+        .await
+        .unwrap();
     let record = store.load(&[id]).await.unwrap().remove(0);
     assert_eq!((record.sequence, &record.incident), (9, &None));
     assert_eq!(record.columns.started_ms, 100);
     assert_eq!(store.open_workflows(1, None, 10).await.unwrap().len(), 1);
 
     let spans = |rows: Vec<super::JournalRow>| -> Vec<(i64, i64)> {
-        rows.iter().map(|it| (it.first_sequence, it.sequence)).collect()
+        rows.iter()
+            .map(|it| (it.first_sequence, it.sequence))
+            .collect()
     };
-    assert_eq!(spans(store.history(id, 0, 10).await.unwrap()), [(1, 3), (4, 9)]);
+    assert_eq!(
+        spans(store.history(id, 0, 10).await.unwrap()),
+        [(1, 3), (4, 9)]
+    );
     assert_eq!(spans(store.history(id, 0, 1).await.unwrap()), [(1, 3)]);
     assert_eq!(spans(store.history(id, 3, 10).await.unwrap()), [(4, 9)]);
     // In the middle of a row: the row is the answer.
@@ -158,59 +216,159 @@ async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit
 }
 
 async fn lists_are_filtered_and_paged(store: &dyn Store) {
-    let everything = ListFilter { tenant: "acme".to_owned(), limit: 10, ..ListFilter::default() };
-    let ids = |rows: Vec<Listed>| -> Vec<WorkflowId> { rows.iter().map(|it| it.workflow).collect() };
+    let everything = ListFilter {
+        tenant: "acme".to_owned(),
+        limit: 10,
+        ..ListFilter::default()
+    };
+    let ids =
+        |rows: Vec<Listed>| -> Vec<WorkflowId> { rows.iter().map(|it| it.workflow).collect() };
     // Starts 101, 101 and 100: the later start first, the greater id first among equals.
     let (a, b, c) = (workflow(2, 3), workflow(1, 2), workflow(1, 1));
     let rows = store.list(&everything).await.unwrap();
     assert_eq!(ids(rows.clone()), [a, b, c]);
-    let second_page = ListFilter { after: Some(rows[0]), limit: 1, ..everything.clone() };
+    let second_page = ListFilter {
+        after: Some(rows[0]),
+        limit: 1,
+        ..everything.clone()
+    };
     assert_eq!(ids(store.list(&second_page).await.unwrap()), [b]);
 
     for (filter, expected) in [
-        (ListFilter { tenant: "other".to_owned(), ..everything.clone() }, vec![]),
-        (ListFilter { status: Some("failed".to_owned()), ..everything.clone() }, vec![]),
-        (ListFilter { waiting_for: Some("applicant".to_owned()), ..everything.clone() }, vec![a, b, c]),
-        (ListFilter { definition: Some("onboarding".to_owned()), ..everything.clone() }, vec![a, b, c]),
-        (ListFilter { decision: Some("approved".to_owned()), ..everything.clone() }, vec![]),
-        (ListFilter { started_from_ms: Some(101), ..everything.clone() }, vec![a, b]),
-        (ListFilter { started_until_ms: Some(101), ..everything.clone() }, vec![c]),
+        (
+            ListFilter {
+                tenant: "other".to_owned(),
+                ..everything.clone()
+            },
+            vec![],
+        ),
+        (
+            ListFilter {
+                status: Some("failed".to_owned()),
+                ..everything.clone()
+            },
+            vec![],
+        ),
+        (
+            ListFilter {
+                waiting_for: Some("applicant".to_owned()),
+                ..everything.clone()
+            },
+            vec![a, b, c],
+        ),
+        (
+            ListFilter {
+                definition: Some("onboarding".to_owned()),
+                ..everything.clone()
+            },
+            vec![a, b, c],
+        ),
+        (
+            ListFilter {
+                decision: Some("approved".to_owned()),
+                ..everything.clone()
+            },
+            vec![],
+        ),
+        (
+            ListFilter {
+                started_from_ms: Some(101),
+                ..everything.clone()
+            },
+            vec![a, b],
+        ),
+        (
+            ListFilter {
+                started_until_ms: Some(101),
+                ..everything.clone()
+            },
+            vec![c],
+        ),
     ] {
-        assert_eq!(ids(store.list(&filter).await.unwrap()), expected, "{filter:?}");
+        assert_eq!(
+            ids(store.list(&filter).await.unwrap()),
+            expected,
+            "{filter:?}"
+        );
     }
 }
 
 async fn the_outbox_is_read_in_order_from_a_cursor(store: &dyn Store) {
-    let batches = |rows: Vec<super::OutboxRow>| -> Vec<i64> { rows.iter().map(|it| it.batch).collect() };
+    let batches =
+        |rows: Vec<super::OutboxRow>| -> Vec<i64> { rows.iter().map(|it| it.batch).collect() };
     assert_eq!(batches(store.outbox(1, 0, 10).await.unwrap()), [1, 2, 3]);
     assert_eq!(batches(store.outbox(1, 1, 1).await.unwrap()), [2]);
-    assert_eq!(store.outbox(2, 0, 10).await.unwrap()[0].public, "{\"n\":3}\n");
+    assert_eq!(
+        store.outbox(2, 0, 10).await.unwrap()[0].public,
+        "{\"n\":3}\n"
+    );
 
     assert_eq!(store.cursors().await.unwrap(), []);
-    let (first, second) = (Cursor { partition: 1, batch: 2 }, Cursor { partition: 2, batch: 1 });
+    let (first, second) = (
+        Cursor {
+            partition: 1,
+            batch: 2,
+        },
+        Cursor {
+            partition: 2,
+            batch: 1,
+        },
+    );
     store.put_cursors(&[first, second]).await.unwrap();
-    let first = Cursor { partition: 1, batch: 3 };
+    let first = Cursor {
+        partition: 1,
+        batch: 3,
+    };
     store.put_cursors(&[first]).await.unwrap();
     assert_eq!(store.cursors().await.unwrap(), [first, second]);
 }
 
 async fn an_earlier_owner_and_an_ended_lease_are_fenced(store: &dyn Store) {
     let stale = acquire(store, &[4, 5], EMBEDDED_LEASE_MS, Takeover::Always).await;
-    assert_eq!(acquire(store, &[5], EMBEDDED_LEASE_MS, Takeover::WhenExpired).await, []);
+    assert_eq!(
+        acquire(store, &[5], EMBEDDED_LEASE_MS, Takeover::WhenExpired).await,
+        []
+    );
     let newer = acquire(store, &[5], EMBEDDED_LEASE_MS, Takeover::Always).await;
 
-    let writes = vec![first_write(workflow(4, 40), 40, 1), first_write(workflow(5, 50), 50, 1)];
-    let committed = store.commit(&Batch { fences: stale, writes }).await.unwrap();
+    let writes = vec![
+        first_write(workflow(4, 40), 40, 1),
+        first_write(workflow(5, 50), 50, 1),
+    ];
+    let committed = store
+        .commit(&Batch {
+            fences: stale,
+            writes,
+        })
+        .await
+        .unwrap();
     assert_eq!(committed.fenced, [5]);
     assert_eq!(store.last_batches(&[4, 5]).await.unwrap(), [1, 0]);
 
     let writes = vec![first_write(workflow(5, 50), 50, 1)];
-    let committed = store.commit(&Batch { fences: newer, writes }).await.unwrap();
+    let committed = store
+        .commit(&Batch {
+            fences: newer,
+            writes,
+        })
+        .await
+        .unwrap();
     assert_eq!(committed, Committed::default());
 
     let ended = acquire(store, &[6], 0, Takeover::Always).await;
     let writes = vec![first_write(workflow(6, 60), 60, 1)];
-    let committed = store.commit(&Batch { fences: ended, writes }).await.unwrap();
+    let committed = store
+        .commit(&Batch {
+            fences: ended,
+            writes,
+        })
+        .await
+        .unwrap();
     assert_eq!(committed.fenced, [6]);
-    assert_eq!(acquire(store, &[6], EMBEDDED_LEASE_MS, Takeover::WhenExpired).await.len(), 1);
+    assert_eq!(
+        acquire(store, &[6], EMBEDDED_LEASE_MS, Takeover::WhenExpired)
+            .await
+            .len(),
+        1
+    );
 }

@@ -58,8 +58,12 @@ pub trait Store: Send + Sync {
     async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError>;
 
     /// Public events of a partition after batch `after`, in the order of batches.
-    async fn outbox(&self, partition: u8, after: i64, limit: u32)
-    -> Result<Vec<OutboxRow>, StoreError>;
+    async fn outbox(
+        &self,
+        partition: u8,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// How far the relay has published each partition; 0 for one that it never touched.
     async fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;

@@ -15,9 +15,9 @@ use btrust_schemas::ids::WorkflowId;
 
 use super::sqlite_write;
 use super::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed, OpenWorkflow,
-    OutboxRow, OwnedPartition, SnapshotColumns, StartKey, StartRecord, Store, StoreError, Takeover,
-    WorkflowColumns, WorkflowRecord,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
+    OpenWorkflow, OutboxRow, OwnedPartition, SnapshotColumns, StartKey, StartRecord, Store,
+    StoreError, Takeover, WorkflowColumns, WorkflowRecord,
 };
 
 /// The tables of `state.sqlite`.
@@ -43,7 +43,10 @@ impl SqliteStore {
     /// What [`btrust_platform::sqlite::open`] says; nothing of it goes away by itself.
     pub async fn open(path: &Path) -> Result<Self, DbError> {
         let pool = btrust_platform::sqlite::open(path, &STATE_MIGRATIONS).await?;
-        Ok(Self { pool, writer: Mutex::new(None) })
+        Ok(Self {
+            pool,
+            writer: Mutex::new(None),
+        })
     }
 
     pub(crate) fn pool(&self) -> &SqlitePool {
@@ -65,7 +68,9 @@ pub(crate) struct Writer<'a>(MutexGuard<'a, Option<PoolConnection<Sqlite>>>);
 
 impl Writer<'_> {
     pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        self.0.as_mut().expect("`SqliteStore::writer` has put a connection here")
+        self.0
+            .as_mut()
+            .expect("`SqliteStore::writer` has put a connection here")
     }
 
     /// Gives the connection up, so that the next writer gets a fresh one.
@@ -85,7 +90,9 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
 impl Store for SqliteStore {
     async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
         let mut writer = self.writer().await?;
-        acquire(writer.connection(), request).await.map_err(unavailable)
+        acquire(writer.connection(), request)
+            .await
+            .map_err(unavailable)
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
@@ -99,10 +106,19 @@ impl Store for SqliteStore {
 
     async fn last_batches(&self, partitions: &[u8]) -> Result<Vec<i64>, StoreError> {
         let mut writer = self.writer().await?;
-        let mut lock = writer.connection().begin_with(BEGIN).await.map_err(unavailable)?;
+        let mut lock = writer
+            .connection()
+            .begin_with(BEGIN)
+            .await
+            .map_err(unavailable)?;
         let mut batches = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            batches.push(last_batch(&mut lock, *partition).await.map_err(unavailable)?.0);
+            batches.push(
+                last_batch(&mut lock, *partition)
+                    .await
+                    .map_err(unavailable)?
+                    .0,
+            );
         }
         lock.rollback().await.map_err(unavailable)?;
         Ok(batches)
@@ -118,7 +134,12 @@ impl Store for SqliteStore {
                  FROM workflow w JOIN snapshot s ON s.workflow = w.workflow WHERE w.workflow IN (",
             );
             push_ids(&mut query, chunk);
-            for row in query.build().fetch_all(&self.pool).await.map_err(unavailable)? {
+            for row in query
+                .build()
+                .fetch_all(&self.pool)
+                .await
+                .map_err(unavailable)?
+            {
                 records.push(workflow_record(&row)?);
             }
         }
@@ -182,10 +203,18 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-        let rows =
-            list_query(filter).build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        let rows = list_query(filter)
+            .build()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(unavailable)?;
         rows.iter()
-            .map(|row| Ok(Listed { started_ms: get(row, "started_ms")?, workflow: id(row)? }))
+            .map(|row| {
+                Ok(Listed {
+                    started_ms: get(row, "started_ms")?,
+                    workflow: id(row)?,
+                })
+            })
             .collect()
     }
 
@@ -197,13 +226,25 @@ impl Store for SqliteStore {
             );
             let mut alternatives = query.separated(" OR ");
             for key in chunk {
-                alternatives.push("(tenant = ").push_bind_unseparated(key.tenant.clone());
+                alternatives
+                    .push("(tenant = ")
+                    .push_bind_unseparated(key.tenant.clone());
                 alternatives.push_unseparated(" AND key_hash = ");
-                alternatives.push_bind_unseparated(key.key_hash.clone()).push_unseparated(")");
+                alternatives
+                    .push_bind_unseparated(key.key_hash.clone())
+                    .push_unseparated(")");
             }
-            for row in query.build().fetch_all(&self.pool).await.map_err(unavailable)? {
+            for row in query
+                .build()
+                .fetch_all(&self.pool)
+                .await
+                .map_err(unavailable)?
+            {
                 records.push(StartRecord {
-                    key: StartKey { tenant: get(&row, "tenant")?, key_hash: get(&row, "key_hash")? },
+                    key: StartKey {
+                        tenant: get(&row, "tenant")?,
+                        key_hash: get(&row, "key_hash")?,
+                    },
                     digest: get(&row, "digest")?,
                     workflow: id(&row)?,
                 });
@@ -240,18 +281,28 @@ impl Store for SqliteStore {
     }
 
     async fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
-        let rows = sqlx::query("SELECT partition_no, batch FROM relay_cursor ORDER BY partition_no")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let rows =
+            sqlx::query("SELECT partition_no, batch FROM relay_cursor ORDER BY partition_no")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(unavailable)?;
         rows.iter()
-            .map(|row| Ok(Cursor { partition: get(row, "partition_no")?, batch: get(row, "batch")? }))
+            .map(|row| {
+                Ok(Cursor {
+                    partition: get(row, "partition_no")?,
+                    batch: get(row, "batch")?,
+                })
+            })
             .collect()
     }
 
     async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
-        let mut transaction = writer.connection().begin_with(BEGIN).await.map_err(unavailable)?;
+        let mut transaction = writer
+            .connection()
+            .begin_with(BEGIN)
+            .await
+            .map_err(unavailable)?;
         for cursor in cursors {
             sqlx::query("REPLACE INTO relay_cursor (partition_no, batch) VALUES (?, ?)")
                 .bind(cursor.partition)
@@ -311,14 +362,24 @@ async fn acquire(
         .execute(&mut *transaction)
         .await?;
         let (last_batch, last_commit_ms) = last_batch(&mut transaction, partition).await?;
-        partitions.push(OwnedPartition { partition, epoch, last_batch, last_commit_ms });
+        partitions.push(OwnedPartition {
+            partition,
+            epoch,
+            last_batch,
+            last_commit_ms,
+        });
     }
     transaction.commit().await?;
-    Ok(Acquired { incarnation, partitions })
+    Ok(Acquired {
+        incarnation,
+        partitions,
+    })
 }
 
 pub(super) async fn database_now(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(SELECT_NOW_MS).fetch_one(connection).await
+    sqlx::query_scalar(SELECT_NOW_MS)
+        .fetch_one(connection)
+        .await
 }
 
 /// The last batch of a partition and the time of its commit; zeros where there is none.
@@ -336,8 +397,7 @@ async fn last_batch(
 }
 
 fn list_query(filter: &ListFilter) -> QueryBuilder<Sqlite> {
-    let mut query =
-        QueryBuilder::new("SELECT started_ms, workflow FROM workflow WHERE tenant = ");
+    let mut query = QueryBuilder::new("SELECT started_ms, workflow FROM workflow WHERE tenant = ");
     query.push_bind(filter.tenant.clone());
     let equalities = [
         (" AND status = ", &filter.status),
@@ -357,11 +417,18 @@ fn list_query(filter: &ListFilter) -> QueryBuilder<Sqlite> {
         query.push(" AND started_ms < ").push_bind(until_ms);
     }
     if let Some(after) = filter.after {
-        query.push(" AND (started_ms < ").push_bind(after.started_ms);
+        query
+            .push(" AND (started_ms < ")
+            .push_bind(after.started_ms);
         query.push(" OR (started_ms = ").push_bind(after.started_ms);
-        query.push(" AND workflow < ").push_bind(after.workflow.to_string()).push("))");
+        query
+            .push(" AND workflow < ")
+            .push_bind(after.workflow.to_string())
+            .push("))");
     }
-    query.push(" ORDER BY started_ms DESC, workflow DESC LIMIT ").push_bind(filter.limit);
+    query
+        .push(" ORDER BY started_ms DESC, workflow DESC LIMIT ")
+        .push_bind(filter.limit);
     query
 }
 
@@ -405,14 +472,18 @@ fn workflow_record(row: &SqliteRow) -> Result<WorkflowRecord, StoreError> {
 
 fn id(row: &SqliteRow) -> Result<WorkflowId, StoreError> {
     let text: String = get(row, "workflow")?;
-    text.parse().map_err(|_| StoreError::Corrupt { what: "the column `workflow`".to_owned() })
+    text.parse().map_err(|_| StoreError::Corrupt {
+        what: "the column `workflow`".to_owned(),
+    })
 }
 
 fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
 {
-    row.try_get(column).map_err(|_| StoreError::Corrupt { what: format!("the column `{column}`") })
+    row.try_get(column).map_err(|_| StoreError::Corrupt {
+        what: format!("the column `{column}`"),
+    })
 }
 
 #[cfg(test)]
@@ -423,7 +494,9 @@ mod tests {
     #[tokio::test]
     async fn a_sqlite_file_is_a_store() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("state.sqlite")).await.unwrap();
+        let store = SqliteStore::open(&dir.path().join("state.sqlite"))
+            .await
+            .unwrap();
         conformance::check(&store).await;
         crate::store::tenants::check(&store).await;
     }

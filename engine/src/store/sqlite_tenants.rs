@@ -18,7 +18,11 @@ const DEFINITION: &str = "SELECT d.name, d.version, d.digest, d.envelope, d.publ
 impl DefinitionStore for SqliteStore {
     async fn publish(&self, new: &NewDefinition) -> Result<(DefinitionRecord, bool), StoreError> {
         let mut writer = self.writer().await?;
-        let mut transaction = writer.connection().begin_with(BEGIN).await.map_err(unavailable)?;
+        let mut transaction = writer
+            .connection()
+            .begin_with(BEGIN)
+            .await
+            .map_err(unavailable)?;
         let known: Option<i64> = sqlx::query_scalar(
             "SELECT version FROM definition_version WHERE tenant = ? AND name = ? AND digest = ?",
         )
@@ -30,11 +34,15 @@ impl DefinitionStore for SqliteStore {
         .map_err(unavailable)?;
         let version = match known {
             Some(version) => version,
-            None => insert_version(&mut transaction, new).await.map_err(unavailable)?,
+            None => insert_version(&mut transaction, new)
+                .await
+                .map_err(unavailable)?,
         };
         transaction.commit().await.map_err(unavailable)?;
         drop(writer);
-        let record = self.definition(&new.tenant, &new.name, Some(version)).await?;
+        let record = self
+            .definition(&new.tenant, &new.name, Some(version))
+            .await?;
         let what = format!("version {version} of `{}`", new.name);
         Ok((record.ok_or(StoreError::Corrupt { what })?, known.is_none()))
     }
@@ -45,7 +53,8 @@ impl DefinitionStore for SqliteStore {
         name: &str,
         version: Option<i64>,
     ) -> Result<Option<DefinitionRecord>, StoreError> {
-        const ONE: &str = "WHERE d.tenant = ? AND d.name = ? AND d.version = COALESCE(?, a.version)";
+        const ONE: &str =
+            "WHERE d.tenant = ? AND d.name = ? AND d.version = COALESCE(?, a.version)";
         let row = sqlx::query(sqlx::AssertSqlSafe([DEFINITION, ONE].concat()))
             .bind(tenant)
             .bind(name)
@@ -63,7 +72,10 @@ impl DefinitionStore for SqliteStore {
             .fetch_all(self.pool())
             .await
             .map_err(unavailable)?;
-        rows.iter().map(record).collect::<Result<_, _>>().map_err(unavailable)
+        rows.iter()
+            .map(record)
+            .collect::<Result<_, _>>()
+            .map_err(unavailable)
     }
 }
 
@@ -90,12 +102,14 @@ async fn insert_version(
     .bind(new.published_ms)
     .execute(&mut *connection)
     .await?;
-    sqlx::query("REPLACE INTO definition_alias (tenant, name, alias, version) VALUES (?, ?, 'live', ?)")
-        .bind(&new.tenant)
-        .bind(&new.name)
-        .bind(version)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "REPLACE INTO definition_alias (tenant, name, alias, version) VALUES (?, ?, 'live', ?)",
+    )
+    .bind(&new.tenant)
+    .bind(&new.name)
+    .bind(version)
+    .execute(&mut *connection)
+    .await?;
     Ok(version)
 }
 
@@ -157,7 +171,9 @@ impl TenantStore for SqliteStore {
         keep_first(inserted)?;
         drop(writer);
         let kept = self.find_digest_key(tenant).await?;
-        kept.ok_or_else(|| StoreError::Corrupt { what: "the digest key of a tenant".to_owned() })
+        kept.ok_or_else(|| StoreError::Corrupt {
+            what: "the digest key of a tenant".to_owned(),
+        })
     }
 
     async fn find_digest_key(&self, tenant: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -170,7 +186,9 @@ impl TenantStore for SqliteStore {
 }
 
 /// Takes "there is one already" for success.
-fn keep_first(inserted: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>) -> Result<(), StoreError> {
+fn keep_first(
+    inserted: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
+) -> Result<(), StoreError> {
     match inserted {
         Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(()),
         Err(error) => Err(StoreError::Unavailable(error)),

@@ -17,9 +17,14 @@ pub(super) async fn commit(
     batch: &Batch,
 ) -> Result<Committed, StoreError> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(unavailable)?;
-    let fenced = lost_partitions(&mut transaction, &batch.fences).await.map_err(unavailable)?;
-    let writes: Vec<&Write> =
-        batch.writes.iter().filter(|it| !fenced.contains(&it.workflow.partition())).collect();
+    let fenced = lost_partitions(&mut transaction, &batch.fences)
+        .await
+        .map_err(unavailable)?;
+    let writes: Vec<&Write> = batch
+        .writes
+        .iter()
+        .filter(|it| !fenced.contains(&it.workflow.partition()))
+        .collect();
     insert(&mut transaction, &writes).await.map_err(classify)?;
     transaction.commit().await.map_err(StoreError::Unknown)?;
     Ok(Committed { fenced })
@@ -31,14 +36,19 @@ async fn lost_partitions(
     fences: &[Fence],
 ) -> Result<Vec<u8>, sqlx::Error> {
     let now_ms = database_now(connection).await?;
-    let Some(last) = fences.last() else { return Ok(Vec::new()) };
+    let Some(last) = fences.last() else {
+        return Ok(Vec::new());
+    };
     // In the order of ids, so that two committers that lock rows here never wait for each other.
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT partition_no, epoch, lease_until_ms FROM partition_lease WHERE partition_no IN (",
     );
     let mut numbers = query.separated(", ");
     // Padded with the last id: few statement texts, so that all stay prepared.
-    let n_padded = FENCES.into_iter().find(|it| fences.len() <= *it).unwrap_or(fences.len());
+    let n_padded = FENCES
+        .into_iter()
+        .find(|it| fences.len() <= *it)
+        .unwrap_or(fences.len());
     let padding = n_padded - fences.len();
     for fence in fences.iter().chain(std::iter::repeat_n(last, padding)) {
         numbers.push_bind(fence.partition);
@@ -50,7 +60,11 @@ async fn lost_partitions(
             *partition == fence.partition && *epoch == fence.epoch && now_ms < *lease_until_ms
         })
     };
-    Ok(fences.iter().filter(|it| !is_ours(it)).map(|it| it.partition).collect())
+    Ok(fences
+        .iter()
+        .filter(|it| !is_ours(it))
+        .map(|it| it.partition)
+        .collect())
 }
 
 async fn insert(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<(), sqlx::Error> {
@@ -99,8 +113,10 @@ async fn replace_columns(
     connection: &mut SqliteConnection,
     writes: &[&Write],
 ) -> Result<(), sqlx::Error> {
-    let changed: Vec<_> =
-        writes.iter().filter_map(|it| Some((it.workflow, it.columns.as_ref()?))).collect();
+    let changed: Vec<_> = writes
+        .iter()
+        .filter_map(|it| Some((it.workflow, it.columns.as_ref()?)))
+        .collect();
     for rows in chunks(&changed) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "REPLACE INTO workflow (workflow, tenant, definition, version, subject, locale, status, \
@@ -128,8 +144,10 @@ async fn insert_starts(
     connection: &mut SqliteConnection,
     writes: &[&Write],
 ) -> Result<(), sqlx::Error> {
-    let starts: Vec<_> =
-        writes.iter().filter_map(|it| Some((it.committed_ms, it.start.as_ref()?))).collect();
+    let starts: Vec<_> = writes
+        .iter()
+        .filter_map(|it| Some((it.committed_ms, it.start.as_ref()?)))
+        .collect();
     for rows in chunks(&starts) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) ",

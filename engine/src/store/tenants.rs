@@ -33,7 +33,10 @@ pub trait DefinitionStore: Send + Sync {
     /// Stores the next version and makes it live, or finds the version that has this digest already.
     ///
     /// The flag says whether it is new.
-    async fn publish(&self, definition: &NewDefinition) -> Result<(DefinitionRecord, bool), StoreError>;
+    async fn publish(
+        &self,
+        definition: &NewDefinition,
+    ) -> Result<(DefinitionRecord, bool), StoreError>;
 
     /// Reads one version, the live one where none is named.
     async fn definition(
@@ -78,7 +81,10 @@ pub trait TenantStore: Send + Sync {
 /// # Panics
 ///
 /// At the first rule that the store breaks.
-#[expect(clippy::unwrap_used, reason = "a rule that is broken ends the test that runs it")]
+#[expect(
+    clippy::unwrap_used,
+    reason = "a rule that is broken ends the test that runs it"
+)]
 pub async fn check(store: &(impl DefinitionStore + TenantStore)) {
     let new = |name: &str, digest: &str| NewDefinition {
         tenant: "acme".to_owned(),
@@ -95,14 +101,37 @@ pub async fn check(store: &(impl DefinitionStore + TenantStore)) {
     assert_eq!((again.version, again.is_live, is_new), (1, false, false));
     store.publish(&new("another", "a")).await.unwrap();
 
-    let live = store.definition("acme", "onboarding", None).await.unwrap().unwrap();
+    let live = store
+        .definition("acme", "onboarding", None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(live, second);
-    let old = store.definition("acme", "onboarding", Some(1)).await.unwrap().unwrap();
-    assert_eq!((old.version, old.envelope.as_str()), (1, "{\"digest\":\"a\"}"));
-    assert_eq!(store.definition("acme", "onboarding", Some(3)).await.unwrap(), None);
-    assert_eq!(store.definition("other", "onboarding", None).await.unwrap(), None);
+    let old = store
+        .definition("acme", "onboarding", Some(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (old.version, old.envelope.as_str()),
+        (1, "{\"digest\":\"a\"}")
+    );
+    assert_eq!(
+        store
+            .definition("acme", "onboarding", Some(3))
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        store.definition("other", "onboarding", None).await.unwrap(),
+        None
+    );
     let names: Vec<_> = store.live_definitions("acme").await.unwrap();
-    let names: Vec<_> = names.iter().map(|it| (it.name.as_str(), it.version)).collect();
+    let names: Vec<_> = names
+        .iter()
+        .map(|it| (it.name.as_str(), it.version))
+        .collect();
     assert_eq!(names, [("another", 1), ("onboarding", 2)]);
 
     let record = |statement: &str| AcknowledgementRecord {
@@ -119,5 +148,8 @@ pub async fn check(store: &(impl DefinitionStore + TenantStore)) {
     assert_eq!(store.find_digest_key("acme").await.unwrap(), None);
     assert_eq!(store.digest_key("acme", b"first").await.unwrap(), b"first");
     assert_eq!(store.digest_key("acme", b"second").await.unwrap(), b"first");
-    assert_eq!(store.find_digest_key("acme").await.unwrap().as_deref(), Some(&b"first"[..]));
+    assert_eq!(
+        store.find_digest_key("acme").await.unwrap().as_deref(),
+        Some(&b"first"[..])
+    );
 }

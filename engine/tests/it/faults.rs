@@ -9,7 +9,10 @@ use btrust_schemas::exchange::Ack;
 use crate::world::{Fault, Plan, TENANT, Worker, World, complete, start_request};
 
 fn at(number: usize, fault: Fault) -> Plan {
-    Plan { fault: Some((number, fault)), ..Plan::default() }
+    Plan {
+        fault: Some((number, fault)),
+        ..Plan::default()
+    }
 }
 
 #[tokio::test]
@@ -18,7 +21,11 @@ async fn a_start_whose_commit_fails_is_not_there_and_can_be_repeated() {
         let world = World::new();
         let node = world.node_with(at(1, fault)).await;
         let error = node.start("key").await.unwrap_err();
-        assert_eq!((error.code(), error.status()), ("unavailable", 503), "{fault:?}");
+        assert_eq!(
+            (error.code(), error.status()),
+            ("unavailable", 503),
+            "{fault:?}"
+        );
         let again = node.start("key").await.unwrap();
         assert!(again.created, "{fault:?}");
         assert_eq!(node.history(again.workflow.id).await[0], "ExecutionStarted");
@@ -37,23 +44,39 @@ async fn a_commit_that_turns_out_to_be_there_is_answered_as_such() {
 
 #[tokio::test]
 async fn a_result_whose_commit_fails_is_neither_lost_nor_doubled() {
-    for fault in [Fault::Unavailable, Fault::UnknownAbsent, Fault::UnknownPresent] {
+    for fault in [
+        Fault::Unavailable,
+        Fault::UnknownAbsent,
+        Fault::UnknownPresent,
+    ] {
         let world = World::new();
         let node = world.node_with(at(2, fault)).await;
         let id = node.started("key").await;
         let mut worker = Worker::new("a");
         let key = worker.take(&node).await.key;
-        let first = worker.exchange(&node, vec![complete(key, "submitted")], 0, 0).await;
+        let first = worker
+            .exchange(&node, vec![complete(key, "submitted")], 0, 0)
+            .await;
         let is_known = fault == Fault::UnknownPresent;
         assert_eq!(first.acks.len(), usize::from(is_known), "{fault:?}");
         // Without an acknowledgement the worker brings it again; the turn was not given away meanwhile.
-        assert_eq!(worker.report(&node, complete(key, "submitted")).await, Ack::ACCEPTED);
+        assert_eq!(
+            worker.report(&node, complete(key, "submitted")).await,
+            Ack::ACCEPTED
+        );
         let next = worker.take(&node).await;
         assert_eq!(next.state_name, "Look");
         worker.report(&node, complete(next.key, "approved")).await;
         let history = node.history(id).await;
-        assert_eq!(history.iter().filter(|it| *it == "TaskSucceeded").count(), 2, "{fault:?}: {history:?}");
-        assert_eq!(node.engine.view(TENANT, id).await.unwrap().status, Status::Succeeded);
+        assert_eq!(
+            history.iter().filter(|it| *it == "TaskSucceeded").count(),
+            2,
+            "{fault:?}: {history:?}"
+        );
+        assert_eq!(
+            node.engine.view(TENANT, id).await.unwrap().status,
+            Status::Succeeded
+        );
     }
 }
 
@@ -61,13 +84,18 @@ async fn a_result_whose_commit_fails_is_neither_lost_nor_doubled() {
 async fn one_workflow_that_the_store_refuses_does_not_hold_up_the_others() {
     let world = World::new();
     let bad_digest = "b".repeat(64);
-    let plan = Plan { refused_digest: Some(bad_digest.clone()), ..Plan::default() };
+    let plan = Plan {
+        refused_digest: Some(bad_digest.clone()),
+        ..Plan::default()
+    };
     let node = world.node_with(plan).await;
     let mut bad = start_request("bad");
     bad.request_digest = bad_digest;
     let keys: Vec<String> = (0..40).map(|it| it.to_string()).collect();
-    let (refused, good) =
-        tokio::join!(node.engine.start_workflow(bad), join_all(keys.iter().map(|it| node.start(it))));
+    let (refused, good) = tokio::join!(
+        node.engine.start_workflow(bad),
+        join_all(keys.iter().map(|it| node.start(it)))
+    );
     assert_eq!(refused.unwrap_err().code(), "workflow_incident");
     assert!(good.iter().all(Result::is_ok));
     let checked = check(&*node.store).await.unwrap();
@@ -82,12 +110,23 @@ async fn a_process_that_was_taken_over_cannot_write_any_more() {
     let mut worker = Worker::new("a");
     let key = worker.take(&old).await.key;
     let new = world.node().await;
-    let response = worker.exchange(&old, vec![complete(key, "expired")], 0, 0).await;
+    let response = worker
+        .exchange(&old, vec![complete(key, "expired")], 0, 0)
+        .await;
     assert!(response.acks.is_empty());
-    assert_eq!(old.start("another").await.unwrap_err().code(), "unavailable");
+    assert_eq!(
+        old.start("another").await.unwrap_err().code(),
+        "unavailable"
+    );
 
     let mut worker = Worker::new("b");
     let key = worker.take(&new).await.key;
-    assert_eq!(worker.report(&new, complete(key, "submitted")).await, Ack::ACCEPTED);
-    assert_eq!(new.engine.view(TENANT, id).await.unwrap().outcomes["Fill"], "submitted");
+    assert_eq!(
+        worker.report(&new, complete(key, "submitted")).await,
+        Ack::ACCEPTED
+    );
+    assert_eq!(
+        new.engine.view(TENANT, id).await.unwrap().outcomes["Fill"],
+        "submitted"
+    );
 }

@@ -58,7 +58,9 @@ async fn send(
     path: &str,
     body: Option<Value>,
 ) -> (StatusCode, Value) {
-    let mut request = client.request(method, path).header("authorization", format!("Bearer {}", token(scope)));
+    let mut request = client
+        .request(method, path)
+        .header("authorization", format!("Bearer {}", token(scope)));
     if let Some(body) = body {
         request = request.body_json(&body);
     }
@@ -75,30 +77,95 @@ async fn the_gateway_starts_and_reads_over_http() {
     let node = world.node().await;
     let client = client(&world, &node);
     let start = serde_json::to_value(start_request("key")).unwrap();
-    let (status, started) =
-        send(&client, "core:call", Method::POST, "/internal/v1/workflows", Some(start)).await;
-    assert_eq!((status, &started["created"]), (StatusCode::OK, &json!(true)));
+    let (status, started) = send(
+        &client,
+        "core:call",
+        Method::POST,
+        "/internal/v1/workflows",
+        Some(start),
+    )
+    .await;
+    assert_eq!(
+        (status, &started["created"]),
+        (StatusCode::OK, &json!(true))
+    );
     let id = started["workflow"]["id"].as_str().unwrap().to_owned();
     for (path, field, expected) in [
-        (format!("/internal/v1/workflows/{id}?tenant=acme"), "/status", json!("running")),
-        (format!("/internal/v1/workflows/{id}/result?tenant=acme&waitMs=1"), "/status", json!("running")),
-        (format!("/internal/v1/workflows/{id}/history?tenant=acme&limit=1"), "/next", json!(1)),
-        (format!("/internal/v1/workflows/{id}/prompts?tenant=acme&audience=applicant"), "/prompts", json!([])),
-        ("/internal/v1/workflows?tenant=acme&status=running&limit=5".to_owned(), "/workflows/0/id", json!(id)),
-        ("/internal/v1/definitions?tenant=acme".to_owned(), "/0/name", json!("flow")),
-        ("/internal/v1/definitions/flow?tenant=acme&version=1".to_owned(), "/envelope/name", json!("flow")),
-        ("/internal/v1/tenants/acme/acknowledgements".to_owned(), "", json!([])),
+        (
+            format!("/internal/v1/workflows/{id}?tenant=acme"),
+            "/status",
+            json!("running"),
+        ),
+        (
+            format!("/internal/v1/workflows/{id}/result?tenant=acme&waitMs=1"),
+            "/status",
+            json!("running"),
+        ),
+        (
+            format!("/internal/v1/workflows/{id}/history?tenant=acme&limit=1"),
+            "/next",
+            json!(1),
+        ),
+        (
+            format!("/internal/v1/workflows/{id}/prompts?tenant=acme&audience=applicant"),
+            "/prompts",
+            json!([]),
+        ),
+        (
+            "/internal/v1/workflows?tenant=acme&status=running&limit=5".to_owned(),
+            "/workflows/0/id",
+            json!(id),
+        ),
+        (
+            "/internal/v1/definitions?tenant=acme".to_owned(),
+            "/0/name",
+            json!("flow"),
+        ),
+        (
+            "/internal/v1/definitions/flow?tenant=acme&version=1".to_owned(),
+            "/envelope/name",
+            json!("flow"),
+        ),
+        (
+            "/internal/v1/tenants/acme/acknowledgements".to_owned(),
+            "",
+            json!([]),
+        ),
     ] {
         let (status, body) = send(&client, "core:call", Method::GET, &path, None).await;
-        assert_eq!((status, body.pointer(field)), (StatusCode::OK, Some(&expected)), "{path}: {body}");
+        assert_eq!(
+            (status, body.pointer(field)),
+            (StatusCode::OK, Some(&expected)),
+            "{path}: {body}"
+        );
     }
-    let acknowledgement = json!({ "kind": "uncertified_liveness", "statement": "we know", "by": "admin", "at": "" });
+    let acknowledgement =
+        json!({ "kind": "uncertified_liveness", "statement": "we know", "by": "admin", "at": "" });
     let path = "/internal/v1/tenants/acme/acknowledgements";
-    let (status, body) = send(&client, "core:call", Method::POST, path, Some(acknowledgement)).await;
-    assert_eq!((status, &body["statement"]), (StatusCode::OK, &json!("we know")));
-    let (status, body) =
-        send(&client, "core:call", Method::POST, &format!("/internal/v1/workflows/{id}/cancel"), Some(json!({ "tenant": "acme", "actor": "bank" }))).await;
-    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("cancelled")));
+    let (status, body) = send(
+        &client,
+        "core:call",
+        Method::POST,
+        path,
+        Some(acknowledgement),
+    )
+    .await;
+    assert_eq!(
+        (status, &body["statement"]),
+        (StatusCode::OK, &json!("we know"))
+    );
+    let (status, body) = send(
+        &client,
+        "core:call",
+        Method::POST,
+        &format!("/internal/v1/workflows/{id}/cancel"),
+        Some(json!({ "tenant": "acme", "actor": "bank" })),
+    )
+    .await;
+    assert_eq!(
+        (status, &body["status"]),
+        (StatusCode::OK, &json!("cancelled"))
+    );
 }
 
 #[tokio::test]
@@ -111,19 +178,88 @@ async fn every_refusal_is_a_problem_with_a_code() {
     let exchange = json!({ "session": "a", "seq": 1, "held": [], "results": [], "want": 0, "queues": ["otp", "ocr"] });
     let workflow = format!("/internal/v1/workflows/{id}");
     for (scope, method, path, body, status, code) in [
-        ("queue:otp", Method::GET, format!("{workflow}?tenant=acme"), None, 403, "scope_missing"),
-        ("core:call", Method::GET, format!("{workflow}?tenant=other"), None, 404, "workflow_unknown"),
-        ("core:call", Method::GET, "/internal/v1/workflows/nonsense?tenant=acme".to_owned(), None, 404, "workflow_unknown"),
-        ("core:call", Method::GET, "/internal/v1/nothing".to_owned(), None, 404, "not_found"),
-        ("core:call", Method::POST, "/internal/v1/prompts/prm_1/submissions".to_owned(), Some(json!({ "tenant": "acme", "submitter": { "kind": "applicant", "id": "a" }, "body": {}, "digest": "" })), 404, "prompt_unknown"),
-        ("queue:otp", Method::POST, "/internal/v1/tasks/exchange".to_owned(), Some(exchange.clone()), 403, "queue_forbidden"),
-        ("core:call", Method::POST, "/internal/v1/workflows".to_owned(), Some(json!({ "tenant": 1 })), 400, "malformed_json"),
-        ("core:call", Method::POST, "/internal/v1/tenants/acme/acknowledgements".to_owned(), Some(json!({ "kind": "x", "statement": "", "by": "", "at": "" })), 400, "acknowledgement_unknown"),
+        (
+            "queue:otp",
+            Method::GET,
+            format!("{workflow}?tenant=acme"),
+            None,
+            403,
+            "scope_missing",
+        ),
+        (
+            "core:call",
+            Method::GET,
+            format!("{workflow}?tenant=other"),
+            None,
+            404,
+            "workflow_unknown",
+        ),
+        (
+            "core:call",
+            Method::GET,
+            "/internal/v1/workflows/nonsense?tenant=acme".to_owned(),
+            None,
+            404,
+            "workflow_unknown",
+        ),
+        (
+            "core:call",
+            Method::GET,
+            "/internal/v1/nothing".to_owned(),
+            None,
+            404,
+            "not_found",
+        ),
+        (
+            "core:call",
+            Method::POST,
+            "/internal/v1/prompts/prm_1/submissions".to_owned(),
+            Some(
+                json!({ "tenant": "acme", "submitter": { "kind": "applicant", "id": "a" }, "body": {}, "digest": "" }),
+            ),
+            404,
+            "prompt_unknown",
+        ),
+        (
+            "queue:otp",
+            Method::POST,
+            "/internal/v1/tasks/exchange".to_owned(),
+            Some(exchange.clone()),
+            403,
+            "queue_forbidden",
+        ),
+        (
+            "core:call",
+            Method::POST,
+            "/internal/v1/workflows".to_owned(),
+            Some(json!({ "tenant": 1 })),
+            400,
+            "malformed_json",
+        ),
+        (
+            "core:call",
+            Method::POST,
+            "/internal/v1/tenants/acme/acknowledgements".to_owned(),
+            Some(json!({ "kind": "x", "statement": "", "by": "", "at": "" })),
+            400,
+            "acknowledgement_unknown",
+        ),
     ] {
         let (got, problem) = send(&client, scope, method, &path, body).await;
-        assert_eq!((got.as_u16(), &problem["code"]), (status, &json!(code)), "{path}: {problem}");
+        assert_eq!(
+            (got.as_u16(), &problem["code"]),
+            (status, &json!(code)),
+            "{path}: {problem}"
+        );
     }
-    let (status, _) = send(&client, "queue:*", Method::POST, "/internal/v1/tasks/exchange", Some(exchange)).await;
+    let (status, _) = send(
+        &client,
+        "queue:*",
+        Method::POST,
+        "/internal/v1/tasks/exchange",
+        Some(exchange),
+    )
+    .await;
     assert_eq!(status, StatusCode::OK);
     let response = client.get(workflow).send().await;
     response.assert_status(StatusCode::UNAUTHORIZED);

@@ -23,7 +23,11 @@ async fn asked(node: &Node, worker: &mut Worker) -> PromptId {
     let id = node.started("key").await;
     let turn = worker.take(node).await;
     worker.report(node, ask(turn.key, 60_000)).await;
-    let view = node.engine.prompts(TENANT, id, Some(Audience::Applicant), None, 0).await.unwrap();
+    let view = node
+        .engine
+        .prompts(TENANT, id, Some(Audience::Applicant), None, 0)
+        .await
+        .unwrap();
     assert_eq!(view.prompts.len(), 1);
     view.prompts[0].id
 }
@@ -33,17 +37,38 @@ async fn the_first_answer_wins_and_the_same_again_is_taken_again() {
     let node = World::new().node().await;
     let mut worker = Worker::new("a");
     let prompt = asked(&node, &mut worker).await;
-    assert!(node.engine.submit(prompt, answer("one")).await.unwrap().created);
-    assert!(!node.engine.submit(prompt, answer("one")).await.unwrap().created);
+    assert!(
+        node.engine
+            .submit(prompt, answer("one"))
+            .await
+            .unwrap()
+            .created
+    );
+    assert!(
+        !node
+            .engine
+            .submit(prompt, answer("one"))
+            .await
+            .unwrap()
+            .created
+    );
     let late = node.engine.submit(prompt, answer("two")).await.unwrap_err();
     assert_eq!((late.code(), late.status()), ("prompt_closed", 409));
 
     let turn = worker.take(&node).await;
     assert_eq!((turn.key.turn, turn.state), (2, Some(json!({ "v": 1 }))));
-    let TurnReason::Submission { prompt: answered, body, submitter } = turn.reason else {
+    let TurnReason::Submission {
+        prompt: answered,
+        body,
+        submitter,
+    } = turn.reason
+    else {
         panic!("{:?}", turn.reason);
     };
-    assert_eq!((answered, body, submitter.kind), (prompt, json!({ "text": "one" }), Audience::Applicant));
+    assert_eq!(
+        (answered, body, submitter.kind),
+        (prompt, json!({ "text": "one" }), Audience::Applicant)
+    );
     assert_eq!(submitter.device.as_deref(), Some("phone"));
     worker.report(&node, complete(turn.key, "submitted")).await;
 }
@@ -64,13 +89,22 @@ async fn a_prompt_is_closed_to_whom_it_does_not_ask() {
     by_other.tenant = "other".to_owned();
     let error = refused(by_other).await;
     assert_eq!((error.code(), error.status()), ("prompt_unknown", 404));
-    let absent = PromptId { number: 9, ..prompt };
+    let absent = PromptId {
+        number: 9,
+        ..prompt
+    };
     let error = node.engine.submit(absent, answer("one")).await.unwrap_err();
     assert_eq!((error.code(), error.status()), ("prompt_unknown", 404));
 
-    let reviewers = node.engine.prompts(TENANT, prompt.workflow, Some(Audience::Reviewer), None, 0);
+    let reviewers = node
+        .engine
+        .prompts(TENANT, prompt.workflow, Some(Audience::Reviewer), None, 0);
     assert!(reviewers.await.unwrap().prompts.is_empty());
-    let others = node.engine.prompts("other", prompt.workflow, None, None, 0).await.unwrap_err();
+    let others = node
+        .engine
+        .prompts("other", prompt.workflow, None, None, 0)
+        .await
+        .unwrap_err();
     assert_eq!(others.status(), 404);
 }
 
@@ -89,12 +123,29 @@ async fn whoever_waits_for_news_hears_of_the_next_commit() {
     let news = news.unwrap();
     assert!(sequence < news.sequence);
     let prompt = &news.prompts[0];
-    assert_eq!((prompt.state_name.as_str(), prompt.resource.as_str(), prompt.kind.as_str()), ("Fill", "kyc:form@1", "form"));
+    assert_eq!(
+        (
+            prompt.state_name.as_str(),
+            prompt.resource.as_str(),
+            prompt.kind.as_str()
+        ),
+        ("Fill", "kyc:form@1", "form")
+    );
 
-    let cancel = CancelRequest { tenant: TENANT.to_owned(), reason: None, actor: "bank".to_owned() };
-    let (result, _) = tokio::join!(engine.result(TENANT, id, WAIT_MS), engine.cancel(id, cancel));
+    let cancel = CancelRequest {
+        tenant: TENANT.to_owned(),
+        reason: None,
+        actor: "bank".to_owned(),
+    };
+    let (result, _) = tokio::join!(
+        engine.result(TENANT, id, WAIT_MS),
+        engine.cancel(id, cancel)
+    );
     assert_eq!(result.unwrap().status.as_str(), "cancelled");
-    let closed = engine.prompts(TENANT, id, None, Some(u64::MAX), WAIT_MS).await.unwrap();
+    let closed = engine
+        .prompts(TENANT, id, None, Some(u64::MAX), WAIT_MS)
+        .await
+        .unwrap();
     assert!(closed.prompts.is_empty());
 }
 
@@ -106,5 +157,8 @@ async fn a_hundred_different_answers_have_one_winner() {
     let answers = futures_util::future::join_all(answers).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
-    assert!(lost.iter().all(|it| it.as_ref().unwrap_err().code() == "prompt_closed"));
+    assert!(
+        lost.iter()
+            .all(|it| it.as_ref().unwrap_err().code() == "prompt_closed")
+    );
 }

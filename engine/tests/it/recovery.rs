@@ -1,11 +1,13 @@
 //! Processes that die, at every commit, before and after the write.
 
 use btrust_engine::check::check;
-use btrust_schemas::ids::WorkflowId;
 use btrust_platform::workflow_keys::WorkflowKeys;
+use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::turn::TurnReason;
 
-use crate::world::{Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, applicant, ask, checkpoint, complete};
+use crate::world::{
+    Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, applicant, ask, checkpoint, complete,
+};
 
 /// Commits of [`play`] when nothing fails: start, checkpoint, ask, answer, end of form, end of review.
 const N_COMMITS: usize = 6;
@@ -14,8 +16,19 @@ const N_COMMITS: usize = 6;
 async fn play(node: &Node, session: &str) -> WorkflowId {
     let id = node.started("key").await;
     let mut worker = Worker::new(session);
-    while node.engine.view(TENANT, id).await.unwrap().decision.is_none() {
-        let view = node.engine.prompts(TENANT, id, None, None, 0).await.unwrap();
+    while node
+        .engine
+        .view(TENANT, id)
+        .await
+        .unwrap()
+        .decision
+        .is_none()
+    {
+        let view = node
+            .engine
+            .prompts(TENANT, id, None, None, 0)
+            .await
+            .unwrap();
         if let Some(prompt) = view.prompts.first() {
             let request = btrust_schemas::core::SubmissionRequest {
                 tenant: TENANT.to_owned(),
@@ -54,14 +67,23 @@ async fn a_kill_at_any_commit_leaves_the_same_history() {
     for number in 1..=N_COMMITS {
         for fault in [Fault::DiesBefore, Fault::DiesAfter] {
             let world = World::new();
-            let node = world.node_with(Plan { fault: Some((number, fault)), ..Plan::default() }).await;
+            let node = world
+                .node_with(Plan {
+                    fault: Some((number, fault)),
+                    ..Plan::default()
+                })
+                .await;
             tokio::select! {
                 _ = play(&node, "killed") => panic!("commit {number} did not die"),
                 () = node.store.fired() => {}
             }
             let node = world.node().await;
             let id = play(&node, "after").await;
-            assert_eq!(node.history(id).await, expected, "commit {number}, {fault:?}");
+            assert_eq!(
+                node.history(id).await,
+                expected,
+                "commit {number}, {fault:?}"
+            );
             let checked = check(&*node.store).await.unwrap();
             assert_eq!((checked.n_open, checked.offenders), (0, vec![]));
         }
@@ -81,10 +103,21 @@ async fn a_worker_goes_on_across_a_restart_of_core() {
     // It says what it holds, so nobody else gets it.
     worker.exchange(&node, Vec::new(), 0, 0).await;
     let mut other = Worker::new("b");
-    assert!(other.exchange(&node, Vec::new(), 1, 0).await.tasks.is_empty());
-    let response = worker.exchange(&node, vec![complete(turn.key, "submitted")], 1, WAIT_MS).await;
+    assert!(
+        other
+            .exchange(&node, Vec::new(), 1, 0)
+            .await
+            .tasks
+            .is_empty()
+    );
+    let response = worker
+        .exchange(&node, vec![complete(turn.key, "submitted")], 1, WAIT_MS)
+        .await;
     assert_eq!(response.tasks[0].state_name, "Look");
-    assert_eq!(node.engine.view(TENANT, id).await.unwrap().outcomes["Fill"], "submitted");
+    assert_eq!(
+        node.engine.view(TENANT, id).await.unwrap().outcomes["Fill"],
+        "submitted"
+    );
 }
 
 #[tokio::test]
@@ -100,5 +133,8 @@ async fn a_workflow_without_its_key_is_gone_and_the_others_go_on() {
     assert_eq!((error.code(), error.status()), ("workflow_erased", 410));
     assert_eq!(Worker::new("a").take(&node).await.workflow, kept);
     let checked = check(&*node.store).await.unwrap();
-    assert_eq!((checked.n_open, checked.n_incidents, checked.offenders), (2, 1, vec![]));
+    assert_eq!(
+        (checked.n_open, checked.n_incidents, checked.offenders),
+        (2, 1, vec![])
+    );
 }

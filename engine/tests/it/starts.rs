@@ -20,10 +20,20 @@ async fn a_hundred_starts_with_one_key_make_one_workflow() {
 
     let mut other = start_request("one");
     other.request_digest = "2".repeat(64);
-    assert_eq!(node.engine.start_workflow(other).await.unwrap_err().code(), "idempotency_key_reused");
+    assert_eq!(
+        node.engine.start_workflow(other).await.unwrap_err().code(),
+        "idempotency_key_reused"
+    );
     let mut elsewhere = start_request("one");
     elsewhere.tenant = "other".to_owned();
-    assert_eq!(node.engine.start_workflow(elsewhere).await.unwrap_err().code(), "definition_unknown");
+    assert_eq!(
+        node.engine
+            .start_workflow(elsewhere)
+            .await
+            .unwrap_err()
+            .code(),
+        "definition_unknown"
+    );
 }
 
 #[tokio::test]
@@ -31,9 +41,16 @@ async fn starts_that_arrive_together_share_a_commit() {
     let node = World::new().node().await;
     let keys: Vec<String> = (0..300).map(|it| it.to_string()).collect();
     let answers = join_all(keys.iter().map(|it| node.start(it))).await;
-    let ids: BTreeSet<_> = answers.into_iter().map(|it| it.unwrap().workflow.id).collect();
+    let ids: BTreeSet<_> = answers
+        .into_iter()
+        .map(|it| it.unwrap().workflow.id)
+        .collect();
     assert_eq!(ids.len(), 300);
-    assert!(node.store.n_commits() <= 30, "{} commits", node.store.n_commits());
+    assert!(
+        node.store.n_commits() <= 30,
+        "{} commits",
+        node.store.n_commits()
+    );
 }
 
 #[tokio::test]
@@ -53,7 +70,10 @@ async fn a_start_is_refused_for_what_is_wrong_with_it() {
     assert_eq!((error.code(), error.status()), ("input_invalid", 422));
     assert_eq!(error.problem().errors.len(), 1);
     let error = refused(&|it| it.idempotency_key = "k".repeat(256)).await;
-    assert_eq!((error.code(), error.status()), ("idempotency_key_invalid", 400));
+    assert_eq!(
+        (error.code(), error.status()),
+        ("idempotency_key_invalid", 400)
+    );
     assert_eq!(node.store.n_commits(), 0);
 }
 
@@ -84,12 +104,29 @@ async fn a_list_is_paged_and_shows_only_the_tenants_own() {
     }
     assert_eq!((listed, n_pages), (started.clone(), 3));
 
-    let others = ListQuery { tenant: "other".to_owned(), ..ListQuery::default() };
+    let others = ListQuery {
+        tenant: "other".to_owned(),
+        ..ListQuery::default()
+    };
     assert!(node.engine.list(others).await.unwrap().workflows.is_empty());
     let id = started.pop_first().unwrap();
-    assert_eq!(node.engine.view("other", id).await.unwrap_err().status(), 404);
-    assert_eq!(node.engine.history("other", id, 0, None).await.unwrap_err().status(), 404);
-    let broken = node.engine.list(query(Some("nonsense".to_owned()))).await.unwrap_err();
+    assert_eq!(
+        node.engine.view("other", id).await.unwrap_err().status(),
+        404
+    );
+    assert_eq!(
+        node.engine
+            .history("other", id, 0, None)
+            .await
+            .unwrap_err()
+            .status(),
+        404
+    );
+    let broken = node
+        .engine
+        .list(query(Some("nonsense".to_owned())))
+        .await
+        .unwrap_err();
     assert_eq!(broken.code(), "cursor_invalid");
 }
 
@@ -99,10 +136,19 @@ async fn no_file_has_what_a_workflow_was_told() {
     let node = world.node().await;
     let mut request = start_request("key");
     request.subject_ref = Some("customer-4711".to_owned());
-    let id = node.engine.start_workflow(request).await.unwrap().workflow.id;
+    let id = node
+        .engine
+        .start_workflow(request)
+        .await
+        .unwrap()
+        .workflow
+        .id;
     node.stop().await;
     assert!(any_file_has(world.dir.path(), id.to_string().as_bytes()));
     for private in ["only-for-the-step", "customer-4711"] {
-        assert!(!any_file_has(world.dir.path(), private.as_bytes()), "{private}");
+        assert!(
+            !any_file_has(world.dir.path(), private.as_bytes()),
+            "{private}"
+        );
     }
 }

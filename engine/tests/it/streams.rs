@@ -17,7 +17,11 @@ async fn every_commit_is_published_in_order_and_chained() {
     let mut worker = Worker::new("a");
     for _ in 0..4 {
         let turn = worker.take(&node).await;
-        let outcome = if turn.state_name == "Fill" { "submitted" } else { "approved" };
+        let outcome = if turn.state_name == "Fill" {
+            "submitted"
+        } else {
+            "approved"
+        };
         worker.report(&node, complete(turn.key, outcome)).await;
     }
     for id in ids {
@@ -40,13 +44,20 @@ async fn every_commit_is_published_in_order_and_chained() {
         let hash = data["hash"].as_str().unwrap();
         let (hashed, _) = text.rsplit_once(",\"hash\"").unwrap();
         assert_eq!(hash, hex::encode(Sha256::digest(hashed)));
-        *head = (head.0 + 1, data["lastEvent"].as_u64().unwrap(), hash.to_owned());
+        *head = (
+            head.0 + 1,
+            data["lastEvent"].as_u64().unwrap(),
+            hash.to_owned(),
+        );
     }
     assert_eq!(heads.len(), 2);
     assert!(heads.values().all(|it| it.0 == 3));
 
     let lines = read_jsonl(&world.streams(), Stream::Analytics).unwrap();
-    let kinds: Vec<Value> = lines.iter().map(|it| serde_json::from_slice(it).unwrap()).collect();
+    let kinds: Vec<Value> = lines
+        .iter()
+        .map(|it| serde_json::from_slice(it).unwrap())
+        .collect();
     let count = |kind: &str| kinds.iter().filter(|it| it["type"] == kind).count();
     assert_eq!(count("com.btrust.workflow.started"), 2);
     assert_eq!(count("com.btrust.step.started"), 4);
@@ -78,7 +89,10 @@ async fn the_streams_carry_nothing_that_a_person_said() {
     for stream in [Stream::Audit, Stream::Analytics] {
         for line in read_jsonl(&world.streams(), stream).unwrap() {
             let text = std::str::from_utf8(&line).unwrap().to_owned();
-            assert!(!text.contains("only-for-the-step") && !text.contains("4711"), "{text}");
+            assert!(
+                !text.contains("only-for-the-step") && !text.contains("4711"),
+                "{text}"
+            );
         }
     }
 }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use btrust_engine::engine::Running;
 use btrust_engine::store::sqlite::SqliteStore;
 use btrust_engine::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed, OpenWorkflow,
-    OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
+    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
 use btrust_engine::{Engine, EngineError, Ports};
 use btrust_platform::clock::ManualClock;
@@ -37,11 +37,16 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        Self { dir: Arc::new(tempfile::tempdir().unwrap()), clock: Arc::new(ManualClock::new(NOW_MS)) }
+        Self {
+            dir: Arc::new(tempfile::tempdir().unwrap()),
+            clock: Arc::new(ManualClock::new(NOW_MS)),
+        }
     }
 
     pub async fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.dir.path().join("state.sqlite")).await.unwrap()
+        SqliteStore::open(&self.dir.path().join("state.sqlite"))
+            .await
+            .unwrap()
     }
 
     /// An engine on these files.
@@ -55,7 +60,9 @@ impl World {
         let watched = Arc::new(WatchedStore::new(Arc::clone(&store), plan));
         let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
         let keys_db = self.dir.path().join("keys.sqlite");
-        let workflow_keys = SqliteWorkflowKeys::open(&keys_db, Arc::clone(&keys) as _).await.unwrap();
+        let workflow_keys = SqliteWorkflowKeys::open(&keys_db, Arc::clone(&keys) as _)
+            .await
+            .unwrap();
         let workflow_keys = Arc::new(workflow_keys);
         let ports = Ports {
             store: Arc::clone(&watched) as _,
@@ -70,7 +77,14 @@ impl World {
         let shutdown = Shutdown::new();
         let (engine, running) = Engine::start(ports, &shutdown).await.unwrap();
         publish(&engine).await;
-        Node { engine, store: watched, workflow_keys, shutdown, running, _dir: Arc::clone(&self.dir) }
+        Node {
+            engine,
+            store: watched,
+            workflow_keys,
+            shutdown,
+            running,
+            _dir: Arc::clone(&self.dir),
+        }
     }
 
     pub fn streams(&self) -> std::path::PathBuf {
@@ -105,9 +119,16 @@ impl Node {
 
     /// The types of all events of a workflow.
     pub async fn history(&self, id: WorkflowId) -> Vec<String> {
-        let page = self.engine.history(TENANT, id, 0, Some(1_000)).await.unwrap();
+        let page = self
+            .engine
+            .history(TENANT, id, 0, Some(1_000))
+            .await
+            .unwrap();
         assert_eq!(page.next, None);
-        page.events.iter().map(|it| it["type"].as_str().unwrap().to_owned()).collect()
+        page.events
+            .iter()
+            .map(|it| it["type"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -170,7 +191,11 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(session: &str) -> Self {
-        Self { session: session.to_owned(), seq: 0, held: Vec::new() }
+        Self {
+            session: session.to_owned(),
+            seq: 0,
+            held: Vec::new(),
+        }
     }
 
     pub fn request(&mut self, results: Vec<Report>, want: u32, wait_ms: u64) -> ExchangeRequest {
@@ -187,7 +212,13 @@ impl Worker {
     }
 
     /// One exchange; what was acknowledged is held no longer, what was given is held.
-    pub async fn exchange(&mut self, node: &Node, results: Vec<Report>, want: u32, wait_ms: u64) -> ExchangeResponse {
+    pub async fn exchange(
+        &mut self,
+        node: &Node,
+        results: Vec<Report>,
+        want: u32,
+        wait_ms: u64,
+    ) -> ExchangeResponse {
         let request = self.request(results, want, wait_ms);
         let answer = node.engine.exchange("workers", request).await.unwrap();
         let response: ExchangeResponse = serde_json::from_slice(&answer).unwrap();
@@ -214,8 +245,14 @@ impl Worker {
 }
 
 pub fn complete(key: TurnKey, outcome: &str) -> Report {
-    let result = TurnResult::Complete { outcome: outcome.to_owned(), output: json!({}) };
-    Report { key, what: ReportKind::Result { result } }
+    let result = TurnResult::Complete {
+        outcome: outcome.to_owned(),
+        output: json!({}),
+    };
+    Report {
+        key,
+        what: ReportKind::Result { result },
+    }
 }
 
 pub fn ask(key: TurnKey, expires_in_ms: i64) -> Report {
@@ -227,15 +264,30 @@ pub fn ask(key: TurnKey, expires_in_ms: i64) -> Report {
         expires_in_ms,
         wake_in_ms: None,
     };
-    Report { key, what: ReportKind::Result { result: TurnResult::Ask(ask) } }
+    Report {
+        key,
+        what: ReportKind::Result {
+            result: TurnResult::Ask(ask),
+        },
+    }
 }
 
 pub fn checkpoint(key: TurnKey) -> Report {
-    Report { key, what: ReportKind::Checkpoint { state: json!({ "sending": true }) } }
+    Report {
+        key,
+        what: ReportKind::Checkpoint {
+            state: json!({ "sending": true }),
+        },
+    }
 }
 
 pub fn applicant() -> Submitter {
-    Submitter { kind: Audience::Applicant, id: "applicant".to_owned(), device: Some("phone".to_owned()), address: None }
+    Submitter {
+        kind: Audience::Applicant,
+        id: "applicant".to_owned(),
+        device: Some("phone".to_owned()),
+        address: None,
+    }
 }
 
 pub fn is_accepted(ack: &Ack) -> bool {
@@ -278,7 +330,6 @@ pub struct Plan {
     pub refused_digest: Option<String>,
 }
 
-
 /// A store that counts commits and fails as planned.
 pub struct WatchedStore {
     inner: Arc<SqliteStore>,
@@ -289,7 +340,12 @@ pub struct WatchedStore {
 
 impl WatchedStore {
     fn new(inner: Arc<SqliteStore>, plan: Plan) -> Self {
-        Self { inner, plan, n_commits: 0.into(), fired: tokio::sync::Notify::new() }
+        Self {
+            inner,
+            plan,
+            n_commits: 0.into(),
+            fired: tokio::sync::Notify::new(),
+        }
     }
 
     /// Commits so far that wrote something.
@@ -303,8 +359,13 @@ impl WatchedStore {
     }
 
     fn is_refused(&self, batch: &Batch) -> bool {
-        let Some(digest) = &self.plan.refused_digest else { return false };
-        batch.writes.iter().any(|it| it.start.as_ref().is_some_and(|it| it.digest == *digest))
+        let Some(digest) = &self.plan.refused_digest else {
+            return false;
+        };
+        batch
+            .writes
+            .iter()
+            .any(|it| it.start.as_ref().is_some_and(|it| it.digest == *digest))
     }
 }
 
@@ -321,9 +382,17 @@ impl Store for WatchedStore {
         if self.is_refused(batch) {
             return Err(StoreError::DataRefused(sqlx::Error::RowNotFound));
         }
-        let number = 1 + self.n_commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let fault = self.plan.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
-        let Some(fault) = fault else { return self.inner.commit(batch).await };
+        let number = 1 + self
+            .n_commits
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let fault = self
+            .plan
+            .fault
+            .filter(|(at, _)| *at == number)
+            .map(|(_, fault)| fault);
+        let Some(fault) = fault else {
+            return self.inner.commit(batch).await;
+        };
         if matches!(fault, Fault::UnknownPresent | Fault::DiesAfter) {
             self.inner.commit(batch).await?;
         }
@@ -354,7 +423,12 @@ impl Store for WatchedStore {
         self.inner.open_workflows(partition, after, limit).await
     }
 
-    async fn history(&self, workflow: WorkflowId, after: i64, limit: u32) -> Result<Vec<JournalRow>, StoreError> {
+    async fn history(
+        &self,
+        workflow: WorkflowId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<JournalRow>, StoreError> {
         self.inner.history(workflow, after, limit).await
     }
 
@@ -366,7 +440,12 @@ impl Store for WatchedStore {
         self.inner.find_starts(keys).await
     }
 
-    async fn outbox(&self, partition: u8, after: i64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+    async fn outbox(
+        &self,
+        partition: u8,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         self.inner.outbox(partition, after, limit).await
     }
 

@@ -1,5 +1,6 @@
 //! What every HTTP server and client of ours has in common.
 
+mod drain;
 mod errors;
 mod limit;
 mod observe;
@@ -53,6 +54,7 @@ where
     routes
         .into_endpoint()
         .with(BodyLimit::new(BODY_BYTES_MAX))
+        .with(drain::DrainRefused)
         .with(errors::ProblemBodies)
         .with(observe::Observe { service })
 }

@@ -39,7 +39,9 @@ pub struct Prompt {
 #[serde(tag = "action", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Submission {
     /// Every text that the prompt showed is accepted.
-    Accept { texts: Vec<TextRef> },
+    Accept {
+        texts: Vec<TextRef>,
+    },
     Decline,
 }
 

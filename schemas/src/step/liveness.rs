@@ -104,7 +104,14 @@ pub(super) struct Liveness;
 
 impl Declares for Liveness {
     const STEP: &'static str = "liveness";
-    const OUTCOMES: &'static [&'static str] = &[LIVE, SPOOF, INJECTION, LOCKED, ALTERNATIVE_REQUESTED, EXPIRED];
+    const OUTCOMES: &'static [&'static str] = &[
+        LIVE,
+        SPOOF,
+        INJECTION,
+        LOCKED,
+        ALTERNATIVE_REQUESTED,
+        EXPIRED,
+    ];
     type Arguments = Arguments;
     type Prompt = Prompt;
     type Submission = Submission;

@@ -119,8 +119,10 @@ pub struct Never {}
 #[must_use]
 pub fn json_files() -> Vec<(String, String)> {
     let pretty = |value: &Value| format!("{value:#}\n");
-    let mut files: Vec<_> =
-        catalogue().iter().map(|it| (format!("step-{}.json", it.step), pretty(&it.to_json()))).collect();
+    let mut files: Vec<_> = catalogue()
+        .iter()
+        .map(|it| (format!("step-{}.json", it.step), pretty(&it.to_json())))
+        .collect();
     for (name, schema) in [
         ("problem", schema::<crate::problem::Problem>()),
         ("prompts", schema::<crate::prompt::PromptsView>()),
@@ -145,14 +147,20 @@ mod tests {
         let files = json_files();
         for (name, content) in &files {
             let committed = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-            assert!(committed == *content, "schemas/json/{name} is stale: run `make schemas`");
+            assert!(
+                committed == *content,
+                "schemas/json/{name} is stale: run `make schemas`"
+            );
         }
         let expected: BTreeSet<_> = files.into_iter().map(|(name, _)| name).collect();
         let found: BTreeSet<_> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|it| it.unwrap().file_name().into_string().unwrap())
             .collect();
-        assert_eq!(found, expected, "schemas/json has files of no contract: delete them");
+        assert_eq!(
+            found, expected,
+            "schemas/json has files of no contract: delete them"
+        );
     }
 
     #[test]
@@ -160,8 +168,18 @@ mod tests {
         for contract in catalogue() {
             let distinct: BTreeSet<_> = contract.outcomes.iter().collect();
             assert_eq!(distinct.len(), contract.outcomes.len(), "{}", contract.step);
-            assert_eq!(contract.prompt.is_some(), contract.outcomes.contains(&"expired"), "{}", contract.step);
-            assert_eq!(contract.prompt.is_some(), contract.submission.is_some(), "{}", contract.step);
+            assert_eq!(
+                contract.prompt.is_some(),
+                contract.outcomes.contains(&"expired"),
+                "{}",
+                contract.step
+            );
+            assert_eq!(
+                contract.prompt.is_some(),
+                contract.submission.is_some(),
+                "{}",
+                contract.step
+            );
         }
     }
 

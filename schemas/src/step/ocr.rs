@@ -103,7 +103,8 @@ pub(super) struct Ocr;
 
 impl Declares for Ocr {
     const STEP: &'static str = "ocr";
-    const OUTCOMES: &'static [&'static str] = &[ACCEPTED, REJECTED, EXPIRED_DOCUMENT, UNREADABLE, EXPIRED];
+    const OUTCOMES: &'static [&'static str] =
+        &[ACCEPTED, REJECTED, EXPIRED_DOCUMENT, UNREADABLE, EXPIRED];
     type Arguments = Arguments;
     type Prompt = Prompt;
     type Submission = Submission;

@@ -314,7 +314,10 @@ mod tests {
             let brings = !request.results.is_empty();
             if brings && self.n_failing.load(Ordering::SeqCst) != 0 {
                 self.n_failing.fetch_sub(1, Ordering::SeqCst);
-                return Err(ExchangeError::Refused { status: 503, code: "overloaded".to_owned() });
+                return Err(ExchangeError::Refused {
+                    status: 503,
+                    code: "overloaded".to_owned(),
+                });
             }
             let mut acks = Vec::new();
             for report in &request.results {
