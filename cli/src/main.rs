@@ -50,6 +50,9 @@ enum Command {
     /// Look at workflow definitions
     #[command(subcommand)]
     Workflow(commands::workflow::Workflow),
+    /// Look after the engine
+    #[command(subcommand)]
+    Engine(commands::engine::Engine),
     /// Look into the embedded outbox of one-time codes
     #[command(subcommand)]
     Otp(commands::otp::Otp),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Serve(it) => it.run(&folders),
         Command::Models(it) => it.run(&folders),
         Command::Workflow(it) => it.run(),
+        Command::Engine(it) => it.run(&folders),
         Command::Otp(it) => it.run(&folders),
         Command::Schemas(it) => it.run(),
     };

@@ -84,5 +84,6 @@ async fn the_platform_killed_at_any_moment_comes_to_the_same_decision() {
             "after {n_kills} kills"
         );
         assert_eq!(world.outbox().len(), 1, "a code is never sent twice");
+        world.check_engine();
     }
 }

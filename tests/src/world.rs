@@ -131,6 +131,20 @@ impl World {
         self.send(applicant).ending()
     }
 
+    /// Asserts that every open workflow waits for something.
+    pub fn check_engine(&self) {
+        let output = Command::new(binary("btrust"))
+            .args(["engine", "check", "--data"])
+            .arg(self.data())
+            .output()
+            .expect("btrust runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+
     /// What the embedded outbox holds.
     #[must_use]
     pub fn outbox(&self) -> Vec<Value> {
