@@ -14,12 +14,12 @@ use btrust_machine::Command;
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
-use crate::dispatch::Owner;
+use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::mailbox::{Mail, Request, Start};
 use crate::metrics;
 use crate::partition::Partitions;
-use crate::round::{Fate, Round, Settled};
+use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
 use crate::store::{Batch, Fence, StartKey, StoreError, Write};
 use crate::workflow::Workflow;
@@ -43,6 +43,8 @@ pub struct Committer {
     pub mailbox: mpsc::Receiver<Mail>,
     pub partitions: Partitions,
     pub incarnation: i64,
+    /// Workflows that stand still because of an incident; their turns are not in the dispatcher.
+    pub incidents: HashSet<WorkflowId>,
 }
 
 impl Committer {
@@ -127,6 +129,7 @@ impl Committer {
                 let request = Request::Command {
                     workflow,
                     tenant: None,
+                    queues: None,
                     command,
                 };
                 mails.push(Mail {
@@ -261,6 +264,7 @@ impl Committer {
                 Request::Command {
                     workflow,
                     tenant,
+                    queues,
                     command,
                 } => {
                     let Some(partition) = self.partitions.get(workflow.partition()) else {
@@ -272,7 +276,11 @@ impl Committer {
                         continue;
                     }
                     let now_ms = partition.now_ms(clock_ms);
-                    round.apply(workflow, tenant.as_deref(), &command, now_ms, mail.reply);
+                    let caller = Caller {
+                        tenant: tenant.as_deref(),
+                        queues: queues.as_deref(),
+                    };
+                    round.apply(workflow, caller, &command, now_ms, mail.reply);
                 }
                 Request::Wake => {}
             }
@@ -444,6 +452,7 @@ impl Committer {
         metrics::INCIDENTS.with_label_values(&[code]).inc();
         tracing::error!(workflow.id = %id, code, "an incident stops a workflow");
         self.shared.dispatch.withdraw_all(id);
+        self.incidents.insert(id);
         if let Some(partition) = self.partitions.get(id.partition()) {
             partition.timers.set(id, None);
         }
@@ -496,8 +505,14 @@ impl Committer {
         }
     }
 
-    fn publish(&mut self, settled: Settled, now_ms: i64) {
+    fn publish(&mut self, mut settled: Settled, now_ms: i64) {
         let workflow = settled.workflow;
+        if settled.has_events && self.incidents.remove(&workflow.id) {
+            // It goes on, so all of its turns do, not only those that this commit has changed.
+            let turns = workflow.state.open_turns().into_iter();
+            let puts = turns.map(|it| Change::Put(Box::new(it)));
+            settled.changes.extend(puts);
+        }
         if !settled.changes.is_empty() {
             let owner = Arc::new(owner(&workflow));
             self.shared.dispatch.change(&owner, settled.changes, now_ms);

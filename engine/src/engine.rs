@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -85,6 +86,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits for one of the tasks to end; before the shutdown, that is a failure of the engine.
+    pub async fn ended(&mut self) {
+        let (ended, index, _) = select_all(self.tasks.iter_mut()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the engine has failed");
+        }
+        // What has ended must not be waited for again.
+        drop(self.tasks.swap_remove(index));
+    }
+
     /// Waits until everything has ended.
     pub async fn stopped(self) {
         for task in self.tasks {
@@ -119,7 +130,7 @@ impl Engine {
             Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
         let owner = hex::encode(rand::rng().random::<[u8; 16]>());
         let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
-        recovery::recover(&shared, &mut partitions).await?;
+        let incidents = recovery::recover(&shared, &mut partitions).await?;
 
         let (mailbox, receiver) = Mailbox::new();
         let committer = Committer {
@@ -127,6 +138,7 @@ impl Engine {
             mailbox: receiver,
             partitions,
             incarnation,
+            incidents,
         };
         let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
         let engine = Arc::new(Self {
@@ -266,6 +278,7 @@ impl Engine {
             .ask(Request::Command {
                 workflow,
                 tenant,
+                queues: None,
                 command: Box::new(command),
             })
             .await

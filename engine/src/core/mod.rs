@@ -64,6 +64,9 @@ pub enum ServeError {
     Streams(#[source] io::Error),
     #[error("the engine cannot start")]
     Engine(#[from] EngineError),
+    /// Nothing could be committed any more, so a restart is better than an answer.
+    #[error("a task of the engine has ended before its shutdown")]
+    EngineEnded,
     #[error("the listener cannot be served")]
     Listener(#[source] io::Error),
 }
@@ -98,13 +101,18 @@ pub async fn serve(
     };
     // The engine stops after the last request has been answered.
     let engine_shutdown = Shutdown::new();
-    let (engine, running) = Engine::start(ports, &engine_shutdown).await?;
+    let (engine, mut running) = Engine::start(ports, &engine_shutdown).await?;
     let verifier = Verifier::new(&config.auth_url, config.clock);
     let routes = health.install(routes(engine, verifier, shutdown.clone()));
-    let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown).await;
+    let served = tokio::select! {
+        served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown) => {
+            served.map_err(ServeError::Listener)
+        }
+        () = running.ended() => Err(ServeError::EngineEnded),
+    };
     engine_shutdown.trigger();
     running.stopped().await;
-    served.map_err(ServeError::Listener)
+    served
 }
 
 /// The endpoints of core, without health.
