@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -45,6 +46,8 @@ pub struct Committer {
     pub incarnation: i64,
     /// Workflows that stand still because of an incident; their turns are not in the dispatcher.
     pub incidents: HashSet<WorkflowId>,
+    /// Commands in a row that ran out of time, for each workflow with such.
+    pub n_timeouts: HashMap<WorkflowId, u32>,
 }
 
 impl Committer {
@@ -97,7 +100,9 @@ impl Committer {
             }
         };
         let broken = self.open_workflows(&mut round, &mails, &starts).await;
+        round.n_timeouts = std::mem::take(&mut self.n_timeouts);
         self.apply(&mut round, mails, starts, &broken).await;
+        self.n_timeouts = std::mem::take(&mut round.n_timeouts);
         // Ticks of these are not repeated: nothing would change until somebody has looked.
         let mut stopped: HashSet<WorkflowId> = broken
             .iter()
@@ -381,7 +386,7 @@ impl Committer {
                 partition = number,
                 "another process owns this partition now"
             );
-            self.partitions.lose(number);
+            self.lose(number);
         }
         for write in &batch.writes {
             let number = write.workflow.partition();
@@ -417,9 +422,16 @@ impl Committer {
         }
         // Nobody may be told anything about these partitions any more; a restart reads them anew.
         for number in numbers {
-            self.partitions.lose(number);
+            self.lose(number);
         }
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+    }
+
+    fn lose(&mut self, number: u8) {
+        if self.partitions.get(number).is_some() {
+            self.partitions.lose(number);
+            self.shared.n_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Partitions in which the batch is not; `None` when it is in all of them.

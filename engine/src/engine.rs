@@ -1,6 +1,8 @@
 //! The engine as its servers and tests hold it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -125,6 +127,7 @@ impl Engine {
             dispatch: Dispatch::default(),
             watchers: Watchers::default(),
             outbox: Outbox::all_dirty(),
+            n_lost: AtomicUsize::new(0),
         });
         let acknowledgements =
             Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
@@ -139,6 +142,7 @@ impl Engine {
             partitions,
             incarnation,
             incidents,
+            n_timeouts: HashMap::new(),
         };
         let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
         let engine = Arc::new(Self {
@@ -432,6 +436,11 @@ impl Engine {
     pub async fn wake(&self) {
         self.shared.dispatch.expire(self.shared.clock.now_ms());
         self.mailbox.wake().await;
+    }
+
+    /// Partitions that this process has had to give up; their workflows stand still until a restart.
+    pub fn n_lost_partitions(&self) -> usize {
+        self.shared.n_lost.load(Ordering::Relaxed)
     }
 
     /// Brings the gauges up to date; called when they are read.

@@ -13,10 +13,12 @@ use crate::dispatch::Change;
 use crate::error::EngineError;
 use crate::partition::{Partition, Partitions};
 use crate::shared::Shared;
-use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover};
+use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover, WorkflowRecord};
 
 /// Open workflows read at a time.
 const PAGE: u32 = 500;
+/// The code of a workflow whose row is not what this program writes.
+const ROW_UNREADABLE: &str = "row_unreadable";
 
 /// Takes over every partition; returns them with the store's incarnation.
 pub async fn acquire(shared: &Shared, owner: String) -> Result<(Partitions, i64), StoreError> {
@@ -76,7 +78,7 @@ async fn recover_partition(
                 with_turns.push(open.workflow);
             }
         }
-        for record in shared.store.load(&with_turns).await? {
+        for record in load(shared, partition, &with_turns, incidents).await? {
             let id = record.workflow;
             match shared.open(record).await {
                 Ok(workflow) => {
@@ -97,4 +99,30 @@ async fn recover_partition(
             }
         }
     }
+}
+
+/// Loads workflows; one whose row cannot be read becomes an incident and does not stop the others.
+async fn load(
+    shared: &Shared,
+    partition: &mut Partition,
+    ids: &[WorkflowId],
+    incidents: &mut HashSet<WorkflowId>,
+) -> Result<Vec<WorkflowRecord>, StoreError> {
+    match shared.store.load(ids).await {
+        Err(StoreError::Corrupt { .. }) => {}
+        loaded => return loaded,
+    }
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        match shared.store.load(&[*id]).await {
+            Err(StoreError::Corrupt { what }) => {
+                tracing::error!(workflow.id = %id, what, "a row cannot be read");
+                partition.timers.set(*id, None);
+                incidents.insert(*id);
+                shared.store.put_incident(*id, ROW_UNREADABLE).await?;
+            }
+            loaded => records.extend(loaded?),
+        }
+    }
+    Ok(records)
 }

@@ -36,6 +36,9 @@ enum Verdict {
     },
 }
 
+/// Commands of a workflow in a row that may run out of time before that is an incident.
+const TIMEOUTS_MAX: u32 = 3;
+
 /// What the caller of a command may touch; `None` is everything.
 #[derive(Clone, Copy)]
 pub struct Caller<'c> {
@@ -91,6 +94,8 @@ pub struct Round {
     answers: Vec<(Option<oneshot::Sender<Answer>>, Verdict)>,
     /// Workflows that a command has run into a fault.
     pub incidents: Vec<(WorkflowId, String)>,
+    /// Commands in a row that ran out of time, for each workflow with such.
+    pub n_timeouts: HashMap<WorkflowId, u32>,
 }
 
 impl Round {
@@ -225,6 +230,7 @@ impl Round {
         let definition = &draft.workflow.definition;
         match contained(|| apply(definition, Some(state), command, &env(now_ms))) {
             Ok(Ok(applied)) => {
+                self.n_timeouts.remove(&id);
                 draft.now_ms = now_ms;
                 draft.workflow.state = applied.state;
                 draft.changes.extend(reported(id, command, applied.reply));
@@ -238,6 +244,16 @@ impl Round {
                     Verdict::Done {
                         workflow: id,
                         is_new,
+                    },
+                ));
+            }
+            // The machine may be busy: the wall clock says nothing about the definition yet.
+            Ok(Err(Refusal::EvaluationLimit { .. })) if self.may_try_again(id) => {
+                self.answers.push((
+                    reply,
+                    Verdict::Refused {
+                        workflow: Some(id),
+                        error: EngineError::Unavailable,
                     },
                 ));
             }
@@ -256,6 +272,17 @@ impl Round {
                 ));
             }
         }
+    }
+
+    /// Counts a command that ran out of time, and says whether its workflow gets another try.
+    fn may_try_again(&mut self, id: WorkflowId) -> bool {
+        let n_timeouts = self.n_timeouts.entry(id).or_default();
+        *n_timeouts += 1;
+        let may = *n_timeouts < TIMEOUTS_MAX;
+        if !may {
+            self.n_timeouts.remove(&id);
+        }
+        may
     }
 
     /// Answers a caller whose command has run into a fault of its workflow.
@@ -481,6 +508,15 @@ fn count(events: &[Event]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workflow_that_runs_out_of_time_is_tried_a_few_times() {
+        let mut round = Round::default();
+        let (slow, other) = (WorkflowId::new(1, [1; 15]), WorkflowId::new(1, [2; 15]));
+        let tries = [slow, slow, other, slow].map(|it| round.may_try_again(it));
+        assert_eq!(tries, [true, true, true, false]);
+        assert_eq!(round.n_timeouts.get(&slow), None);
+    }
 
     #[test]
     fn a_panic_of_the_machine_is_a_fault_of_one_workflow() {

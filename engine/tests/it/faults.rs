@@ -117,6 +117,8 @@ async fn a_process_that_was_taken_over_cannot_write_any_more() {
     let request = worker.request(vec![complete(key, "expired")], 0, 0);
     let refused = old.engine.exchange("workers", &EVERYTHING, request).await;
     assert_eq!(refused.unwrap_err().code(), "unavailable");
+    let n_lost = [&old, &new].map(|it| it.engine.n_lost_partitions());
+    assert_eq!(n_lost, [1, 0]);
     assert_eq!(
         old.start("another").await.unwrap_err().code(),
         "unavailable"
