@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -14,12 +15,12 @@ use btrust_machine::Command;
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
-use crate::dispatch::Owner;
+use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::mailbox::{Mail, Request, Start};
 use crate::metrics;
 use crate::partition::Partitions;
-use crate::round::{Fate, Round, Settled};
+use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
 use crate::store::{Batch, Fence, StartKey, StoreError, Write};
 use crate::workflow::Workflow;
@@ -43,6 +44,10 @@ pub struct Committer {
     pub mailbox: mpsc::Receiver<Mail>,
     pub partitions: Partitions,
     pub incarnation: i64,
+    /// Workflows that stand still because of an incident; their turns are not in the dispatcher.
+    pub incidents: HashSet<WorkflowId>,
+    /// Commands in a row that ran out of time, for each workflow with such.
+    pub n_timeouts: HashMap<WorkflowId, u32>,
 }
 
 impl Committer {
@@ -95,7 +100,9 @@ impl Committer {
             }
         };
         let broken = self.open_workflows(&mut round, &mails, &starts).await;
+        round.n_timeouts = std::mem::take(&mut self.n_timeouts);
         self.apply(&mut round, mails, starts, &broken).await;
+        self.n_timeouts = std::mem::take(&mut round.n_timeouts);
         // Ticks of these are not repeated: nothing would change until somebody has looked.
         let mut stopped: HashSet<WorkflowId> = broken
             .iter()
@@ -127,6 +134,7 @@ impl Committer {
                 let request = Request::Command {
                     workflow,
                     tenant: None,
+                    queues: None,
                     command,
                 };
                 mails.push(Mail {
@@ -261,6 +269,7 @@ impl Committer {
                 Request::Command {
                     workflow,
                     tenant,
+                    queues,
                     command,
                 } => {
                     let Some(partition) = self.partitions.get(workflow.partition()) else {
@@ -272,7 +281,11 @@ impl Committer {
                         continue;
                     }
                     let now_ms = partition.now_ms(clock_ms);
-                    round.apply(workflow, tenant.as_deref(), &command, now_ms, mail.reply);
+                    let caller = Caller {
+                        tenant: tenant.as_deref(),
+                        queues: queues.as_deref(),
+                    };
+                    round.apply(workflow, caller, &command, now_ms, mail.reply);
                 }
                 Request::Wake => {}
             }
@@ -373,7 +386,7 @@ impl Committer {
                 partition = number,
                 "another process owns this partition now"
             );
-            self.partitions.lose(number);
+            self.lose(number);
         }
         for write in &batch.writes {
             let number = write.workflow.partition();
@@ -409,9 +422,16 @@ impl Committer {
         }
         // Nobody may be told anything about these partitions any more; a restart reads them anew.
         for number in numbers {
-            self.partitions.lose(number);
+            self.lose(number);
         }
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+    }
+
+    fn lose(&mut self, number: u8) {
+        if self.partitions.get(number).is_some() {
+            self.partitions.lose(number);
+            self.shared.n_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Partitions in which the batch is not; `None` when it is in all of them.
@@ -444,6 +464,7 @@ impl Committer {
         metrics::INCIDENTS.with_label_values(&[code]).inc();
         tracing::error!(workflow.id = %id, code, "an incident stops a workflow");
         self.shared.dispatch.withdraw_all(id);
+        self.incidents.insert(id);
         if let Some(partition) = self.partitions.get(id.partition()) {
             partition.timers.set(id, None);
         }
@@ -496,8 +517,14 @@ impl Committer {
         }
     }
 
-    fn publish(&mut self, settled: Settled, now_ms: i64) {
+    fn publish(&mut self, mut settled: Settled, now_ms: i64) {
         let workflow = settled.workflow;
+        if settled.has_events && self.incidents.remove(&workflow.id) {
+            // It goes on, so all of its turns do, not only those that this commit has changed.
+            let turns = workflow.state.open_turns().into_iter();
+            let puts = turns.map(|it| Change::Put(Box::new(it)));
+            settled.changes.extend(puts);
+        }
         if !settled.changes.is_empty() {
             let owner = Arc::new(owner(&workflow));
             self.shared.dispatch.change(&owner, settled.changes, now_ms);

@@ -14,6 +14,8 @@ use btrust_schemas::exchange::Ack;
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
 
+use crate::queues::Queues;
+
 /// How long a session may stay silent before its turns go to somebody else, ms.
 ///
 /// Source: six heartbeats of a worker, which sends one every 5 s.
@@ -102,6 +104,8 @@ struct Slot {
     queue: String,
     ready_since_ms: i64,
     lease: Option<SessionNumber>,
+    /// The session that has made the turn's checkpoint, is making it, or was given the turn with it.
+    checkpointer: Option<SessionNumber>,
     /// Results of this turn that are on their way to a commit; while there are any, it is not requeued.
     n_reports: u32,
 }
@@ -256,14 +260,50 @@ impl Dispatch {
         }
     }
 
-    /// Whether a session may checkpoint a turn: only its holder may, or two could cause the effect.
-    pub fn may_checkpoint(&self, number: SessionNumber, key: TurnKey) -> bool {
+    /// Whether a session may checkpoint a turn, or two could cause its effect; if so, it is the one who does.
+    ///
+    /// Only the holder may, and only while nobody else has a checkpoint of the turn or is making one.
+    pub fn begin_checkpoint(&self, number: SessionNumber, key: TurnKey) -> bool {
+        let mut inner = self.lock();
+        let Some(slot) = inner.slots.get_mut(&key.task).filter(|it| it.is(key)) else {
+            // What is not open here, the state machine refuses with a better reason.
+            return true;
+        };
+        let is_first = slot.turn.checkpoint.is_none() && slot.checkpointer.is_none();
+        let may = slot.lease == Some(number) && (is_first || slot.checkpointer == Some(number));
+        if may {
+            slot.checkpointer = Some(number);
+        }
+        may
+    }
+
+    /// The checkpoint that a session has begun is there, or it has failed and the turn is as before.
+    pub fn checkpoint_ends(&self, number: SessionNumber, key: TurnKey, is_made: bool) {
+        if let Some(slot) = self.lock().slots.get_mut(&key.task)
+            && slot.is(key)
+            && !is_made
+            && slot.turn.checkpoint.is_none()
+            && slot.checkpointer == Some(number)
+        {
+            slot.checkpointer = None;
+        }
+    }
+
+    /// Those of `keys` whose task is of a step that is not among `queues`.
+    pub fn forbidden(&self, queues: &Queues, keys: &BTreeSet<TurnKey>) -> Vec<TurnKey> {
         let inner = self.lock();
-        // What is not open here, the state machine refuses with a better reason.
-        inner
-            .slots
-            .get(&key.task)
-            .is_none_or(|it| !it.is(key) || it.lease == Some(number))
+        let is_forbidden = |it: &TurnKey| {
+            let slot = inner.slots.get(&it.task);
+            slot.is_some_and(|it| !queues.allows(&it.queue))
+        };
+        keys.iter().copied().filter(is_forbidden).collect()
+    }
+
+    /// Keeps an acknowledgement for the session's next answer.
+    pub fn acknowledge(&self, number: SessionNumber, ack: Ack) {
+        if let Some(session) = self.lock().sessions.get_mut(&number) {
+            session.acks.push(ack);
+        }
     }
 
     /// Keeps a turn out of the queues while a result of it is on its way to a commit.
@@ -324,6 +364,8 @@ impl Dispatch {
                     continue;
                 };
                 slot.lease = Some(number);
+                // Whoever is given the turn with its checkpoint knows that its effect may have happened.
+                slot.checkpointer = slot.turn.checkpoint.is_some().then_some(number);
                 taken.push(Taken {
                     owner: Arc::clone(&slot.owner),
                     turn: slot.turn.clone(),
@@ -443,6 +485,7 @@ impl Inner {
             queue,
             ready_since_ms: now_ms,
             lease: None,
+            checkpointer: None,
             n_reports: 0,
         };
         let key = slot.key();

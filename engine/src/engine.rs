@@ -1,8 +1,11 @@
 //! The engine as its servers and tests hold it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -85,6 +88,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits for one of the tasks to end; before the shutdown, that is a failure of the engine.
+    pub async fn ended(&mut self) {
+        let (ended, index, _) = select_all(self.tasks.iter_mut()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the engine has failed");
+        }
+        // What has ended must not be waited for again.
+        drop(self.tasks.swap_remove(index));
+    }
+
     /// Waits until everything has ended.
     pub async fn stopped(self) {
         for task in self.tasks {
@@ -114,12 +127,13 @@ impl Engine {
             dispatch: Dispatch::default(),
             watchers: Watchers::default(),
             outbox: Outbox::all_dirty(),
+            n_lost: AtomicUsize::new(0),
         });
         let acknowledgements =
             Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
         let owner = hex::encode(rand::rng().random::<[u8; 16]>());
         let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
-        recovery::recover(&shared, &mut partitions).await?;
+        let incidents = recovery::recover(&shared, &mut partitions).await?;
 
         let (mailbox, receiver) = Mailbox::new();
         let committer = Committer {
@@ -127,6 +141,8 @@ impl Engine {
             mailbox: receiver,
             partitions,
             incarnation,
+            incidents,
+            n_timeouts: HashMap::new(),
         };
         let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
         let engine = Arc::new(Self {
@@ -266,6 +282,7 @@ impl Engine {
             .ask(Request::Command {
                 workflow,
                 tenant,
+                queues: None,
                 command: Box::new(command),
             })
             .await
@@ -419,6 +436,11 @@ impl Engine {
     pub async fn wake(&self) {
         self.shared.dispatch.expire(self.shared.clock.now_ms());
         self.mailbox.wake().await;
+    }
+
+    /// Partitions that this process has had to give up; their workflows stand still until a restart.
+    pub fn n_lost_partitions(&self) -> usize {
+        self.shared.n_lost.load(Ordering::Relaxed)
     }
 
     /// Brings the gauges up to date; called when they are read.

@@ -9,6 +9,11 @@ use crate::store::StoreError;
 /// How long a caller should stay away when the engine has too much to do, s.
 pub const RETRY_AFTER_S: u64 = 1;
 
+/// The code of a turn, or a queue, that is not the caller's to touch.
+pub const QUEUE_FORBIDDEN: &str = "queue_forbidden";
+/// The code of an incident in which the state machine itself has failed.
+pub const MACHINE_FAULT: &str = "machine_fault";
+
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
     /// There is none, or it is another tenant's: the caller must not see the difference.
@@ -32,6 +37,9 @@ pub enum EngineError {
     /// The request itself is wrong.
     #[error("{detail}")]
     Invalid { code: &'static str, detail: String },
+    /// The turn belongs to a step that the worker does not serve.
+    #[error("the turn is of a step that this worker does not serve")]
+    QueueForbidden,
     /// Too much to do: nothing has changed, come back after [`RETRY_AFTER_S`].
     #[error("the engine has too much to do")]
     Overloaded,
@@ -59,6 +67,7 @@ impl EngineError {
             Self::Incident { .. } => "workflow_incident",
             Self::Erased => "workflow_erased",
             Self::Invalid { code, .. } => code,
+            Self::QueueForbidden => QUEUE_FORBIDDEN,
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
         }
@@ -80,6 +89,7 @@ impl EngineError {
             Self::Incident { .. } => 409,
             Self::Erased => 410,
             Self::Invalid { .. } => 400,
+            Self::QueueForbidden => 403,
             Self::Overloaded | Self::Unavailable => 503,
         }
     }

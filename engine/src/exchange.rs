@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use btrust_machine::{Command, Payload, TurnReason as MachineReason, TurnResult as MachineResult};
 use btrust_schemas::exchange::{
@@ -19,8 +19,9 @@ use btrust_schemas::turn::{Submitter, TurnInput, TurnKey, TurnReason, TurnResult
 
 use crate::dispatch::{Begin, SessionNumber, Taken};
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, QUEUE_FORBIDDEN};
 use crate::mailbox::Request;
+use crate::queues::Queues;
 use crate::workflow::{audience_text, parse_audience};
 
 /// How long a call that brings results waits for their commit; later acknowledgements ride the next one.
@@ -33,11 +34,12 @@ pub const SESSION_BYTES_MAX: usize = 128;
 impl Engine {
     /// Serves one exchange of `client`, and answers with JSON.
     ///
-    /// The caller has checked that the client may poll these queues.
+    /// `queues` are the steps that the client serves: it can neither hold nor report turns of others.
+    /// The caller has checked that it asks for no others either.
     ///
     /// # Errors
     ///
-    /// `exchange_out_of_order` when a later exchange of the session has been served or has begun.
+    /// [`EngineError::Unavailable`] when none of its results could be stored; `exchange_out_of_order` when a later exchange of the session has been served or has begun.
     ///
     /// # Panics
     ///
@@ -45,7 +47,8 @@ impl Engine {
     pub async fn exchange(
         self: &Arc<Self>,
         client: &str,
-        request: ExchangeRequest,
+        queues: &Arc<Queues>,
+        mut request: ExchangeRequest,
     ) -> Result<Bytes, EngineError> {
         check(&request)?;
         let dispatch = &self.shared.dispatch;
@@ -56,17 +59,21 @@ impl Engine {
             Begin::OutOfOrder => return Err(out_of_order()),
             Begin::TooManySessions => return Err(EngineError::Overloaded),
         };
-        let mut held: BTreeSet<TurnKey> = request.held.iter().copied().collect();
-        held.extend(request.results.iter().map(|it| it.key));
+        let held = self.refuse_forbidden(call.session, queues, &mut request);
         dispatch.hold(call.session, &held, now_ms());
 
         let has_results = !request.results.is_empty();
         let wait_ms = request.wait_ms.min(EXCHANGE_WAIT_MAX_MS);
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
         if has_results {
-            let reports = tokio::spawn(Arc::clone(self).report(call.session, request.results));
+            let reports =
+                Arc::clone(self).report(call.session, Arc::clone(queues), request.results);
             // Whatever is not committed by then rides the next exchange.
-            let _ = tokio::time::timeout(ACK_WAIT_MAX, reports).await;
+            let reported = timeout(ACK_WAIT_MAX, tokio::spawn(reports)).await;
+            if matches!(reported, Ok(Ok(0))) {
+                // The worker must back off, instead of bringing the same again at once.
+                return Err(EngineError::Unavailable);
+            }
         }
         let want = usize::try_from(request.want.min(WANT_MAX)).unwrap_or_default();
         let response = loop {
@@ -95,24 +102,70 @@ impl Engine {
         Ok(answer)
     }
 
-    /// Hands results to the state machine; each is acknowledged by its own commit.
-    async fn report(self: Arc<Self>, session: SessionNumber, reports: Vec<Report>) {
-        // All are in the mailbox before the first is waited for, so they share a commit.
-        join_all(reports.into_iter().map(|it| self.report_one(session, it))).await;
+    /// Takes turns of steps that the client does not serve out of a request; returns what it may hold.
+    fn refuse_forbidden(
+        &self,
+        session: SessionNumber,
+        queues: &Queues,
+        request: &mut ExchangeRequest,
+    ) -> BTreeSet<TurnKey> {
+        let dispatch = &self.shared.dispatch;
+        let reported = request.results.iter().map(|it| it.key);
+        let mut held: BTreeSet<TurnKey> = request.held.iter().copied().chain(reported).collect();
+        for key in dispatch.forbidden(queues, &held) {
+            held.remove(&key);
+            let reports = request.results.extract_if(.., |it| it.key == key);
+            let mut kinds: Vec<bool> = reports.map(|it| is_checkpoint(&it)).collect();
+            if kinds.is_empty() {
+                kinds.push(false);
+            }
+            for checkpoint in kinds {
+                let code = QUEUE_FORBIDDEN.to_owned();
+                let ack = Ack {
+                    key,
+                    checkpoint,
+                    code,
+                };
+                dispatch.acknowledge(session, ack);
+            }
+        }
+        held
     }
 
-    async fn report_one(&self, session: SessionNumber, report: Report) {
+    /// Hands results to the state machine; each is acknowledged by its own commit. Returns how many were.
+    async fn report(
+        self: Arc<Self>,
+        session: SessionNumber,
+        queues: Arc<Queues>,
+        reports: Vec<Report>,
+    ) -> usize {
+        let reports = reports
+            .into_iter()
+            .map(|it| self.report_one(session, &queues, it));
+        // All are in the mailbox before the first is waited for, so they share a commit.
+        let acknowledged = join_all(reports).await;
+        acknowledged.into_iter().filter(|it| *it).count()
+    }
+
+    /// Returns whether the report is acknowledged.
+    async fn report_one(
+        &self,
+        session: SessionNumber,
+        queues: &Arc<Queues>,
+        report: Report,
+    ) -> bool {
         let key = report.key;
         let dispatch = &self.shared.dispatch;
         dispatch.report_begins(key);
-        let checkpoint = matches!(report.what, ReportKind::Checkpoint { .. });
-        if checkpoint && !dispatch.may_checkpoint(session, key) {
+        let checkpoint = is_checkpoint(&report);
+        if checkpoint && !dispatch.begin_checkpoint(session, key) {
             let ack = Ack {
                 key,
                 checkpoint,
                 code: LEASE_LOST.to_owned(),
             };
-            return dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
+            dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
+            return true;
         }
         let workflow = key.task.workflow;
         let command = Box::new(command(report));
@@ -121,6 +174,7 @@ impl Engine {
             .ask(Request::Command {
                 workflow,
                 tenant: None,
+                queues: Some(Arc::clone(queues)),
                 command,
             })
             .await
@@ -130,12 +184,17 @@ impl Engine {
             Err(error) if error.is_transient() => None,
             Err(error) => Some(error.code().to_owned()),
         };
+        let is_acknowledged = code.is_some();
+        if checkpoint {
+            dispatch.checkpoint_ends(session, key, code.as_deref() == Some(Ack::ACCEPTED));
+        }
         let ack = code.map(|code| Ack {
             key,
             checkpoint,
             code,
         });
         dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
+        is_acknowledged
     }
 
     fn turn_input(&self, taken: Taken) -> TurnInput {
@@ -164,6 +223,10 @@ impl Engine {
             deadline_ms: turn.deadline_ms,
         }
     }
+}
+
+fn is_checkpoint(report: &Report) -> bool {
+    matches!(report.what, ReportKind::Checkpoint { .. })
 }
 
 fn check(request: &ExchangeRequest) -> Result<(), EngineError> {

@@ -8,6 +8,7 @@ use btrust_machine::{Command, Definition};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::error::EngineError;
+use crate::queues::Queues;
 use crate::store::StartKey;
 use crate::workflow::Workflow;
 
@@ -37,6 +38,8 @@ pub enum Request {
         workflow: WorkflowId,
         /// Whose workflow it has to be, where the caller belongs to one tenant.
         tenant: Option<String>,
+        /// Of which steps the turn has to be, where a worker reports one.
+        queues: Option<Arc<Queues>>,
         command: Box<Command>,
     },
     /// Looks at the clock again.

@@ -3,17 +3,22 @@
 //! Bounded memory: a workflow that waits for a person or a time costs its timer; only those that
 //! wait for a worker are opened, a page at a time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use btrust_schemas::ids::WorkflowId;
 
 use crate::committer::owner;
 use crate::dispatch::Change;
 use crate::error::EngineError;
 use crate::partition::{Partition, Partitions};
 use crate::shared::Shared;
-use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover};
+use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover, WorkflowRecord};
 
 /// Open workflows read at a time.
 const PAGE: u32 = 500;
+/// The code of a workflow whose row is not what this program writes.
+const ROW_UNREADABLE: &str = "row_unreadable";
 
 /// Takes over every partition; returns them with the store's incarnation.
 pub async fn acquire(shared: &Shared, owner: String) -> Result<(Partitions, i64), StoreError> {
@@ -27,21 +32,26 @@ pub async fn acquire(shared: &Shared, owner: String) -> Result<(Partitions, i64)
     Ok((Partitions::new(&acquired.partitions), acquired.incarnation))
 }
 
-/// Winds every timer and requeues every open turn.
-pub async fn recover(shared: &Shared, partitions: &mut Partitions) -> Result<(), EngineError> {
+/// Winds every timer and requeues every open turn; returns the workflows that an incident has stopped.
+pub async fn recover(
+    shared: &Shared,
+    partitions: &mut Partitions,
+) -> Result<HashSet<WorkflowId>, EngineError> {
+    let mut incidents = HashSet::new();
     let (mut n_open, mut n_turns) = (0, 0);
     for partition in partitions.iter_mut() {
-        let (open, turns) = recover_partition(shared, partition).await?;
+        let (open, turns) = recover_partition(shared, partition, &mut incidents).await?;
         n_open += open;
         n_turns += turns;
     }
     tracing::info!(n_open, n_turns, "recovered the open workflows");
-    Ok(())
+    Ok(incidents)
 }
 
 async fn recover_partition(
     shared: &Shared,
     partition: &mut Partition,
+    incidents: &mut HashSet<WorkflowId>,
 ) -> Result<(usize, usize), EngineError> {
     let now_ms = partition.now_ms(shared.clock.now_ms());
     let (mut n_open, mut n_turns) = (0, 0);
@@ -58,13 +68,17 @@ async fn recover_partition(
         n_open += page.len();
         let mut with_turns = Vec::new();
         // What an incident has stopped stands still until somebody has looked at it.
-        for open in page.into_iter().filter(|it| it.incident.is_none()) {
+        for open in page {
+            if open.incident.is_some() {
+                incidents.insert(open.workflow);
+                continue;
+            }
             partition.timers.set(open.workflow, open.wake_at_ms);
             if 0 < open.n_turns {
                 with_turns.push(open.workflow);
             }
         }
-        for record in shared.store.load(&with_turns).await? {
+        for record in load(shared, partition, &with_turns, incidents).await? {
             let id = record.workflow;
             match shared.open(record).await {
                 Ok(workflow) => {
@@ -79,9 +93,36 @@ async fn recover_partition(
                 Err(error) => {
                     tracing::error!(workflow.id = %id, error = &error as &dyn std::error::Error, "cannot open a workflow");
                     partition.timers.set(id, None);
+                    incidents.insert(id);
                     shared.store.put_incident(id, error.code()).await?;
                 }
             }
         }
     }
+}
+
+/// Loads workflows; one whose row cannot be read becomes an incident and does not stop the others.
+async fn load(
+    shared: &Shared,
+    partition: &mut Partition,
+    ids: &[WorkflowId],
+    incidents: &mut HashSet<WorkflowId>,
+) -> Result<Vec<WorkflowRecord>, StoreError> {
+    match shared.store.load(ids).await {
+        Err(StoreError::Corrupt { .. }) => {}
+        loaded => return loaded,
+    }
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        match shared.store.load(&[*id]).await {
+            Err(StoreError::Corrupt { what }) => {
+                tracing::error!(workflow.id = %id, what, "a row cannot be read");
+                partition.timers.set(*id, None);
+                incidents.insert(*id);
+                shared.store.put_incident(*id, ROW_UNREADABLE).await?;
+            }
+            loaded => records.extend(loaded?),
+        }
+    }
+    Ok(records)
 }

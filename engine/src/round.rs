@@ -1,6 +1,7 @@
 //! One round of the committer: commands applied to drafts of workflows, in memory only.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -14,9 +15,10 @@ use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
 
 use crate::dispatch::{Change, queue_of};
-use crate::error::EngineError;
+use crate::error::{EngineError, MACHINE_FAULT};
 use crate::mailbox::{Answer, Start};
 use crate::metrics;
+use crate::queues::Queues;
 use crate::seal::{self, Binding};
 use crate::store::{StartRecord, WorkflowColumns, Write};
 use crate::stream_events;
@@ -32,6 +34,30 @@ enum Verdict {
         workflow: Option<WorkflowId>,
         error: EngineError,
     },
+}
+
+/// Commands of a workflow in a row that may run out of time before that is an incident.
+const TIMEOUTS_MAX: u32 = 3;
+
+/// What the caller of a command may touch; `None` is everything.
+#[derive(Clone, Copy)]
+pub struct Caller<'c> {
+    pub tenant: Option<&'c str>,
+    pub queues: Option<&'c Queues>,
+}
+
+impl Caller<'_> {
+    /// Whether a report is of a step that the caller serves; what is not open is not judged here.
+    fn may(self, command: &Command, state: &State) -> bool {
+        let (Some(queues), Command::TurnResult { task, .. } | Command::Checkpoint { task, .. }) =
+            (self.queues, command)
+        else {
+            return true;
+        };
+        let turns = state.open_turns();
+        let turn = turns.iter().find(|it| it.task == *task);
+        turn.is_none_or(|it| queues.allows(queue_of(&it.resource)))
+    }
 }
 
 /// What happened to the writes of one workflow.
@@ -68,6 +94,8 @@ pub struct Round {
     answers: Vec<(Option<oneshot::Sender<Answer>>, Verdict)>,
     /// Workflows that a command has run into a fault.
     pub incidents: Vec<(WorkflowId, String)>,
+    /// Commands in a row that ran out of time, for each workflow with such.
+    pub n_timeouts: HashMap<WorkflowId, u32>,
 }
 
 impl Round {
@@ -129,9 +157,10 @@ impl Round {
             version: start.version,
             input: Payload::from(start.input),
         };
-        let applied = match apply(&definition, None, &command, &env(now_ms)) {
-            Ok(applied) => applied,
-            Err(refusal) => return self.refuse(reply, EngineError::Refused(refusal)),
+        let applied = match contained(|| apply(&definition, None, &command, &env(now_ms))) {
+            Ok(Ok(applied)) => applied,
+            Ok(Err(refusal)) => return self.refuse(reply, EngineError::Refused(refusal)),
+            Err(fault) => return self.refuse(reply, fault),
         };
         let columns = WorkflowColumns {
             tenant: start.tenant,
@@ -180,7 +209,7 @@ impl Round {
     pub fn apply(
         &mut self,
         id: WorkflowId,
-        tenant: Option<&str>,
+        caller: Caller<'_>,
         command: &Command,
         now_ms: i64,
         reply: Option<oneshot::Sender<Answer>>,
@@ -188,17 +217,20 @@ impl Round {
         let Some(draft) = self.drafts.get_mut(&id) else {
             return self.refuse(reply, EngineError::Unknown);
         };
-        if tenant.is_some_and(|it| it != draft.workflow.columns.tenant) {
+        if caller
+            .tenant
+            .is_some_and(|it| it != draft.workflow.columns.tenant)
+        {
             return self.refuse(reply, EngineError::Unknown);
         }
+        if !caller.may(command, &draft.workflow.state) {
+            return self.refuse(reply, EngineError::QueueForbidden);
+        }
         let state: State = draft.workflow.state.clone();
-        match apply(
-            &draft.workflow.definition,
-            Some(state),
-            command,
-            &env(now_ms),
-        ) {
-            Ok(applied) => {
+        let definition = &draft.workflow.definition;
+        match contained(|| apply(definition, Some(state), command, &env(now_ms))) {
+            Ok(Ok(applied)) => {
+                self.n_timeouts.remove(&id);
                 draft.now_ms = now_ms;
                 draft.workflow.state = applied.state;
                 draft.changes.extend(reported(id, command, applied.reply));
@@ -215,19 +247,21 @@ impl Round {
                     },
                 ));
             }
-            Err(refusal @ (Refusal::EvaluationLimit { .. } | Refusal::StateMismatch { .. })) => {
-                let code = refusal.code().to_owned();
-                self.incidents.push((id, code.clone()));
-                let error = EngineError::Incident { code };
+            // The machine may be busy: the wall clock says nothing about the definition yet.
+            Ok(Err(Refusal::EvaluationLimit { .. })) if self.may_try_again(id) => {
                 self.answers.push((
                     reply,
                     Verdict::Refused {
                         workflow: Some(id),
-                        error,
+                        error: EngineError::Unavailable,
                     },
                 ));
             }
-            Err(refusal) => {
+            Ok(Err(
+                refusal @ (Refusal::EvaluationLimit { .. } | Refusal::StateMismatch { .. }),
+            )) => self.stop(id, refusal.code(), reply),
+            Err(_) => self.stop(id, MACHINE_FAULT, reply),
+            Ok(Err(refusal)) => {
                 let error = EngineError::Refused(refusal);
                 self.answers.push((
                     reply,
@@ -238,6 +272,32 @@ impl Round {
                 ));
             }
         }
+    }
+
+    /// Counts a command that ran out of time, and says whether its workflow gets another try.
+    fn may_try_again(&mut self, id: WorkflowId) -> bool {
+        let n_timeouts = self.n_timeouts.entry(id).or_default();
+        *n_timeouts += 1;
+        let may = *n_timeouts < TIMEOUTS_MAX;
+        if !may {
+            self.n_timeouts.remove(&id);
+        }
+        may
+    }
+
+    /// Answers a caller whose command has run into a fault of its workflow.
+    fn stop(&mut self, id: WorkflowId, code: &str, reply: Option<oneshot::Sender<Answer>>) {
+        self.incidents.push((id, code.to_owned()));
+        let error = EngineError::Incident {
+            code: code.to_owned(),
+        };
+        self.answers.push((
+            reply,
+            Verdict::Refused {
+                workflow: Some(id),
+                error,
+            },
+        ));
     }
 
     /// Seals what the round changes; drafts without events have nothing to write.
@@ -356,6 +416,14 @@ impl Draft {
     }
 }
 
+/// Runs the state machine; a panic of it is a fault of one workflow and not of the process.
+fn contained<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
+    // What a panic leaves half done is the moved-in state, which is dropped.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| EngineError::Incident {
+        code: MACHINE_FAULT.to_owned(),
+    })
+}
+
 fn env(now_ms: i64) -> Env {
     Env {
         now_ms,
@@ -434,5 +502,26 @@ fn count(events: &[Event]) {
         metrics::STEPS
             .with_label_values(&[queue_of(resource), outcome])
             .inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workflow_that_runs_out_of_time_is_tried_a_few_times() {
+        let mut round = Round::default();
+        let (slow, other) = (WorkflowId::new(1, [1; 15]), WorkflowId::new(1, [2; 15]));
+        let tries = [slow, slow, other, slow].map(|it| round.may_try_again(it));
+        assert_eq!(tries, [true, true, true, false]);
+        assert_eq!(round.n_timeouts.get(&slow), None);
+    }
+
+    #[test]
+    fn a_panic_of_the_machine_is_a_fault_of_one_workflow() {
+        let fault = contained(|| -> u32 { panic!("the machine has a bug") }).unwrap_err();
+        assert_eq!(fault.code(), "workflow_incident");
+        assert_eq!(contained(|| 1), Ok(1));
     }
 }

@@ -1,6 +1,7 @@
 //! What the parts of an engine share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::workflow_keys::WorkflowKeys;
@@ -25,6 +26,8 @@ pub struct Shared {
     pub dispatch: Dispatch,
     pub watchers: Watchers,
     pub outbox: Outbox,
+    /// Partitions that this process has had to give up; only a restart gets them back.
+    pub n_lost: AtomicUsize,
 }
 
 impl Shared {

@@ -156,11 +156,11 @@ pub enum EventKind {
         task: u32,
         expires_ms: i64,
     },
+    /// What was answered is in the turn that it leads to, and nowhere once that has ended.
     PromptAnswered {
         prompt: u32,
         task: u32,
         submitter: Submitter,
-        body: Payload,
     },
     PromptClosed {
         prompt: u32,

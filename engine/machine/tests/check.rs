@@ -211,6 +211,12 @@ fn the_gate_valid_names_the_place_of_every_mistake() {
             format!("{states}/VerifyPhone/Arguments/phone"),
         ),
         (
+            "/definition/States/VerifyPhone/Arguments/phone",
+            json!("{% 'a' ~> $pad(1000000000000) %}"),
+            "expression_forbidden",
+            format!("{states}/VerifyPhone/Arguments/phone"),
+        ),
+        (
             "/definition/States/VerifyPhone/Catch/0",
             json!({"ErrorEquals": ["States.ALL", "A"], "Next": "Review"}),
             "states_all_misplaced",

@@ -399,3 +399,38 @@ fn show_event(event: &Event) -> String {
         .trim_end()
         .to_owned()
 }
+
+#[test]
+fn what_a_person_submits_is_in_no_event_and_in_the_snapshot_only_until_its_turn_ends() {
+    const CANARY: &str = "canary-739251";
+    let history: History = serde_json::from_value(json!({
+        "checks": "history does not carry what a person has submitted",
+        "definition": "otp", "input": { "phone": "+97250" },
+        "steps": [
+            { "at": 0, "do": "start" },
+            { "at": 1, "do": { "ask": [1, 1, 1, { "expiresIn": 300, "state": {} }] } },
+            { "at": 2, "do": { "submit": [1, { "code": CANARY }] } },
+            { "at": 3, "do": { "ask": [1, 1, 2, { "expiresIn": 300, "state": {} }] } },
+        ],
+        "end": { "status": "running" },
+    }))
+    .unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let definition = load(&folder, &history);
+    let mut state: Option<State> = None;
+    let mut is_in_snapshot = Vec::new();
+    for (second, step) in (0..).zip(&history.steps) {
+        let env = Env {
+            now_ms: START_MS + second * 1_000,
+            seed: 7,
+        };
+        let command = command(&step.action, &history);
+        let applied = apply(&definition, state.take(), &command, &env).unwrap();
+        let events = serde_json::to_string(&applied.events).unwrap();
+        assert!(!events.contains(CANARY), "{events}");
+        let snapshot = serde_json::to_string(&applied.state).unwrap();
+        is_in_snapshot.push(snapshot.contains(CANARY));
+        state = Some(applied.state);
+    }
+    assert_eq!(is_in_snapshot, [false, false, true, false]);
+}

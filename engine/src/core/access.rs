@@ -6,9 +6,11 @@ use poem::http::StatusCode;
 use poem::{FromRequest, Request, RequestBody};
 
 use btrust_platform::problem::problem;
-use btrust_platform::token::Claims;
+use btrust_platform::token::{Claims, Kind};
 
 use super::Core;
+use crate::error::QUEUE_FORBIDDEN;
+use crate::queues::Queues;
 
 /// Scope of the gateway.
 const CALL: &str = "core:call";
@@ -16,8 +18,12 @@ const CALL: &str = "core:call";
 /// A caller that may use the whole internal API.
 pub struct Gateway;
 
-/// A caller that may poll for tasks of some steps.
-pub struct Worker(pub Claims);
+/// A service that may take and report the turns of some steps.
+pub struct Worker {
+    /// Its name in tokens.
+    pub client: String,
+    pub queues: Arc<Queues>,
+}
 
 impl<'a> FromRequest<'a> for Gateway {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
@@ -28,7 +34,16 @@ impl<'a> FromRequest<'a> for Gateway {
 
 impl<'a> FromRequest<'a> for Worker {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(authenticate(request).await?))
+        let claims = authenticate(request).await?;
+        let queues = Queues::of_scopes(&claims.scope).filter(|_| claims.kind == Kind::Service);
+        let Some(queues) = queues else {
+            let detail = "this needs a service's token that opens a queue";
+            return Err(problem(StatusCode::FORBIDDEN, QUEUE_FORBIDDEN, detail));
+        };
+        Ok(Self {
+            client: claims.sub,
+            queues: Arc::new(queues),
+        })
     }
 }
 
@@ -36,9 +51,9 @@ impl Worker {
     /// Refuses a worker that asks for the tasks of a step that its token does not name.
     pub fn require_queues(&self, queues: &[String]) -> poem::Result<()> {
         for queue in queues {
-            if !self.0.has_scope(&format!("queue:{queue}")) {
+            if !self.queues.allows(queue) {
                 let detail = format!("this token does not open the queue of the step `{queue}`");
-                return Err(problem(StatusCode::FORBIDDEN, "queue_forbidden", detail));
+                return Err(problem(StatusCode::FORBIDDEN, QUEUE_FORBIDDEN, detail));
             }
         }
         Ok(())

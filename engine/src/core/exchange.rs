@@ -19,10 +19,17 @@ pub async fn exchange(
     Json(request): Json<ExchangeRequest>,
 ) -> poem::Result<Response> {
     worker.require_queues(&request.queues)?;
-    let answer = core
-        .park(core.engine.exchange(&worker.0.sub, request))
-        .await
-        .map_err(refuse)?;
+    // What is brought is taken in and answered even when a shutdown has begun; that wait is short.
+    let is_bounded = !request.results.is_empty();
+    let exchanged = core
+        .engine
+        .exchange(&worker.client, &worker.queues, request);
+    let answer = if is_bounded {
+        exchanged.await
+    } else {
+        core.park(exchanged).await
+    };
+    let answer = answer.map_err(refuse)?;
     Ok(Response::builder()
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from_bytes(answer)))

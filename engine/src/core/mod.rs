@@ -22,13 +22,14 @@ mod workflow;
 use std::io;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use poem::http::{HeaderValue, header};
 use poem::web::Json;
 use poem::{EndpointExt, IntoResponse, Response, Route, get, post};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use btrust_platform::health::{Health, ServiceCheck, SqliteCheck};
+use btrust_platform::health::{Check, Health, ServiceCheck, SqliteCheck};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{KeyError, LocalKeyring};
 use btrust_platform::problem;
@@ -64,8 +65,24 @@ pub enum ServeError {
     Streams(#[source] io::Error),
     #[error("the engine cannot start")]
     Engine(#[from] EngineError),
+    /// Nothing could be committed any more, so a restart is better than an answer.
+    #[error("a task of the engine has ended before its shutdown")]
+    EngineEnded,
     #[error("the listener cannot be served")]
     Listener(#[source] io::Error),
+}
+
+/// Checks that the process still owns what it has taken over at its start.
+struct PartitionsCheck(Arc<Engine>);
+
+#[async_trait]
+impl Check for PartitionsCheck {
+    async fn check(&self) -> Result<(), String> {
+        match self.0.n_lost_partitions() {
+            0 => Ok(()),
+            n_lost => Err(format!("{n_lost} partitions are lost until a restart")),
+        }
+    }
 }
 
 /// Serves core on embedded stores until `shutdown`; what was accepted is committed and relayed first.
@@ -80,12 +97,7 @@ pub async fn serve(
     let workflow_keys =
         SqliteWorkflowKeys::open(&config.data_dir.keys_db(), Arc::clone(&keys) as _).await?;
     let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
-    let health = Health::new(SERVICE)
-        .own("db", SqliteCheck(store.pool().clone()))
-        .neighbour(
-            "auth",
-            ServiceCheck::new(btrust_platform::http::client(), &config.auth_url),
-        );
+    let database = SqliteCheck(store.pool().clone());
     let ports = Ports {
         store: Arc::clone(&store) as _,
         definitions: Arc::clone(&store) as _,
@@ -98,13 +110,25 @@ pub async fn serve(
     };
     // The engine stops after the last request has been answered.
     let engine_shutdown = Shutdown::new();
-    let (engine, running) = Engine::start(ports, &engine_shutdown).await?;
+    let (engine, mut running) = Engine::start(ports, &engine_shutdown).await?;
+    let health = Health::new(SERVICE)
+        .own("db", database)
+        .own("partitions", PartitionsCheck(Arc::clone(&engine)))
+        .neighbour(
+            "auth",
+            ServiceCheck::new(btrust_platform::http::client(), &config.auth_url),
+        );
     let verifier = Verifier::new(&config.auth_url, config.clock);
     let routes = health.install(routes(engine, verifier, shutdown.clone()));
-    let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown).await;
+    let served = tokio::select! {
+        served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown) => {
+            served.map_err(ServeError::Listener)
+        }
+        () = running.ended() => Err(ServeError::EngineEnded),
+    };
     engine_shutdown.trigger();
     running.stopped().await;
-    served.map_err(ServeError::Listener)
+    served
 }
 
 /// The endpoints of core, without health.

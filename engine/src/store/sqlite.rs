@@ -59,25 +59,42 @@ impl SqliteStore {
         if guard.is_none() {
             *guard = Some(self.pool.acquire().await.map_err(unavailable)?);
         }
-        Ok(Writer(guard))
+        Ok(Writer {
+            guard,
+            is_kept: false,
+        })
     }
 }
 
-/// The writing connection while somebody holds it.
-pub(crate) struct Writer<'a>(MutexGuard<'a, Option<PoolConnection<Sqlite>>>);
+/// The writing connection while somebody holds it; given up on drop unless it is kept.
+///
+/// When SQLite itself rolls a transaction back (disk full, I/O error), sqlx goes on counting it as open,
+/// and every later one on that connection fails. So a connection lives on only after what went well.
+pub(crate) struct Writer<'a> {
+    guard: MutexGuard<'a, Option<PoolConnection<Sqlite>>>,
+    is_kept: bool,
+}
 
 impl Writer<'_> {
     pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        self.0
+        self.guard
             .as_mut()
             .expect("`SqliteStore::writer` has put a connection here")
     }
 
-    /// Gives the connection up, so that the next writer gets a fresh one.
-    pub(super) async fn discard(mut self) {
-        if let Some(connection) = self.0.take() {
-            // A connection that cannot be closed is gone all the same.
-            let _ = connection.close().await;
+    /// Hands the connection to the next writer: its transaction has ended as sqlx believes.
+    pub(super) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept
+            && let Some(connection) = self.guard.take()
+        {
+            // Outside the pool, a connection closes when it is dropped; the next writer opens another.
+            drop(connection.detach());
         }
     }
 }
@@ -90,16 +107,18 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
 impl Store for SqliteStore {
     async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
         let mut writer = self.writer().await?;
-        acquire(writer.connection(), request)
+        let acquired = acquire(writer.connection(), request)
             .await
-            .map_err(unavailable)
+            .map_err(unavailable)?;
+        writer.keep();
+        Ok(acquired)
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
         let mut writer = self.writer().await?;
         let result = sqlite_write::commit(writer.connection(), batch).await;
-        if matches!(result, Err(StoreError::Unknown(_))) {
-            writer.discard().await;
+        if matches!(result, Ok(_) | Err(StoreError::DataRefused(_))) {
+            writer.keep();
         }
         result
     }
@@ -121,6 +140,7 @@ impl Store for SqliteStore {
             );
         }
         lock.rollback().await.map_err(unavailable)?;
+        writer.keep();
         Ok(batches)
     }
 
@@ -311,7 +331,9 @@ impl Store for SqliteStore {
                 .await
                 .map_err(unavailable)?;
         }
-        transaction.commit().await.map_err(unavailable)
+        transaction.commit().await.map_err(unavailable)?;
+        writer.keep();
+        Ok(())
     }
 
     async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
@@ -322,6 +344,7 @@ impl Store for SqliteStore {
             .execute(writer.connection())
             .await
             .map_err(unavailable)?;
+        writer.keep();
         Ok(())
     }
 }
@@ -490,6 +513,7 @@ where
 mod tests {
     use super::*;
     use crate::store::conformance;
+    use crate::store::tenants::{AcknowledgementRecord, TenantStore};
 
     #[tokio::test]
     async fn a_sqlite_file_is_a_store() {
@@ -499,5 +523,58 @@ mod tests {
             .unwrap();
         conformance::check(&store).await;
         crate::store::tenants::check(&store).await;
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_to_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("state.sqlite"))
+            .await
+            .unwrap();
+        let mut writer = store.writer().await.unwrap();
+        // No database is smaller than it is already: this is a disk without room for one page more.
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(writer.connection())
+            .await
+            .unwrap();
+        writer.keep();
+        let many = AcknowledgementRecord {
+            tenant: "acme".to_owned(),
+            kind: "kind".to_owned(),
+            statement: "s".repeat(1 << 20),
+            by: "admin".to_owned(),
+            at_ms: 1,
+        };
+        let full = store.acknowledge(&many).await.unwrap_err();
+        assert!(matches!(full, StoreError::Unavailable(_)), "{full:?}");
+        // A new connection has no such limit, as a disk has none once somebody has made room.
+        store.acknowledge(&many).await.unwrap();
+        let cursor = Cursor {
+            partition: 1,
+            batch: 1,
+        };
+        store.put_cursors(&[cursor]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_rolled_back_does_not_poison_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("state.sqlite"))
+            .await
+            .unwrap();
+        let mut writer = store.writer().await.unwrap();
+        let mut transaction = writer.connection().begin_with(BEGIN).await.unwrap();
+        // What SQLite does by itself on a full disk: sqlx still counts the transaction.
+        sqlx::query("ROLLBACK")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        assert!(transaction.commit().await.is_err());
+        drop(writer);
+        let cursor = Cursor {
+            partition: 1,
+            batch: 1,
+        };
+        store.put_cursors(&[cursor]).await.unwrap();
     }
 }

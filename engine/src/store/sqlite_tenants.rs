@@ -39,7 +39,7 @@ impl DefinitionStore for SqliteStore {
                 .map_err(unavailable)?,
         };
         transaction.commit().await.map_err(unavailable)?;
-        drop(writer);
+        writer.keep();
         let record = self
             .definition(&new.tenant, &new.name, Some(version))
             .await?;
@@ -140,7 +140,9 @@ impl TenantStore for SqliteStore {
         .bind(it.at_ms)
         .execute(writer.connection())
         .await;
-        keep_first(inserted)
+        keep_first(inserted)?;
+        writer.keep();
+        Ok(())
     }
 
     async fn acknowledgements(&self) -> Result<Vec<AcknowledgementRecord>, StoreError> {
@@ -169,7 +171,7 @@ impl TenantStore for SqliteStore {
             .execute(writer.connection())
             .await;
         keep_first(inserted)?;
-        drop(writer);
+        writer.keep();
         let kept = self.find_digest_key(tenant).await?;
         kept.ok_or_else(|| StoreError::Corrupt {
             what: "the digest key of a tenant".to_owned(),

@@ -5,7 +5,7 @@ use btrust_schemas::exchange::{Ack, ExchangeResponse};
 use btrust_schemas::turn::{TurnKey, TurnReason};
 use serde_json::json;
 
-use crate::world::{TENANT, WAIT_MS, Worker, World, checkpoint, complete, is_accepted};
+use crate::world::{EVERYTHING, TENANT, WAIT_MS, Worker, World, checkpoint, complete, is_accepted};
 
 #[tokio::test]
 async fn a_turn_carries_what_its_step_needs() {
@@ -80,12 +80,12 @@ async fn a_repeated_call_gets_the_stored_answer() {
     let request = worker.request(Vec::new(), 1, WAIT_MS);
     let first = node
         .engine
-        .exchange("workers", request.clone())
+        .exchange("workers", &EVERYTHING, request.clone())
         .await
         .unwrap();
     let again = node
         .engine
-        .exchange("workers", request.clone())
+        .exchange("workers", &EVERYTHING, request.clone())
         .await
         .unwrap();
     assert_eq!(first, again);
@@ -94,7 +94,11 @@ async fn a_repeated_call_gets_the_stored_answer() {
 
     worker.held = response.tasks.iter().map(|it| it.key).collect();
     worker.exchange(&node, Vec::new(), 0, 0).await;
-    let late = node.engine.exchange("workers", request).await.unwrap_err();
+    let late = node
+        .engine
+        .exchange("workers", &EVERYTHING, request)
+        .await
+        .unwrap_err();
     assert_eq!(late.code(), "exchange_out_of_order");
 }
 
@@ -106,8 +110,8 @@ async fn a_later_call_ends_a_parked_one() {
     let later = worker.request(Vec::new(), 0, 0);
     let engine = node.engine.clone();
     let (parked, later) = tokio::join!(
-        engine.exchange("workers", parked),
-        engine.exchange("workers", later)
+        engine.exchange("workers", &EVERYTHING, parked),
+        engine.exchange("workers", &EVERYTHING, later)
     );
     assert_eq!(parked.unwrap_err().code(), "exchange_out_of_order");
     assert!(later.is_ok());
@@ -256,7 +260,11 @@ async fn only_the_holder_of_a_turn_may_begin_its_effect() {
 async fn an_exchange_without_a_session_is_refused() {
     let node = World::new().node().await;
     let request = Worker::new("").request(Vec::new(), 1, 0);
-    let error = node.engine.exchange("workers", request).await.unwrap_err();
+    let error = node
+        .engine
+        .exchange("workers", &EVERYTHING, request)
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             error,
@@ -267,4 +275,36 @@ async fn an_exchange_without_a_session_is_refused() {
         ),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_stale_holder_cannot_repeat_an_effect_that_another_session_has_begun() {
+    let world = World::new();
+    let node = world.node().await;
+    node.started("key").await;
+    let (mut stale, mut second) = (Worker::new("a"), Worker::new("b"));
+    let key = stale.take(&node).await.key;
+    let release = async |worker: &mut Worker, node| {
+        worker.held.clear();
+        worker.exchange(node, Vec::new(), 0, 0).await;
+    };
+    release(&mut stale, &node).await;
+    assert_eq!(second.take(&node).await.key, key);
+    assert_eq!(second.report(&node, checkpoint(key)).await, Ack::ACCEPTED);
+    assert_eq!(second.report(&node, checkpoint(key)).await, Ack::ACCEPTED);
+    release(&mut second, &node).await;
+
+    // Nobody holds it now, so the stale worker is taken for its holder, but not for the effect's.
+    stale.held = vec![key];
+    assert_eq!(stale.report(&node, checkpoint(key)).await, "lease_lost");
+    release(&mut stale, &node).await;
+    // Whoever is given the turn with the checkpoint knows of it and goes on.
+    let mut third = Worker::new("c");
+    let turn = third.take(&node).await;
+    assert_eq!((turn.key, turn.checkpoint.is_some()), (key, true));
+    assert_eq!(third.report(&node, checkpoint(key)).await, Ack::ACCEPTED);
+
+    // After a restart nobody knows whose it was.
+    let node = world.node().await;
+    assert_eq!(third.report(&node, checkpoint(key)).await, "lease_lost");
 }

@@ -3,10 +3,13 @@
 use futures_util::future::join_all;
 
 use btrust_engine::check::check;
+use btrust_engine::store::Store;
 use btrust_schemas::core::Status;
 use btrust_schemas::exchange::Ack;
 
-use crate::world::{Fault, Plan, TENANT, Worker, World, complete, start_request};
+use crate::world::{
+    EVERYTHING, Fault, Plan, TENANT, Worker, World, checkpoint, complete, start_request,
+};
 
 fn at(number: usize, fault: Fault) -> Plan {
     Plan {
@@ -54,11 +57,12 @@ async fn a_result_whose_commit_fails_is_neither_lost_nor_doubled() {
         let id = node.started("key").await;
         let mut worker = Worker::new("a");
         let key = worker.take(&node).await.key;
-        let first = worker
-            .exchange(&node, vec![complete(key, "submitted")], 0, 0)
-            .await;
-        let is_known = fault == Fault::UnknownPresent;
-        assert_eq!(first.acks.len(), usize::from(is_known), "{fault:?}");
+        let request = worker.request(vec![complete(key, "submitted")], 0, 0);
+        let first = node.engine.exchange("workers", &EVERYTHING, request).await;
+        // A worker whose results cannot be stored is told to stay away for a moment.
+        let error = first.err().map(|it| (it.code().to_owned(), it.status()));
+        let expected = (fault != Fault::UnknownPresent).then(|| ("unavailable".to_owned(), 503));
+        assert_eq!(error, expected, "{fault:?}");
         // Without an acknowledgement the worker brings it again; the turn was not given away meanwhile.
         assert_eq!(
             worker.report(&node, complete(key, "submitted")).await,
@@ -110,10 +114,11 @@ async fn a_process_that_was_taken_over_cannot_write_any_more() {
     let mut worker = Worker::new("a");
     let key = worker.take(&old).await.key;
     let new = world.node().await;
-    let response = worker
-        .exchange(&old, vec![complete(key, "expired")], 0, 0)
-        .await;
-    assert!(response.acks.is_empty());
+    let request = worker.request(vec![complete(key, "expired")], 0, 0);
+    let refused = old.engine.exchange("workers", &EVERYTHING, request).await;
+    assert_eq!(refused.unwrap_err().code(), "unavailable");
+    let n_lost = [&old, &new].map(|it| it.engine.n_lost_partitions());
+    assert_eq!(n_lost, [1, 0]);
     assert_eq!(
         old.start("another").await.unwrap_err().code(),
         "unavailable"
@@ -129,4 +134,32 @@ async fn a_process_that_was_taken_over_cannot_write_any_more() {
         new.engine.view(TENANT, id).await.unwrap().outcomes["Fill"],
         "submitted"
     );
+}
+
+#[tokio::test]
+async fn a_committer_that_has_ended_is_noticed() {
+    let world = World::new();
+    let mut node = world.node_with(at(1, Fault::Panics)).await;
+    assert_eq!(node.start("key").await.unwrap_err().code(), "unavailable");
+    // Core ends with an error then, instead of refusing everybody for ever.
+    node.running.ended().await;
+    assert_eq!(node.start("key").await.unwrap_err().code(), "unavailable");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_incident_that_a_commit_clears_gives_all_turns_back() {
+    let world = World::new();
+    let node = world.node().await;
+    let id = node.started("key").await;
+    let mut first = Worker::new("a");
+    let key = first.take(&node).await.key;
+    node.store.put_incident(id, "commit_refused").await.unwrap();
+    // A restart leaves out what an incident has stopped.
+    let node = world.node().await;
+    let mut second = Worker::new("b");
+    let nothing = second.exchange(&node, Vec::new(), 1, 0).await;
+    assert!(nothing.tasks.is_empty());
+    assert_eq!(first.report(&node, checkpoint(key)).await, Ack::ACCEPTED);
+    assert_eq!(second.take(&node).await.key, key);
 }

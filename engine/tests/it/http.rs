@@ -11,21 +11,27 @@ use poem::test::TestClient;
 use serde_json::{Value, json};
 
 use btrust_engine::core::routes;
+use btrust_engine::store::Store;
 use btrust_platform::http::{Shutdown, wrap};
 use btrust_platform::token::{AUDIENCE, Claims, Kind, Verifier};
+use btrust_schemas::exchange::Ack;
 
-use crate::world::{NOW_MS, Node, World, start_request};
+use crate::world::{NOW_MS, Node, Worker, World, complete, start_request};
 
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
 fn token(scope: &str) -> String {
+    token_of(Kind::Service, scope)
+}
+
+fn token_of(kind: Kind, scope: &str) -> String {
     let claims = Claims {
         sub: "service".to_owned(),
         tenant: "platform".to_owned(),
         scope: scope.to_owned(),
-        kind: Kind::Service,
+        kind,
         workflow: None,
         device: None,
         exp: NOW_MS / 1_000 + 600,
@@ -42,11 +48,15 @@ fn token(scope: &str) -> String {
 }
 
 fn client(world: &World, node: &Node) -> TestClient<impl poem::Endpoint> {
+    client_until(world, node, Shutdown::new())
+}
+
+fn client_until(world: &World, node: &Node, shutdown: Shutdown) -> TestClient<impl poem::Endpoint> {
     let x = URL_SAFE_NO_PAD.encode(key().verifying_key().as_bytes());
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "one", "x": x });
     let jwks = serde_json::from_value(json!({ "keys": [jwk] })).unwrap();
     let verifier = Verifier::with_keys(&jwks, Arc::clone(&world.clock) as _);
-    let routes = routes(Arc::clone(&node.engine), verifier, Shutdown::new());
+    let routes = routes(Arc::clone(&node.engine), verifier, shutdown);
     TestClient::new(wrap("core", routes))
 }
 
@@ -263,4 +273,109 @@ async fn every_refusal_is_a_problem_with_a_code() {
     assert_eq!(status, StatusCode::OK);
     let response = client.get(workflow).send().await;
     response.assert_status(StatusCode::UNAUTHORIZED);
+}
+
+const EXCHANGE: &str = "/internal/v1/tasks/exchange";
+
+#[tokio::test]
+async fn a_worker_cannot_touch_the_turns_of_a_step_that_its_token_does_not_name() {
+    use poem::http::Method;
+    let world = World::new();
+    let node = world.node().await;
+    let id = node.started("key").await;
+    let mut worker = Worker::new("form");
+    let key = worker.take(&node).await.key;
+    node.store.put_incident(id, "code").await.unwrap();
+    // The second node does not know the turn but from the workflow itself.
+    for node in [&node, &world.node().await] {
+        let before = node.history(id).await;
+        let client = client(&world, node);
+        let exchange = json!({
+            "session": "thief", "seq": 1, "held": [key], "results": [complete(key, "submitted")],
+            "want": 1, "queues": [],
+        });
+        let (status, body) = send(
+            &client,
+            "queue:otp",
+            Method::POST,
+            EXCHANGE,
+            Some(exchange.clone()),
+        )
+        .await;
+        let codes: Vec<&Value> = body["acks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["code"])
+            .collect();
+        assert_eq!(
+            (status, codes),
+            (StatusCode::OK, vec![&json!("queue_forbidden")])
+        );
+        assert_eq!(node.history(id).await, before);
+        let applicant = client
+            .post(EXCHANGE)
+            .header(
+                "authorization",
+                format!("Bearer {}", token_of(Kind::Applicant, "queue:form")),
+            )
+            .body_json(&exchange)
+            .send()
+            .await;
+        applicant.assert_status(StatusCode::FORBIDDEN);
+        let (status, problem) = send(
+            &client,
+            "core:call",
+            Method::POST,
+            EXCHANGE,
+            Some(exchange.clone()),
+        )
+        .await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::FORBIDDEN, &json!("queue_forbidden"))
+        );
+        assert_eq!(node.history(id).await, before);
+    }
+}
+
+#[tokio::test]
+async fn results_are_answered_after_the_shutdown_has_begun() {
+    use poem::http::Method;
+    let world = World::new();
+    let node = world.node().await;
+    node.started("key").await;
+    let mut worker = Worker::new("form");
+    let key = worker.take(&node).await.key;
+    let shutdown = Shutdown::new();
+    shutdown.trigger();
+    let client = client_until(&world, &node, shutdown);
+    let exchange = |seq: u32, results: Value| {
+        json!({
+            "session": "other", "seq": seq, "held": [], "results": results, "want": 1,
+            "queues": ["form"], "waitMs": 20_000,
+        })
+    };
+    let result = json!([complete(key, "submitted")]);
+    let (status, body) = send(
+        &client,
+        "queue:form",
+        Method::POST,
+        EXCHANGE,
+        Some(exchange(1, result)),
+    )
+    .await;
+    assert_eq!(
+        (status, &body["acks"][0]["code"]),
+        (StatusCode::OK, &json!(Ack::ACCEPTED))
+    );
+    let (status, _) = send(
+        &client,
+        "queue:form",
+        Method::POST,
+        EXCHANGE,
+        Some(exchange(2, json!([]))),
+    )
+    .await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -162,3 +162,26 @@ async fn a_hundred_different_answers_have_one_winner() {
             .all(|it| it.as_ref().unwrap_err().code() == "prompt_closed")
     );
 }
+
+#[tokio::test]
+async fn history_does_not_carry_what_a_person_has_submitted() {
+    const CANARY: &str = "canary-739251";
+    let node = World::new().node().await;
+    let mut worker = Worker::new("a");
+    let prompt = asked(&node, &mut worker).await;
+    let request = answer(CANARY);
+    let digest = request.digest.clone();
+    node.engine.submit(prompt, request).await.unwrap();
+    let turn = worker.take(&node).await;
+    worker.report(&node, complete(turn.key, "submitted")).await;
+    let history = node
+        .engine
+        .history(TENANT, prompt.workflow, 0, None)
+        .await
+        .unwrap();
+    let history = serde_json::to_string(&history).unwrap();
+    assert!(history.contains("PromptAnswered") && history.contains("TaskSucceeded"));
+    assert!(!history.contains(CANARY), "{history}");
+    // A code is guessable, so its digest would tell it too.
+    assert!(!history.contains(&digest[..16]), "{history}");
+}

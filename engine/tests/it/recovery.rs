@@ -138,3 +138,26 @@ async fn a_workflow_without_its_key_is_gone_and_the_others_go_on() {
         (2, 1, vec![])
     );
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_does_not_stop_the_start() {
+    let world = World::new();
+    let node = world.node().await;
+    let bad = node.started("bad").await;
+    let good = node.started("good").await;
+    node.stop().await;
+    let file = world.dir.path().join("state.sqlite");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    sqlx::query("UPDATE workflow SET version = 'x' WHERE workflow = ?")
+        .bind(bad.to_string())
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let node = world.node().await;
+    assert_eq!(Worker::new("a").take(&node).await.workflow, good);
+    let checked = check(&*node.store).await.unwrap();
+    assert_eq!((checked.n_open, checked.n_incidents), (2, 1));
+}

@@ -1,7 +1,7 @@
 //! A folder of real stores, engines on it, and a worker that speaks the exchange.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use btrust_engine::store::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
-use btrust_engine::{Engine, EngineError, Ports};
+use btrust_engine::{Engine, EngineError, Ports, Queues};
 use btrust_platform::clock::ManualClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::LocalKeyring;
@@ -23,6 +23,9 @@ use btrust_schemas::core::{PublishRequest, StartRequest, StartResponse};
 use btrust_schemas::exchange::{Ack, ExchangeRequest, ExchangeResponse, Report, ReportKind};
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
+
+/// A worker that serves every step.
+pub static EVERYTHING: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::All));
 
 pub const TENANT: &str = "acme";
 pub const NOW_MS: i64 = 1_800_000_000_000;
@@ -97,7 +100,7 @@ pub struct Node {
     pub store: Arc<WatchedStore>,
     pub workflow_keys: Arc<SqliteWorkflowKeys>,
     shutdown: Shutdown,
-    running: Running,
+    pub running: Running,
     /// The files live as long as anybody works on them.
     _dir: Arc<TempDir>,
 }
@@ -220,7 +223,11 @@ impl Worker {
         wait_ms: u64,
     ) -> ExchangeResponse {
         let request = self.request(results, want, wait_ms);
-        let answer = node.engine.exchange("workers", request).await.unwrap();
+        let answer = node
+            .engine
+            .exchange("workers", &EVERYTHING, request)
+            .await
+            .unwrap();
         let response: ExchangeResponse = serde_json::from_slice(&answer).unwrap();
         for ack in response.acks.iter().filter(|it| !it.checkpoint) {
             self.held.retain(|it| *it != ack.key);
@@ -319,6 +326,8 @@ pub enum Fault {
     DiesBefore,
     /// The process dies after the write.
     DiesAfter,
+    /// The write hits a bug.
+    Panics,
 }
 
 /// Which commit misbehaves and how.
@@ -402,6 +411,7 @@ impl Store for WatchedStore {
             Fault::UnknownAbsent | Fault::UnknownPresent => {
                 Err(StoreError::Unknown(sqlx::Error::WorkerCrashed))
             }
+            Fault::Panics => panic!("the store has a bug"),
             Fault::DiesBefore | Fault::DiesAfter => std::future::pending().await,
         }
     }

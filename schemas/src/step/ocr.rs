@@ -26,8 +26,35 @@ pub struct Arguments {
     /// Years; a younger holder is rejected with `too_young`.
     #[schemars(range(min = 0, max = 120))]
     pub minimum_age: Option<u32>,
+    /// Classes of documents that prove who somebody is; passports and identity cards when absent, never a visa unless
+    /// it is listed.
+    #[schemars(length(min = 1))]
+    pub document_types: Option<Vec<DocumentType>>,
     /// ICAO codes of states whose documents count; all when absent.
     pub issuing_states: Option<Vec<String>>,
+}
+
+/// A class of documents, as `documentClass` of the output says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DocumentType {
+    Passport,
+    IdCard,
+    Visa,
+}
+
+impl DocumentType {
+    /// What counts where the definition does not say.
+    pub const DEFAULT: &'static [Self] = &[Self::Passport, Self::IdCard];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passport => "passport",
+            Self::IdCard => "id-card",
+            Self::Visa => "visa",
+        }
+    }
 }
 
 /// Prompt kinds `document-front` and `document-back`.
@@ -87,6 +114,8 @@ pub struct Output {
     pub checks: Vec<Check>,
     /// Why it was rejected, expired or unreadable.
     pub reasons: Vec<String>,
+    /// The picture of the page that was read last, for the people who review.
+    pub page: Option<ObjectRef>,
     /// The holder's picture cut out of the page.
     pub portrait: Option<ObjectRef>,
     /// Sharpness, glare and light of the page, each with its unit in the name.

@@ -109,8 +109,14 @@ impl Picture {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         reader.limits(limits);
         let mut decoder = reader.into_decoder().map_err(PictureError::Damaged)?;
+        // The limits bound what a decoder takes for itself, not the pixels that it hands out.
+        if DECODER_BYTES_MAX < decoder.total_bytes() {
+            return Err(PictureError::Size { width, height });
+        }
         let orientation = decoder.orientation().map_err(PictureError::Damaged)?;
-        let mut image = DynamicImage::from_decoder(decoder).map_err(PictureError::Damaged)?;
+        let image = DynamicImage::from_decoder(decoder).map_err(PictureError::Damaged)?;
+        // Turned after it has shrunk to three bytes a pixel: turning needs a second copy.
+        let mut image = DynamicImage::ImageRgb8(image.into_rgb8());
         image.apply_orientation(orientation);
         Ok(Self::from(image))
     }
@@ -516,16 +522,41 @@ mod tests {
     #[test]
     fn a_header_that_promises_a_billion_pixels_is_refused_before_decoding() {
         let mut bytes = gradient(64, 64).to_png();
-        // Width and height of the IHDR chunk; its checksum follows the data.
-        bytes[16..20].copy_from_slice(&11_000_u32.to_be_bytes());
-        bytes[20..24].copy_from_slice(&11_000_u32.to_be_bytes());
-        let mut crc = flate2::Crc::new();
-        crc.update(&bytes[12..29]);
-        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        set_header(&mut bytes, 11_000, None);
         assert_eq!(
             Picture::decode(&bytes).unwrap_err().code(),
             "picture_size_refused"
         );
+    }
+
+    #[test]
+    fn deep_pixels_that_take_too_much_memory_are_refused_before_decoding() {
+        let mut bytes = gradient(64, 64).to_png();
+        // 49 million pixels are fewer than may be; at 8 bytes each they are 392 MB.
+        set_header(&mut bytes, 7_000, Some([16, 6]));
+        assert_eq!(
+            Picture::decode(&bytes).unwrap_err().code(),
+            "picture_size_refused"
+        );
+        // At three bytes each they fit; only the data is missing.
+        set_header(&mut bytes, 7_000, Some([8, 2]));
+        assert_eq!(
+            Picture::decode(&bytes).unwrap_err().code(),
+            "picture_damaged"
+        );
+    }
+
+    /// Rewrites the IHDR chunk of a PNG: a square of `side`, and the bit depth and colour type.
+    fn set_header(bytes: &mut [u8], side: u32, depth_and_color: Option<[u8; 2]>) {
+        bytes[16..20].copy_from_slice(&side.to_be_bytes());
+        bytes[20..24].copy_from_slice(&side.to_be_bytes());
+        if let Some(it) = depth_and_color {
+            bytes[24..26].copy_from_slice(&it);
+        }
+        // The checksum follows the data.
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
     }
 
     #[test]

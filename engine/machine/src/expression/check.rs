@@ -8,10 +8,16 @@ use jsonata_core::value::with_stack;
 use super::STATES_FIELDS;
 
 /// Functions that no definition may use, and why.
-const FORBIDDEN: [(&str, &str); 1] = [(
-    "eval",
-    "`$eval` hides from every check what an expression reads and calls",
-)];
+const FORBIDDEN: [(&str, &str); 2] = [
+    (
+        "eval",
+        "`$eval` hides from every check what an expression reads and calls",
+    ),
+    (
+        "pad",
+        "`$pad` builds a text of any length at once, which no limit of an evaluation can stop",
+    ),
+];
 
 #[derive(Default)]
 pub(super) struct Names {

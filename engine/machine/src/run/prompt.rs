@@ -124,7 +124,6 @@ impl Run<'_> {
             prompt,
             task: number,
             submitter: submitter.clone(),
-            body: body.clone(),
         };
         self.emit(thread, answered);
         self.effects.push(Effect::ClosePrompt {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use btrust_schemas::core::SPECIMEN_DOCUMENTS;
 use btrust_schemas::object::ObjectRef;
+use btrust_schemas::step::ModelUse;
 use btrust_schemas::step::ocr::{
-    ACCEPTED, Arguments, Check, EXPIRED, EXPIRED_DOCUMENT, Field, Mrz, Output, Prompt, REJECTED,
-    Submission, UNREADABLE,
+    ACCEPTED, Arguments, Check, DocumentType, EXPIRED, EXPIRED_DOCUMENT, Field, Mrz, Output,
+    Prompt, REJECTED, Submission, UNREADABLE,
 };
 use btrust_schemas::turn::{Audience, TurnInput, TurnReason, TurnResult};
 use btrust_vision::document::mrz::Format;
@@ -88,7 +89,11 @@ impl Step for Ocr {
             .compute(move || read(&vision, &bytes, today))
             .await?;
         let page = match read.map_err(|error| model_fault(&error))? {
-            Ok(page) => page,
+            Ok((reading, models)) => Page {
+                picture,
+                reading,
+                models,
+            },
             Err(reason) => return another(&arguments, parked, vec![reason.to_owned()], None),
         };
         let may_be_specimen = input
@@ -101,6 +106,7 @@ impl Step for Ocr {
                 outcome,
                 reasons,
                 extra_checks,
+                needs_review,
             } => {
                 let portrait = match (&page.reading.portrait, outcome) {
                     (Some(portrait), ACCEPTED) => Some(
@@ -112,16 +118,18 @@ impl Step for Ocr {
                 };
                 let mut output = page.output(parked.n_pictures, reasons, portrait);
                 output.checks.extend(extra_checks);
+                output.needs_review |= needs_review;
                 complete(outcome, &output)
             }
         }
     }
 }
 
-/// A page that was read, with the models that read it.
+/// A page that was read, with its picture and the models that read it.
 struct Page {
+    picture: ObjectRef,
     reading: Reading,
-    models: Vec<btrust_schemas::step::ModelUse>,
+    models: Vec<ModelUse>,
 }
 
 /// Reads encoded bytes; the inner error is the code of what is wrong with them as a picture.
@@ -129,16 +137,13 @@ fn read(
     vision: &Vision,
     bytes: &Bytes,
     today: Date,
-) -> Result<Result<Page, &'static str>, VisionError> {
+) -> Result<Result<(Reading, Vec<ModelUse>), &'static str>, VisionError> {
     let picture = match Picture::decode(bytes) {
         Ok(picture) => picture,
         Err(error) => return Ok(Err(error.code())),
     };
     let reading = read_document(vision, &picture, today)?;
-    Ok(Ok(Page {
-        reading,
-        models: models_used(vision, ROLES)?,
-    }))
+    Ok(Ok((reading, models_used(vision, ROLES)?)))
 }
 
 /// What follows from a reading.
@@ -150,6 +155,8 @@ enum Conclusion {
         outcome: &'static str,
         reasons: Vec<String>,
         extra_checks: Vec<Check>,
+        /// A person must look, whatever the page itself says.
+        needs_review: bool,
     },
 }
 
@@ -170,20 +177,48 @@ fn conclude(
         Verdict::ExpiredDocument => (EXPIRED_DOCUMENT, vec!["expired_document".to_owned()]),
         Verdict::Accepted => (ACCEPTED, Vec::new()),
     };
-    let mut extra_checks = vec![check("not_specimen", !reading.specimen)];
+    let (extra_checks, refusals) = demands(reading, arguments, may_be_specimen, today);
+    let needs_review = extra_checks.iter().any(|it| it.passed.is_none());
+    let (outcome, reasons) = match (outcome, refusals.is_empty()) {
+        (_, true) => (outcome, reasons),
+        (REJECTED, false) => (REJECTED, [reasons, refusals].concat()),
+        (_, false) => (REJECTED, refusals),
+    };
+    Conclusion::End {
+        outcome,
+        reasons,
+        extra_checks,
+        needs_review,
+    }
+}
+
+/// The checks that the definition and the tenant ask for, and why they refuse the document.
+fn demands(
+    reading: &Reading,
+    arguments: &Arguments,
+    may_be_specimen: bool,
+    today: Date,
+) -> (Vec<Check>, Vec<String>) {
+    let types = arguments.document_types.as_deref();
+    let types = types.unwrap_or(DocumentType::DEFAULT);
+    let is_accepted_type = types
+        .iter()
+        .any(|it| Some(it.as_str()) == reading.document_class);
+    let mut checks = vec![
+        check("not_specimen", Some(!reading.specimen)),
+        check("document_type_accepted", Some(is_accepted_type)),
+    ];
     let mut refusals = Vec::new();
     if reading.specimen && !may_be_specimen {
         refusals.push("specimen".to_owned());
     }
+    if !is_accepted_type {
+        refusals.push("document_type_not_accepted".to_owned());
+    }
     if let Some(minimum_age) = arguments.minimum_age {
-        let born = reading
-            .mrz
-            .as_ref()
-            .and_then(|it| Date::of_birth(&it.birth_date.value, today));
-        let is_old_enough =
-            born.is_some_and(|born| i64::from(minimum_age) <= i64::from(born.years_until(today)));
-        extra_checks.push(check("minimum_age", is_old_enough));
-        if !is_old_enough {
+        let is_old_enough = is_old_enough(reading, minimum_age, today);
+        checks.push(check("minimum_age", is_old_enough));
+        if is_old_enough == Some(false) {
             refusals.push("too_young".to_owned());
         }
     }
@@ -192,34 +227,26 @@ fn conclude(
             .fields
             .get("issuingState")
             .is_some_and(|it| states.contains(&it.value));
-        extra_checks.push(check("issuing_state_accepted", is_accepted));
+        checks.push(check("issuing_state_accepted", Some(is_accepted)));
         if !is_accepted {
             refusals.push("issuing_state_not_accepted".to_owned());
         }
     }
-    match (outcome, refusals.is_empty()) {
-        (_, true) => Conclusion::End {
-            outcome,
-            reasons,
-            extra_checks,
-        },
-        (REJECTED, false) => Conclusion::End {
-            outcome,
-            reasons: [reasons, refusals].concat(),
-            extra_checks,
-        },
-        (_, false) => Conclusion::End {
-            outcome: REJECTED,
-            reasons: refusals,
-            extra_checks,
-        },
-    }
+    (checks, refusals)
 }
 
-fn check(code: &str, passed: bool) -> Check {
+/// Whether the holder has the age; `None` where the document does not say so much of the birth date.
+fn is_old_enough(reading: &Reading, minimum_age: u32, today: Date) -> Option<bool> {
+    let zone = reading.mrz.as_ref()?;
+    let (first, last) = Date::birth_range(&zone.birth_date.value, today)?;
+    let has_age = |born: Date| i64::from(minimum_age) <= i64::from(born.years_until(today));
+    (has_age(first) == has_age(last)).then_some(has_age(last))
+}
+
+fn check(code: &str, passed: Option<bool>) -> Check {
     Check {
         code: code.to_owned(),
-        passed: Some(passed),
+        passed,
     }
 }
 
@@ -310,6 +337,7 @@ impl Page {
                     passed: it.passed,
                 })
                 .collect(),
+            page: Some(self.picture),
             portrait,
             quality: measures(&quality),
             needs_review,
@@ -327,6 +355,7 @@ fn empty_output(n_pictures: u32, reasons: Vec<String>) -> Output {
         mrz: None,
         checks: Vec::new(),
         reasons,
+        page: None,
         portrait: None,
         quality: std::collections::BTreeMap::new(),
         needs_review: true,

@@ -126,6 +126,52 @@ fn a_holder_is_old_enough_from_the_birthday_on() {
 }
 
 #[test]
+fn an_unknown_day_of_birth_is_no_youth() {
+    let eighteen = parsed(json!({ "minimumAge": 18 }));
+    for (born, expected) in [
+        // The year proves it either way, or leaves it open.
+        ("08<<<<", (ACCEPTED, Some(true), false)),
+        ("09<<<<", (ACCEPTED, None, true)),
+        ("10<<<<", (REJECTED, Some(false), false)),
+        ("<<<<<<", (ACCEPTED, None, true)),
+    ] {
+        let end = conclude(&reading(born, "FRA"), &eighteen, false, TODAY);
+        let Conclusion::End {
+            outcome,
+            extra_checks,
+            needs_review,
+            ..
+        } = end
+        else {
+            panic!("{end:?}")
+        };
+        let age = extra_checks.iter().find(|it| it.code == "minimum_age");
+        let said = (outcome, age.unwrap().passed, needs_review);
+        assert_eq!(said, expected, "{born}");
+    }
+}
+
+#[test]
+fn a_visa_is_no_identity_document_unless_the_definition_says_so() {
+    let visa = Reading {
+        document_class: Some("visa"),
+        ..reading("740812", "FRA")
+    };
+    let refused = (REJECTED, &["document_type_not_accepted"][..]);
+    check(&visa, json!({}), false, refused);
+    let passports = json!({ "documentTypes": ["passport"] });
+    check(&visa, passports.clone(), false, refused);
+    let visas = json!({ "documentTypes": ["passport", "visa"] });
+    check(&visa, visas, false, (ACCEPTED, &[]));
+    let card = Reading {
+        document_class: Some("id-card"),
+        ..reading("740812", "FRA")
+    };
+    check(&card, json!({}), false, (ACCEPTED, &[]));
+    check(&card, passports, false, refused);
+}
+
+#[test]
 fn a_document_of_another_state_is_rejected() {
     let arguments = json!({ "issuingStates": ["DEU"] });
     check(
@@ -222,6 +268,11 @@ async fn check_unreadable(bytes: Vec<u8>, reasons: &[&str]) {
     assert_eq!(
         (&output["reasons"], &output["nPictures"]),
         (&json!(reasons), &json!(2))
+    );
+    assert_eq!(
+        output["page"].is_null(),
+        reasons == ["picture_format_unknown"],
+        "reviewers see the page if it is a picture"
     );
     assert_eq!(
         (&output["portrait"], &output["needsReview"]),

@@ -2,6 +2,8 @@
 
 use btrust_schemas::step::otp::{Arguments, Channel};
 
+use super::secrets::MacKey;
+
 /// Digits of a telephone number with its calling code.
 ///
 /// Source: ITU-T E.164 (at most 15); below 7 no subscriber number exists.
@@ -18,6 +20,13 @@ const PHONE_DIGITS_SHOWN: usize = 3;
 pub struct Route {
     pub channel: Channel,
     pub address: String,
+}
+
+impl Route {
+    /// By which the limits know the address: one mailbox however its letters are written.
+    pub fn digest(&self, key: &MacKey) -> String {
+        key.digest("address", &[&self.address.to_lowercase()])
+    }
 }
 
 /// The routes of a task in the order in which they are tried.

@@ -2,11 +2,16 @@
 //!
 //! Everything that identifies a person arrives here as an HMAC; the rules
 //! themselves are in `rules.rs`.
+//!
+//! A wrong guess counts twice: for the subject who guesses, and for the address that the code was sent to. So neither
+//! a new workflow nor a new subject buys more guesses at one number, nor a new number more guesses for one subject. A
+//! right guess clears the counter of its own address only: who knows the code of their own number has not been
+//! forgiven their guesses at another's.
 
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 use subtle::ConstantTimeEq;
 
-use super::rules::{Counter, DAY_MS, Guess, HOUR_MS, Pause, SendHistory, SendRefusal, may_send};
+use super::rules::{Counter, DAY_MS, HOUR_MS, Pause, SendHistory, SendRefusal, may_send};
 
 /// How long rows of sends and guesses are kept, in milliseconds: longer than a workflow may live.
 const KEPT_MS: i64 = 60 * DAY_MS;
@@ -20,6 +25,8 @@ pub struct Session {
     pub purpose: String,
     /// All addresses that the task may send to: a code counts only for the contact it was made for.
     pub contact: String,
+    /// Each of those addresses by itself; a lock on any of them is a lock.
+    pub addresses: Vec<String>,
 }
 
 /// A code that is about to be sent.
@@ -224,7 +231,7 @@ impl Ledger {
         now_ms: i64,
     ) -> Result<Verdict, sqlx::Error> {
         let mut tx = self.begin().await?;
-        let counter = counter(&mut tx, session).await?.at(now_ms);
+        let counter = strictest(&mut tx, session, now_ms).await?;
         if let Some(verdict) = earlier_verdict(&mut tx, session, id, counter).await? {
             return Ok(verdict);
         }
@@ -234,7 +241,7 @@ impl Ledger {
             });
         }
         let code = sqlx::query(
-            "SELECT id, code_mac, channel FROM otp_code WHERE tenant = ? AND workflow = ? AND purpose = ?
+            "SELECT id, code_mac, channel, address FROM otp_code WHERE tenant = ? AND workflow = ? AND purpose = ?
              AND contact = ? AND status = 'current' AND ? < expires_at_ms",
         )
         .bind(&session.tenant)
@@ -251,9 +258,17 @@ impl Ledger {
         let is_right = bool::from(code_mac.as_bytes().ct_eq(guess_mac.as_bytes()));
         let channel: String = code.try_get("channel")?;
 
-        let guess = if is_right { Guess::Right } else { Guess::Wrong };
-        let counter = counter.after(guess, attempts_max, now_ms);
-        write_counter(&mut tx, session, counter).await?;
+        let address: String = code.try_get("address")?;
+        if is_right {
+            write_counter(&mut tx, session, &address, Counter::default()).await?;
+        } else {
+            for whom in [&session.subject, &address] {
+                let before = counter_of(&mut tx, session, whom).await?.at(now_ms);
+                let after = before.after_wrong(attempts_max, now_ms);
+                write_counter(&mut tx, session, whom, after).await?;
+            }
+        }
+        let counter = strictest(&mut tx, session, now_ms).await?;
         let attempts_left = counter.attempts_left(attempts_max);
         if is_right {
             sqlx::query("UPDATE otp_code SET status = 'used' WHERE tenant = ? AND id = ?")
@@ -272,19 +287,21 @@ impl Ledger {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(match guess {
-            Guess::Right => Verdict::Right { channel },
-            Guess::Wrong if counter.is_locked(now_ms) => Verdict::Locked {
+        Ok(if is_right {
+            Verdict::Right { channel }
+        } else if counter.is_locked(now_ms) {
+            Verdict::Locked {
                 until_ms: counter.locked_until_ms,
-            },
-            Guess::Wrong => Verdict::Wrong { attempts_left },
+            }
+        } else {
+            Verdict::Wrong { attempts_left }
         })
     }
 
     /// Reads how the session stands at `now_ms`.
     pub async fn view(&self, session: &Session, now_ms: i64) -> Result<View, sqlx::Error> {
         let mut tx = self.pool.begin().await?;
-        let counter = counter(&mut tx, session).await?.at(now_ms);
+        let counter = strictest(&mut tx, session, now_ms).await?;
         let sends = session_sends(&mut tx, session).await?;
         let current = sqlx::query(
             "SELECT channel, delivery, expires_at_ms FROM otp_code
@@ -363,15 +380,30 @@ async fn sends_since(
         .await
 }
 
-async fn counter(
+/// What the counters of the subject and of every address permit together at `now_ms`.
+async fn strictest(
     tx: &mut Transaction<'_, Sqlite>,
     session: &Session,
+    now_ms: i64,
+) -> Result<Counter, sqlx::Error> {
+    let mut joined = counter_of(tx, session, &session.subject).await?.at(now_ms);
+    for address in &session.addresses {
+        joined = joined.joined(counter_of(tx, session, address).await?.at(now_ms));
+    }
+    Ok(joined)
+}
+
+/// The counter of `whom`: the digest of a subject or of an address, which the column `subject` holds alike.
+async fn counter_of(
+    tx: &mut Transaction<'_, Sqlite>,
+    session: &Session,
+    whom: &str,
 ) -> Result<Counter, sqlx::Error> {
     let row = sqlx::query(
         "SELECT failures, last_failure_ms, locked_until_ms FROM otp_counter WHERE tenant = ? AND subject = ? AND purpose = ?",
     )
     .bind(&session.tenant)
-    .bind(&session.subject)
+    .bind(whom)
     .bind(&session.purpose)
     .fetch_optional(&mut **tx)
     .await?;
@@ -388,6 +420,7 @@ async fn counter(
 async fn write_counter(
     tx: &mut Transaction<'_, Sqlite>,
     session: &Session,
+    whom: &str,
     counter: Counter,
 ) -> Result<(), sqlx::Error> {
     let updated = sqlx::query(
@@ -397,7 +430,7 @@ async fn write_counter(
     .bind(counter.last_failure_ms)
     .bind(counter.locked_until_ms)
     .bind(&session.tenant)
-    .bind(&session.subject)
+    .bind(whom)
     .bind(&session.purpose)
     .execute(&mut **tx)
     .await?;
@@ -411,7 +444,7 @@ async fn write_counter(
     .bind(counter.last_failure_ms)
     .bind(counter.locked_until_ms)
     .bind(&session.tenant)
-    .bind(&session.subject)
+    .bind(whom)
     .bind(&session.purpose)
     .execute(&mut **tx)
     .await?;

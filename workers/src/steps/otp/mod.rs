@@ -127,6 +127,7 @@ impl Step for Otp {
                 .clone()
                 .unwrap_or_else(|| PURPOSE_DEFAULT.to_owned()),
             contact: key.digest("contact", &addresses),
+            addresses: routes.iter().map(|it| it.digest(&key)).collect(),
         };
         let parked = parked(&input)?.unwrap_or(Parked {
             v: 1,
@@ -222,7 +223,7 @@ impl Conversation<'_> {
         let send = NewSend {
             id: self.context.idempotency_key(),
             channel: channel_word(route.channel).to_owned(),
-            address: self.key.digest("address", &[&route.address]),
+            address: route.digest(&self.key),
             ip: self.ip(),
             code_mac: self
                 .key

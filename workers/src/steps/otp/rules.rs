@@ -143,7 +143,7 @@ fn window_ends(sends: &[i64], max: usize, window_ms: i64) -> Option<i64> {
     sends.get(oldest).map(|it| it.saturating_add(window_ms))
 }
 
-/// The lock-out counter of one subject for one purpose.
+/// The lock-out counter of one subject, or of one address, for one purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counter {
     pub failures: u32,
@@ -164,6 +164,16 @@ impl Counter {
         }
     }
 
+    /// The stricter of two counters in every respect: both have to let a guess pass.
+    #[must_use]
+    pub fn joined(self, other: Self) -> Self {
+        Self {
+            failures: self.failures.max(other.failures),
+            last_failure_ms: self.last_failure_ms.max(other.last_failure_ms),
+            locked_until_ms: self.locked_until_ms.max(other.locked_until_ms),
+        }
+    }
+
     /// Whether no guess may be evaluated at `now_ms`.
     pub fn is_locked(self, now_ms: i64) -> bool {
         now_ms < self.locked_until_ms
@@ -174,34 +184,21 @@ impl Counter {
         attempts_max.saturating_sub(self.failures)
     }
 
-    /// The counter after one evaluated guess.
+    /// The counter after one wrong guess.
     #[must_use]
-    pub fn after(self, guess: Guess, attempts_max: u32, now_ms: i64) -> Self {
-        match guess {
-            Guess::Right => Self::default(),
-            Guess::Wrong => {
-                let failures = self.failures.saturating_add(1);
-                let locked = attempts_max <= failures;
-                let locked_until_ms = if locked {
-                    now_ms.saturating_add(LOCK_MS)
-                } else {
-                    0
-                };
-                Self {
-                    failures,
-                    last_failure_ms: now_ms,
-                    locked_until_ms,
-                }
-            }
+    pub fn after_wrong(self, attempts_max: u32, now_ms: i64) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let locked_until_ms = if attempts_max <= failures {
+            now_ms.saturating_add(LOCK_MS)
+        } else {
+            0
+        };
+        Self {
+            failures,
+            last_failure_ms: now_ms,
+            locked_until_ms,
         }
     }
-}
-
-/// How an evaluated guess compared with the code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Guess {
-    Right,
-    Wrong,
 }
 
 #[cfg(test)]
@@ -302,7 +299,7 @@ mod tests {
         let mut counter = Counter::default();
         for left in [4, 3, 2, 1, 0] {
             assert!(!counter.at(NOW).is_locked(NOW));
-            counter = counter.at(NOW).after(Guess::Wrong, ATTEMPTS_MAX, NOW);
+            counter = counter.at(NOW).after_wrong(ATTEMPTS_MAX, NOW);
             assert_eq!(counter.attempts_left(ATTEMPTS_MAX), left);
         }
         assert!(counter.at(NOW + LOCK_MS - 1).is_locked(NOW + LOCK_MS - 1));
@@ -310,16 +307,20 @@ mod tests {
     }
 
     #[test]
-    fn a_right_guess_clears_the_counter() {
-        let counter = Counter::default()
-            .after(Guess::Wrong, ATTEMPTS_MAX, NOW)
-            .after(Guess::Right, ATTEMPTS_MAX, NOW);
-        assert_eq!(counter, Counter::default());
+    fn of_two_counters_the_stricter_decides() {
+        let once = Counter::default().after_wrong(ATTEMPTS_MAX, NOW - 5);
+        let locked = Counter::default().after_wrong(1, NOW);
+        for joined in [once.joined(locked), locked.joined(once)] {
+            assert!(joined.is_locked(NOW + LOCK_MS - 1));
+            assert_eq!((joined.failures, joined.last_failure_ms), (1, NOW));
+        }
+        let twice = once.after_wrong(ATTEMPTS_MAX, NOW);
+        assert_eq!(once.joined(twice).attempts_left(ATTEMPTS_MAX), 3);
     }
 
     #[test]
     fn wrong_guesses_older_than_the_period_are_forgotten() {
-        let counter = Counter::default().after(Guess::Wrong, ATTEMPTS_MAX, NOW);
+        let counter = Counter::default().after_wrong(ATTEMPTS_MAX, NOW);
         assert_eq!(counter.at(NOW + LOCK_MS - 1).failures, 1);
         assert_eq!(counter.at(NOW + LOCK_MS).failures, 0);
     }

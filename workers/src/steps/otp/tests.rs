@@ -122,6 +122,12 @@ impl Desk {
             .await
     }
 
+    /// The next task is of another workflow and another subject.
+    fn become_somebody_else(&mut self, n: u8) {
+        self.bench.workflow = WorkflowId::new(n, [n; 15]);
+        self.bench.subject = format!("subject {n}");
+    }
+
     fn channels_used(&self) -> Vec<String> {
         self.post
             .sent
@@ -260,6 +266,55 @@ async fn a_lock_outlives_tasks_workflows_and_restarts_and_ends_with_its_period()
     desk.bench.clock.advance(LOCK_MS - 1);
     assert_eq!(completed(desk.first().await).0, LOCKED);
     desk.bench.clock.advance(1);
+    assert_eq!(asked(&desk.first().await).body["attemptsLeft"], 5);
+}
+
+#[tokio::test]
+async fn neither_workflows_nor_subjects_buy_more_guesses_at_one_number() {
+    let mut desk = Desk::new().await;
+    for (n, left) in [(1, 4), (2, 3), (3, 2), (4, 1)] {
+        desk.become_somebody_else(n);
+        let first = desk.first().await;
+        assert_eq!(asked(&first).body["attemptsLeft"], left + 1);
+        let wrong = desk.guess(&first, "999999").await;
+        assert_eq!(asked(&wrong).body["attemptsLeft"], left);
+    }
+    desk.become_somebody_else(5);
+    let first = desk.first().await;
+    assert_eq!(completed(desk.guess(&first, "999999").await).0, LOCKED);
+    desk.become_somebody_else(6);
+    assert_eq!(completed(desk.first().await).0, LOCKED);
+    // Somebody else with another number is not concerned.
+    let other = json!({ "phone": "+972500000999" });
+    assert_eq!(asked(&desk.first_with(other).await).body["attemptsLeft"], 5);
+}
+
+#[tokio::test]
+async fn a_right_code_of_ones_own_number_forgives_no_guesses_at_anothers() {
+    let mut desk = Desk::new().await;
+    let home = desk.bench.workflow;
+    for (n, left) in [(1, 4), (2, 3)] {
+        desk.bench.workflow = WorkflowId::new(n, [n; 15]);
+        let theirs = desk.first().await;
+        let wrong = desk.guess(&theirs, "999999").await;
+        assert_eq!(asked(&wrong).body["attemptsLeft"], left);
+        desk.bench.workflow = home;
+        desk.bench.clock.advance(60_000);
+        let mine = desk.first_with(json!({ "phone": "+972500000999" })).await;
+        let right = desk.guess(&mine, &desk.last_code()).await;
+        assert_eq!(completed(right).0, VERIFIED);
+    }
+    desk.become_somebody_else(9);
+    assert_eq!(asked(&desk.first().await).body["attemptsLeft"], 3);
+}
+
+#[tokio::test]
+async fn a_right_code_clears_the_failures_at_its_own_number() {
+    let mut desk = Desk::new().await;
+    let first = desk.first().await;
+    let wrong = desk.guess(&first, "999999").await;
+    assert_eq!(completed(desk.guess(&wrong, FIRST).await).0, VERIFIED);
+    desk.become_somebody_else(1);
     assert_eq!(asked(&desk.first().await).body["attemptsLeft"], 5);
 }
 
@@ -639,11 +694,11 @@ async fn of_two_hundred_guesses_at_once_at_most_five_are_evaluated() {
         .filter(|it| matches!(it, Ok(TurnResult::Complete { outcome, .. }) if outcome == LOCKED))
         .count();
     assert_eq!((n_evaluated, n_locked), (4, 196));
-    let failures: i64 = sqlx::query_scalar("SELECT failures FROM otp_counter")
-        .fetch_one(desk.otp.ledger.pool())
+    let failures: Vec<i64> = sqlx::query_scalar("SELECT failures FROM otp_counter")
+        .fetch_all(desk.otp.ledger.pool())
         .await
         .unwrap();
-    assert_eq!(failures, 5);
+    assert_eq!(failures, [5, 5], "of the subject and of the number");
     let evaluated: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM otp_guess")
         .fetch_one(desk.otp.ledger.pool())
         .await

@@ -60,6 +60,28 @@ pub fn nationalities_agree(printed: &str, zone: &str) -> bool {
     !zone.is_empty() && words.any(|it| it == zone || (zone.len() == 3 && it.starts_with(zone)))
 }
 
+/// Whether a print has the code of a state as a word of its own.
+#[must_use]
+pub fn states_agree(printed: &str, zone: &str) -> bool {
+    let mut words = printed.split(|it: char| !it.is_alphanumeric());
+    !zone.is_empty() && words.any(|it| it == zone)
+}
+
+/// Whether a print says that the document is a specimen; `names` are the holder's, as the zone has them.
+///
+/// People are called Muster and Modelo, nobody is called Specimen.
+#[must_use]
+pub fn says_specimen(printed: &str, names: &str) -> bool {
+    printed
+        .split(|it: char| !it.is_alphanumeric())
+        .map(|it| transliterations(it)[1].clone())
+        .any(|word| match word.as_str() {
+            "SPECIMEN" | "ESPECIMEN" => true,
+            "MUSTER" | "MODELO" => !names.split(' ').any(|it| it == word),
+            _ => false,
+        })
+}
+
 /// A printed name in the zone's alphabet: letters only, umlauts in both usual spellings.
 ///
 /// Source: ICAO Doc 9303 part 3, section 6, table A; states write `Ä` as `AE` or `A`.
@@ -143,5 +165,26 @@ mod tests {
         assert_eq!(dates_agree("12 AUG 1974", born), Some(true));
         assert_eq!(dates_agree("13 AUG 1974", born), Some(false));
         assert_eq!(dates_agree("ZENITH", born), None);
+    }
+
+    #[test]
+    fn a_state_is_confirmed_by_its_code_only() {
+        assert!(states_agree("P UTO", "UTO") && states_agree("D", "D"));
+        assert!(!states_agree("UTOPIA", "UTO") && !states_agree("", "") && !states_agree("P", ""));
+    }
+
+    #[test]
+    fn a_specimen_says_so_in_a_word_of_its_own() {
+        for (printed, names, expected) in [
+            ("SPECIMEN", "", true),
+            ("Spécimen / Muster", "MUSTER", true),
+            ("ESPÉCIMEN", "", true),
+            ("MODELO 123", "", true),
+            ("MUSTER", "ANNA MUSTER", false),
+            ("MUSTERMANN", "", false),
+            ("SPECIMENS", "", false),
+        ] {
+            assert_eq!(says_specimen(printed, names), expected, "{printed}");
+        }
     }
 }

@@ -107,6 +107,19 @@ impl Date {
         }
     }
 
+    /// The first and last day on which the holder may have been born: one day, or a year where no more of it is known.
+    ///
+    /// `None` if not even the year is known, or no calendar has the day.
+    #[must_use]
+    pub fn birth_range(yymmdd: &str, today: Self) -> Option<(Self, Self)> {
+        if parts(yymmdd).is_some() {
+            return Self::of_birth(yymmdd, today).map(|it| (it, it));
+        }
+        let year = yymmdd.get(0..2)?;
+        let first = Self::of_birth(&format!("{year}0101"), today)?;
+        Some((first, Self::new(first.year, 12, 31)?))
+    }
+
     /// The expiry date of a zone: in this century unless that is further ahead than documents are valid for.
     #[must_use]
     pub fn of_expiry(yymmdd: &str, today: Self) -> Option<Self> {
@@ -247,6 +260,18 @@ mod tests {
             let date = Date::of_birth(zone, TODAY).map(|it| it.to_string());
             assert_eq!(date.as_deref(), expected, "{zone}");
         }
+    }
+
+    #[test]
+    fn a_year_of_birth_alone_bounds_the_day() {
+        let range = |zone| Date::birth_range(zone, TODAY).map(|(a, b)| format!("{a} {b}"));
+        assert_eq!(range("740812").unwrap(), "1974-08-12 1974-08-12");
+        assert_eq!(range("74<<<<").unwrap(), "1974-01-01 1974-12-31");
+        assert_eq!(range("7408<<").unwrap(), "1974-01-01 1974-12-31");
+        assert_eq!(
+            (range("<<<<<<"), range("740230"), range("")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -131,14 +131,19 @@ fn is_printed(line: &TextLine, zone: &[Quad], portrait: Option<Rect>) -> bool {
         (it.x..=it.x + it.width).contains(&center.x)
             && (it.y..=it.y + it.height).contains(&center.y)
     });
+    !in_portrait && (zone.is_empty() || is_on_page(center, zone))
+}
+
+/// Whether a point lies on the page that `zone` is the foot of, above the zone; nothing does where there is no zone.
+#[must_use]
+pub fn is_on_page(point: Point, zone: &[Quad]) -> bool {
     let Some(first) = zone.first() else {
-        return !in_portrait;
+        return false;
     };
-    let (along, across) = Quad::project(first.axis, center);
+    let (along, across) = Quad::project(first.axis, point);
     let (middle, level) = Quad::project(first.axis, first.center);
     let above = level - across;
-    !in_portrait
-        && first.height * 0.5 < above
+    first.height * 0.5 < above
         && above < first.length * PAGE_ABOVE_ZONE
         && (along - middle).abs() < first.length * 0.55
 }

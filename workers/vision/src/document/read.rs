@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::agree::{dates_agree, names_agree, nationalities_agree, numbers_agree, sexes_agree};
+use super::agree::{
+    dates_agree, names_agree, nationalities_agree, numbers_agree, says_specimen, sexes_agree,
+    states_agree,
+};
 use super::date::{AGE_MAX, Date};
 use super::mrz::{self, CheckDigit, Format, Mrz, Refusal};
-use super::printed::{Label, PrintedFields, read_printed};
+use super::printed::{Label, PrintedFields, is_on_page, read_printed};
 use super::quality::{Quality, assess};
 use super::text::{PrintedText, Quad, Reader, TextLine, detect};
 use super::turn::{quarter_turns, turned, turned_line};
@@ -26,6 +29,9 @@ const PORTRAIT_MARGIN: f64 = 0.35;
 /// Room around the face that is no text.
 const PORTRAIT_GUARD: f64 = 0.15;
 const PORTRAIT_JPEG_QUALITY: u8 = 92;
+/// Widths of a holder's face, over the length of the zone's lines. Source: portraits are 35 mm wide at most beside lines
+/// of 112 mm (TD3) and 25 mm beside 80 mm (TD1), and the face fills at least a third of them.
+const FACE_WIDTHS: std::ops::RangeInclusive<f64> = 0.06..=0.35;
 
 /// Where a value was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,8 +195,11 @@ pub fn read_document(
     };
     let quality = assess(picture, &lines, &zone_lines);
     let upright = Upright::of(picture, &lines, &zone_lines);
-    let portrait = find_portrait(vision, upright.picture())?;
-    let guard = portrait.as_ref().map(|it| grown(it.face, PORTRAIT_GUARD));
+    let faces = find_faces(vision, upright.picture(), &upright.zone)?;
+    let guard = faces
+        .portrait
+        .as_ref()
+        .map(|it| grown(it.face, PORTRAIT_GUARD));
     let printed = match &mrz {
         Some(_) => read_printed(
             &reader,
@@ -208,7 +217,7 @@ pub fn read_document(
             mrz,
             refusal,
             printed,
-            portrait,
+            faces,
         },
         today,
     ))
@@ -253,17 +262,38 @@ impl<'a> Upright<'a> {
     }
 }
 
-fn find_portrait(vision: &Vision, page: &Picture) -> Result<Option<Portrait>, VisionError> {
-    let found = face::detect(vision, page, face::DETECT_SIDE_FINE)?;
-    let Some(holder) = found.first() else {
-        return Ok(None);
+/// The faces of a picture of a page.
+#[derive(Default)]
+struct Faces {
+    portrait: Option<Portrait>,
+    /// A face larger than the portrait, elsewhere: somebody may want to be taken for the holder.
+    has_other: bool,
+}
+
+/// Looks for the holder on the page above `zone`. Without a zone nothing says where the page lies.
+fn find_faces(vision: &Vision, page: &Picture, zone: &[Quad]) -> Result<Faces, VisionError> {
+    let Some(first) = zone.first() else {
+        return Ok(Faces::default());
     };
-    let cut = page.crop(grown(holder.bounds, PORTRAIT_MARGIN));
-    Ok(cut.map(|it| Portrait {
-        jpeg: it.to_jpeg(PORTRAIT_JPEG_QUALITY),
-        face: holder.bounds,
-        score: holder.score,
-    }))
+    let found = face::detect(vision, page, face::DETECT_SIDE_FINE)?;
+    let holder = found.iter().position(|it| {
+        is_on_page(it.bounds.center(), zone)
+            && FACE_WIDTHS.contains(&(it.bounds.width / first.length))
+    });
+    let portrait = holder.and_then(|index| {
+        let holder = &found[index];
+        let cut = page.crop(grown(holder.bounds, PORTRAIT_MARGIN))?;
+        Some(Portrait {
+            jpeg: cut.to_jpeg(PORTRAIT_JPEG_QUALITY),
+            face: holder.bounds,
+            score: holder.score,
+        })
+    });
+    Ok(Faces {
+        portrait,
+        // The largest comes first.
+        has_other: holder.map_or(!found.is_empty(), |index| 0 < index),
+    })
 }
 
 fn grown(rect: Rect, share: f64) -> Rect {
@@ -282,7 +312,7 @@ struct Parts {
     mrz: Option<Mrz>,
     refusal: Option<Refusal>,
     printed: PrintedFields,
-    portrait: Option<Portrait>,
+    faces: Faces,
 }
 
 fn assemble(parts: Parts, today: Date) -> Reading {
@@ -291,7 +321,10 @@ fn assemble(parts: Parts, today: Date) -> Reading {
         mrz,
         refusal,
         printed,
-        portrait,
+        faces: Faces {
+            portrait,
+            has_other,
+        },
     } = parts;
     let mut checks = check_digits(mrz.as_ref(), refusal.as_ref());
     let mut fields = BTreeMap::new();
@@ -301,18 +334,22 @@ fn assemble(parts: Parts, today: Date) -> Reading {
         let compared = compare(mrz, &printed, today);
         needs_review = compared.iter().any(Compared::is_doubtful);
         for it in compared {
-            if let Some(code) = it.code {
-                checks.push(Check {
-                    code,
-                    passed: it.agrees,
-                });
-            }
+            checks.push(Check {
+                code: it.code,
+                passed: it.agrees,
+            });
             if !it.field.value.is_empty() {
                 fields.insert(it.name, it.field);
             }
         }
-        specimen = mrz::is_specimen_state(&mrz.issuing_state.value);
+        specimen = is_specimen(mrz, &printed);
         checks.extend(judge(mrz, today));
+        let is_own_state = mrz.issuing_state.value == mrz.nationality.value;
+        checks.push(Check {
+            code: "issuing_state_is_nationality",
+            passed: Some(is_own_state),
+        });
+        needs_review |= !is_own_state || has_other;
     }
     if let Some(place) = printed.get(Label::BirthPlace) {
         let field = ReadField {
@@ -326,6 +363,10 @@ fn assemble(parts: Parts, today: Date) -> Reading {
     checks.push(Check {
         code: "portrait_present",
         passed: Some(portrait.is_some()),
+    });
+    checks.push(Check {
+        code: "no_other_face",
+        passed: Some(!has_other),
     });
     let document_class = mrz.as_ref().map(|it| match it.format {
         Format::Td3 => "passport",
@@ -343,6 +384,16 @@ fn assemble(parts: Parts, today: Date) -> Reading {
         specimen,
         needs_review,
     }
+}
+
+/// Whether the document says of itself that it is a specimen, in its zone or in print.
+fn is_specimen(mrz: &Mrz, printed: &PrintedFields) -> bool {
+    let states = [&mrz.issuing_state, &mrz.nationality];
+    let names = [&mrz.primary_identifier, &mrz.secondary_identifier].map(|it| it.value.as_str());
+    let names = names.join(" ");
+    states.iter().any(|it| mrz::is_specimen_state(&it.value))
+        || says_specimen(&names, &names)
+        || printed.find(|it| says_specimen(it, &names)).is_some()
 }
 
 fn check_digits(mrz: Option<&Mrz>, refusal: Option<&Refusal>) -> Vec<Check> {
@@ -391,8 +442,8 @@ fn judge(mrz: &Mrz, today: Date) -> Vec<Check> {
 /// One value of the zone beside its print.
 struct Compared {
     name: &'static str,
-    /// Of the check; `None` for values that are not printed.
-    code: Option<&'static str>,
+    /// Of the check.
+    code: &'static str,
     field: ReadField,
     agrees: Option<bool>,
 }
@@ -422,7 +473,7 @@ impl Compared {
         };
         Self {
             name,
-            code: Some(code),
+            code,
             field,
             agrees,
         }
@@ -430,10 +481,10 @@ impl Compared {
 
     /// A value that no check digit proves must agree with the print; no value may disagree with it.
     fn is_doubtful(&self) -> bool {
-        match self.code {
-            None => false,
-            Some(_) if self.field.protected => self.agrees == Some(false),
-            Some(_) => self.agrees != Some(true),
+        if self.field.protected {
+            self.agrees == Some(false)
+        } else {
+            self.agrees != Some(true)
         }
     }
 }
@@ -479,7 +530,7 @@ fn compare(mrz: &Mrz, printed: &PrintedFields, today: Date) -> Vec<Compared> {
             sexes_agree,
         ),
     ];
-    let mut all = vec![issuing_state(mrz)];
+    let mut all = vec![issuing_state(mrz, printed)];
     for (name, code, zone, label, agree) in texts {
         // A holder with one name only has no given names to compare.
         if name == "givenNames" && zone.value.is_empty() {
@@ -522,20 +573,18 @@ fn compare(mrz: &Mrz, printed: &PrintedFields, today: Date) -> Vec<Compared> {
     all
 }
 
-/// The state is printed in words of any language; its code is compared with nothing.
-fn issuing_state(mrz: &Mrz) -> Compared {
-    let field = ReadField {
-        value: mrz.issuing_state.value.clone(),
-        source: Source::Mrz,
-        confidence: mrz.issuing_state.confidence,
-        protected: false,
-    };
-    Compared {
-        name: "issuingState",
-        code: None,
-        field,
-        agrees: None,
-    }
+/// The state's code stands somewhere in print; its name, in words of any language, is compared with nothing.
+fn issuing_state(mrz: &Mrz, printed: &PrintedFields) -> Compared {
+    let zone = &mrz.issuing_state;
+    let print = printed.find(|it| states_agree(it, &zone.value));
+    Compared::new(
+        "issuingState",
+        "mrz_matches_printed_issuing_state",
+        zone,
+        zone.value.clone(),
+        print,
+        print.map(|_| true),
+    )
 }
 
 /// The print of a field, and whether it agrees.

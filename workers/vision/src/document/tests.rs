@@ -29,7 +29,7 @@ fn assert_reads_as_the_valid_specimen(reading: &Reading) {
         ("givenNames", "INGRID MAE", Source::Both, false),
         ("documentNumber", "K48291675", Source::Both, true),
         ("nationality", "UTO", Source::Both, false),
-        ("issuingState", "UTO", Source::Mrz, false),
+        ("issuingState", "UTO", Source::Both, false),
         ("dateOfBirth", "1988-07-23", Source::Both, true),
         ("sex", "F", Source::Both, false),
         ("dateOfExpiry", "2034-09-22", Source::Both, true),
@@ -91,12 +91,10 @@ fn a_name_that_is_printed_otherwise_goes_to_a_person() {
             .render(),
     );
     assert!(reading.needs_review);
-    let check = reading
-        .checks
-        .iter()
-        .find(|it| it.code == "mrz_matches_printed_surname")
-        .unwrap();
-    assert_eq!(check.passed, Some(false));
+    assert_eq!(
+        check_of(&reading, "mrz_matches_printed_surname"),
+        Some(false)
+    );
     assert_eq!(reading.fields["surname"].source, Source::Mrz);
 }
 
@@ -184,6 +182,66 @@ fn a_page_without_a_face_is_not_accepted() {
             reasons: vec!["no_portrait"]
         }
     );
+}
+
+#[test]
+fn a_larger_face_beside_the_page_is_not_the_holder_and_goes_to_a_person() {
+    let page = Specimen::valid().render();
+    let expected = read(&page).portrait.unwrap();
+    let other = crate::Manifest::shipped()
+        .demo_picture(&testing::models_dir(), crate::Role::DemoOther)
+        .unwrap();
+    let other = other.resize(880 * other.width() / other.height(), 880);
+    let mut desk = Picture::filled(page.width() + other.width(), 880, [150; 3]);
+    for (left, picture) in [(0, &page), (page.width(), &other)] {
+        for (x, y) in (0..picture.width()).flat_map(|x| (0..880).map(move |y| (x, y))) {
+            desk.set_pixel(left + x, y, picture.pixel(x, y));
+        }
+    }
+    let faces = crate::face::detect(&testing::vision(), &desk, crate::face::DETECT_SIDE_FINE);
+    assert!(f64::from(page.width()) < faces.unwrap()[0].bounds.x);
+
+    let reading = read(&desk);
+    let portrait = reading.portrait.as_ref().unwrap();
+    assert!(
+        portrait.face.center().distance(expected.face.center()) < 20.0,
+        "{portrait:?} instead of {expected:?}"
+    );
+    assert_eq!(check_of(&reading, "no_other_face"), Some(false));
+    assert!(reading.needs_review);
+}
+
+#[track_caller]
+fn check_of(reading: &Reading, code: &str) -> Option<bool> {
+    let check = reading.checks.iter().find(|it| it.code == code);
+    check.unwrap().passed
+}
+
+#[test]
+fn a_state_that_is_not_printed_or_not_the_holders_goes_to_a_person() {
+    let mut specimen = Specimen::valid();
+    "FRA".clone_into(&mut specimen.zone.issuing_state);
+    let reading = read(&specimen.render());
+    assert_eq!(
+        check_of(&reading, "issuing_state_is_nationality"),
+        Some(false)
+    );
+    assert_eq!(
+        check_of(&reading, "mrz_matches_printed_issuing_state"),
+        None
+    );
+    assert!(reading.needs_review);
+    assert!(reading.specimen, "the nationality is a specimen's");
+}
+
+#[test]
+fn a_page_that_is_printed_specimen_is_one_whatever_its_states() {
+    let mut specimen = Specimen::valid()
+        .printing("Code", "FRA")
+        .printing("Nationality", "FRANCAISE");
+    "FRA".clone_into(&mut specimen.zone.issuing_state);
+    "FRA".clone_into(&mut specimen.zone.nationality);
+    assert!(read(&specimen.render()).specimen);
 }
 
 #[test]
