@@ -28,6 +28,7 @@ fn token(scope: &str) -> String {
         kind: Kind::Service,
         workflow: None,
         device: None,
+        session_end: None,
         exp: NOW_MS / 1_000 + 600,
         iat: NOW_MS / 1_000,
         iss: "auth".to_owned(),
