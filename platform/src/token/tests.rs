@@ -40,6 +40,7 @@ fn claims() -> Claims {
         kind: Kind::Client,
         workflow: None,
         device: None,
+        session_end: None,
         exp: NOW_S + 600,
         iat: NOW_S,
         iss: "http://auth".to_owned(),
