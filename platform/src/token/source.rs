@@ -115,7 +115,7 @@ impl TokenSource {
     }
 
     /// Forgets the held token, after a service has refused it.
-    pub async fn forget(&self) {
+    pub fn forget(&self) {
         *self.held() = None;
     }
 
