@@ -31,6 +31,9 @@ pub mod scope {
     pub const TENANT_READ: &str = "tenant:read";
     pub const TENANT_WRITE: &str = "tenant:write";
     pub const CLIENTS_WRITE: &str = "clients:write";
+    /// Make reviewers. That two pairs of eyes belong to two people rests on who
+    /// holds this: who can make reviewers can be both of them.
+    pub const REVIEWERS_WRITE: &str = "reviewers:write";
     /// Applicants only: answer the prompts of one workflow.
     pub const PROMPTS_ANSWER: &str = "prompts:answer";
     /// Applicants only: upload pictures for one workflow.
@@ -50,6 +53,15 @@ pub mod scope {
         TENANT_READ,
         TENANT_WRITE,
         CLIENTS_WRITE,
+        REVIEWERS_WRITE,
+    ];
+    /// What an administrator gives without having it: setting up the bank's own
+    /// backend is what the role is for. Everything else is given by who has it.
+    pub const OF_BACKENDS: &[&str] = &[
+        DEFINITIONS_READ,
+        WORKFLOWS_READ,
+        WORKFLOWS_WRITE,
+        APPLICANT_TOKENS_WRITE,
     ];
     /// What a reviewer may be given.
     pub const OF_REVIEWERS: &[&str] = &[DEFINITIONS_READ, WORKFLOWS_READ, REVIEWS_WRITE];

@@ -10,3 +10,4 @@ pub mod openapi;
 pub mod refusal;
 
 mod address;
+mod brake;

@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 
+use poem::http::header::RETRY_AFTER;
 use poem_openapi::{
     ApiResponse, Object,
     payload::{Json, Payload},
@@ -86,6 +87,8 @@ impl Refusal {
 #[derive(Debug)]
 pub struct Refused<R> {
     pub problem: Box<Problem>,
+    /// `Retry-After` of the answer, in seconds.
+    retry_after_s: Option<u32>,
     operation: PhantomData<fn() -> R>,
 }
 
@@ -94,8 +97,16 @@ impl<R> Refused<R> {
     pub fn new(problem: Problem) -> Self {
         Self {
             problem: Box::new(problem),
+            retry_after_s: None,
             operation: PhantomData,
         }
+    }
+
+    /// The same refusal, saying when another try is worth it.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
     }
 
     /// The same refusal with the single findings that caused it.
@@ -126,7 +137,11 @@ impl Refused<Anywhere> {
 
 impl<R> From<Refused<R>> for poem::Error {
     fn from(refused: Refused<R>) -> Self {
-        btrust_platform::problem::error(&refused.problem)
+        let mut answer = btrust_platform::problem::response(&refused.problem);
+        if let Some(seconds) = refused.retry_after_s {
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        poem::Error::from_response(answer)
     }
 }
 

@@ -86,7 +86,7 @@ impl CreateApplicantToken {
             tenant: caller.tenant().to_owned(),
             workflow,
         };
-        Ok(self.0.signing.mint_for_applicant(&to)?.into())
+        Ok(self.0.signing.mint_for_applicant(&to, None)?.into())
     }
 }
 

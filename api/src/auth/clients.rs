@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::Json};
 
+use btrust_platform::token::Claims;
+
 use super::{Auth, ClientKind, generate_secret, signing::random_hex, store::clients::ClientRow};
 use crate::{
     access::{Caller, ClientsWrite, scope},
@@ -55,7 +57,8 @@ enum CreateClientResponse {
 
 refusals! {
     CreateClientRefusals {
-        SCOPE_REFUSED = 422 "scope_refused" "a client of this kind cannot have that scope";
+        SCOPE_REFUSED = 403 "scope_refused"
+            "a client of this kind cannot have that scope, or the caller may not give it";
         TOO_MANY_CLIENTS = 409 "too_many_clients" "the tenant has as many clients as it may have";
     }
 }
@@ -63,6 +66,11 @@ refusals! {
 #[OpenApi]
 impl CreateClient {
     /// Makes a client of the caller's tenant.
+    ///
+    /// A caller gives the scopes that it has, and those of a backend
+    /// (`definitions:read`, `workflows:read`, `workflows:write`,
+    /// `applicant-tokens:write`). A reviewer is made with `reviewers:write`: four
+    /// eyes rest on who has that scope.
     #[oai(path = "/v1/clients", method = "post", operation_id = "createClient")]
     async fn create_client(
         &self,
@@ -81,6 +89,10 @@ impl CreateClient {
         {
             let kind = kind.as_str();
             let detail = format!("a {kind} cannot have the scope `{refused}`");
+            return Err(SCOPE_REFUSED.detail(detail));
+        }
+        if let Some(refused) = not_given(&caller.claims, kind, &client.scopes) {
+            let detail = format!("the caller cannot give that: it needs the scope `{refused}`");
             return Err(SCOPE_REFUSED.detail(detail));
         }
         if CLIENTS_OF_TENANT_MAX <= auth.store.n_clients(caller.tenant()).await? {
@@ -110,4 +122,15 @@ impl CreateClient {
             "no-store".to_owned(),
         ))
     }
+}
+
+/// The scope that the caller lacks to make such a client.
+fn not_given<'a>(caller: &Claims, kind: ClientKind, scopes: &'a [String]) -> Option<&'a str> {
+    if kind == ClientKind::Reviewer {
+        let may = caller.has_scope(scope::REVIEWERS_WRITE);
+        return (!may).then_some(scope::REVIEWERS_WRITE);
+    }
+    let scopes = scopes.iter().map(String::as_str);
+    let mut lacked = scopes.filter(|it| !scope::OF_BACKENDS.contains(it) && !caller.has_scope(it));
+    lacked.next()
 }

@@ -20,7 +20,7 @@ use super::{
         Store,
         counters::Allowance,
         handoffs::Destination,
-        resume_links::{OpenCode, ResumeLinkRow},
+        resume_links::{OpenCode, Sends},
     },
 };
 
@@ -32,13 +32,13 @@ const SMS_TTL_MS: i64 = 5 * 60 * 1_000;
 /// How long a code by e-mail is good for, in milliseconds.
 const EMAIL_TTL_MS: i64 = 10 * 60 * 1_000;
 
-/// Codes that are sent over one link before somebody redeems one.
+/// Codes that are sent to one contact, over whatever links, before one is redeemed.
 const SENDS_MAX: i64 = 3;
 /// How long the next code has to wait after the first, second and third, in
 /// milliseconds.
 const RESEND_AFTER_MS: [i64; 3] = [30_000, 60_000, 120_000];
-/// After this pause the sends of a link count from the start, in milliseconds.
-const SESSION_MS: i64 = 60 * 60 * 1_000;
+/// After this pause the sends to a contact count from the start, in milliseconds.
+pub const SESSION_MS: i64 = 60 * 60 * 1_000;
 
 /// Wrong codes for one contact before it is locked for the rest of the window.
 /// They belong to the contact: a new link or code brings no new guesses.
@@ -75,11 +75,6 @@ impl ContactCodes {
     /// and for tests, never for the caller.
     pub async fn send(&self, link: &str, address: &str) -> Result<bool, AuthError> {
         let now_ms = self.clock.now_ms();
-        let subject = hex::encode(self.signing.mac("address", &[address]));
-        if !self.store.count(&subject, SENDS_OF_ADDRESS, now_ms).await? {
-            tracing::warn!("an address has used up its resume codes");
-            return Ok(false);
-        }
         let link_digest = digest(link);
         let Some(row) = self.store.resume_link(&link_digest, now_ms).await? else {
             return Ok(false);
@@ -88,8 +83,14 @@ impl ContactCodes {
         let Some(contact) = self.contacts.get(tenant, *workflow).await? else {
             return Ok(false);
         };
+        // Only what leads to somebody counts: an address is shared by strangers.
+        let from = hex::encode(self.signing.mac("address", &[address]));
+        if !self.store.count(&from, SENDS_OF_ADDRESS, now_ms).await? {
+            tracing::warn!("an address has used up its resume codes");
+            return Ok(false);
+        }
         let subject = self.subject(tenant, &contact);
-        if !self.may_send(&row, &subject, now_ms).await? {
+        if !self.may_send(&subject, now_ms).await? {
             return Ok(false);
         }
 
@@ -99,14 +100,7 @@ impl ContactCodes {
             contact: subject,
             expires_at: now_ms + ttl_ms(&contact),
         };
-        let n_sends = sends_in_session(&row, now_ms) + 1;
-        if !self
-            .store
-            .put_code(&link_digest, &row, n_sends, &open_code, now_ms)
-            .await?
-        {
-            return Ok(false);
-        }
+        self.store.put_code(&link_digest, &open_code).await?;
         self.deliver(contact, &code).await?;
         Ok(true)
     }
@@ -139,31 +133,35 @@ impl ContactCodes {
             return Ok(None);
         }
         self.store.forget(&open_code.contact, GUESSES).await?;
+        self.store.forget_sends(&open_code.contact).await?;
         Ok(Some(row.destination))
     }
 
-    async fn may_send(
-        &self,
-        row: &ResumeLinkRow,
-        subject: &str,
-        now_ms: i64,
-    ) -> Result<bool, AuthError> {
+    /// Whether the contact may be sent a code now; if so, it is noted.
+    async fn may_send(&self, subject: &str, now_ms: i64) -> Result<bool, AuthError> {
         if GUESSES.n_max <= self.store.counted(subject, GUESSES, now_ms).await? {
             return Ok(false);
         }
-        let n_sends = sends_in_session(row, now_ms);
-        if SENDS_MAX <= n_sends {
+        let before = self.store.sends(subject).await?;
+        let in_session = before.filter(|it| now_ms < it.latest_at + SESSION_MS);
+        let n_before = in_session.map_or(0, |it| it.n);
+        if SENDS_MAX <= n_before {
             return Ok(false);
         }
-        if let (Some(sent_at), Some(before)) = (row.sent_at, n_sends.checked_sub(1)) {
-            let wait_ms = usize::try_from(before)
-                .ok()
-                .and_then(|it| RESEND_AFTER_MS.get(it));
-            if wait_ms.is_some_and(|wait_ms| now_ms < sent_at + wait_ms) {
-                return Ok(false);
-            }
+        let wait_ms = usize::try_from(n_before - 1)
+            .ok()
+            .and_then(|it| RESEND_AFTER_MS.get(it));
+        if let (Some(sends), Some(wait_ms)) = (in_session, wait_ms)
+            && now_ms < sends.latest_at + wait_ms
+        {
+            return Ok(false);
         }
-        Ok(self.store.count(subject, SENDS_OF_CONTACT, now_ms).await?)
+        if !self.store.count(subject, SENDS_OF_CONTACT, now_ms).await? {
+            return Ok(false);
+        }
+        let (n, latest_at) = (n_before + 1, now_ms);
+        let after = Sends { n, latest_at };
+        Ok(self.store.note_send(subject, before, after).await?)
     }
 
     async fn deliver(&self, contact: Contact, code: &str) -> Result<(), AuthError> {
@@ -196,14 +194,6 @@ impl ContactCodes {
 
     fn code_mac(&self, link_digest: &str, code: &str) -> [u8; 32] {
         self.signing.mac("resume-code", &[link_digest, code])
-    }
-}
-
-/// How many codes the link's current session has sent.
-fn sends_in_session(row: &ResumeLinkRow, now_ms: i64) -> i64 {
-    match row.sent_at {
-        Some(sent_at) if now_ms < sent_at + SESSION_MS => row.n_sends,
-        _ => 0,
     }
 }
 

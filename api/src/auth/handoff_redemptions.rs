@@ -23,7 +23,7 @@ refusals! {
 
 #[OpenApi]
 impl RedeemHandoff {
-    /// Trades a hand-off code for a token with a new device.
+    /// Trades a hand-off code for a token with a new device, in the same sitting.
     #[oai(
         path = "/v1/handoffs/redemptions",
         method = "post",
@@ -39,7 +39,11 @@ impl RedeemHandoff {
             .store
             .take_handoff(&code_digest, auth.clock.now_ms())
             .await?;
-        let to = taken.ok_or_else(|| HANDOFF_REFUSED.detail("ask for a new code"))?;
-        Ok(auth.signing.mint_for_applicant(&to)?.into())
+        let (to, session_end) =
+            taken.ok_or_else(|| HANDOFF_REFUSED.detail("ask for a new code"))?;
+        Ok(auth
+            .signing
+            .mint_for_applicant(&to, Some(session_end))?
+            .into())
     }
 }

@@ -67,9 +67,11 @@ impl CreateHandoff {
             return Err(TOO_MANY_HANDOFFS.detail("use an open code or wait for it to run out"));
         }
         let code = random_hex();
-        let expires_at = now_ms + HANDOFF_TTL_MS;
+        // Another device is no new sitting.
+        let session_end = caller.claims.session_end.unwrap_or(caller.claims.exp);
+        let expires_at = (now_ms + HANDOFF_TTL_MS).min(session_end * 1_000);
         auth.store
-            .put_handoff(&digest(&code), &to, expires_at)
+            .put_handoff(&digest(&code), &to, session_end, expires_at)
             .await?;
         // Behind `#`, so that no server on the way logs it.
         let url = format!("{}/handoff#{code}", auth.config.onboarding_url);

@@ -8,6 +8,7 @@
 mod applicant_tokens;
 mod clients;
 mod contact_codes;
+mod delete_client;
 mod failures;
 mod handoff_redemptions;
 mod handoffs;
@@ -40,6 +41,10 @@ pub const CLIENT_TOKEN_TTL_MS: i64 = 15 * 60 * 1_000;
 /// How long an applicant's token is good for, in milliseconds: one sitting.
 /// Longer waits come back by a resume link.
 pub const APPLICANT_TOKEN_TTL_MS: i64 = 60 * 60 * 1_000;
+
+/// How long an applicant's sitting may last in all, in milliseconds, however often
+/// it is handed to another device. Then the bank or a resume code starts another.
+pub const APPLICANT_SESSION_MAX_MS: i64 = 4 * 60 * 60 * 1_000;
 
 /// How long a hand-off code is good for, in milliseconds. Source: design.md,
 /// section 5 (a single-use five-minute QR).

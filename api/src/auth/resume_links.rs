@@ -48,6 +48,7 @@ refusals! {
         WORKFLOW_MISSING = 422 "workflow_missing" "a client has to say which workflow";
         WORKFLOW_ID_INVALID = 422 "workflow_id_invalid" "that is not the id of a workflow";
         WORKFLOW_UNKNOWN = 404 "workflow_unknown" "the caller's token opens no such workflow";
+        TOO_MANY_RESUME_LINKS = 429 "too_many_resume_links" "the workflow has enough open links";
     }
 }
 
@@ -74,14 +75,19 @@ impl CreateResumeLink {
             return Err(WORKFLOW_UNKNOWN.detail("there is no such workflow"));
         }
         let link = random_hex();
-        let expires_at = auth.clock.now_ms() + RESUME_LINK_TTL_MS;
+        let now_ms = auth.clock.now_ms();
+        let expires_at = now_ms + RESUME_LINK_TTL_MS;
         let to = Destination {
             tenant: caller.tenant().to_owned(),
             workflow,
         };
-        auth.store
-            .put_resume_link(&digest(&link), &to, expires_at)
+        let written = auth
+            .store
+            .put_resume_link(&digest(&link), &to, expires_at, now_ms)
             .await?;
+        if !written {
+            return Err(TOO_MANY_RESUME_LINKS.detail("use one of the open links"));
+        }
         let url = format!("{}/resume#{link}", auth.config.onboarding_url);
         let body = ResumeLink {
             link,

@@ -40,6 +40,6 @@ impl RedeemResumeCode {
     ) -> Result<ApplicantTokenResponse, Refused<RedeemResumeCodeRefusals>> {
         let redeemed = self.0.codes.redeem(&link, redemption.code.trim()).await?;
         let to = redeemed.ok_or_else(|| RESUME_REFUSED.detail("ask for a new code"))?;
-        Ok(self.0.signing.mint_for_applicant(&to)?.into())
+        Ok(self.0.signing.mint_for_applicant(&to, None)?.into())
     }
 }

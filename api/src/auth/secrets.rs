@@ -12,9 +12,11 @@ use hmac::{Hmac, Mac as _};
 use rand::Rng as _;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 
 use btrust_platform::config::Secret;
+
+use super::CLIENT_TOKEN_TTL_MS;
+use crate::brake::{Brake, BrakeError};
 
 /// Random bits of a generated secret: beyond any guessing, whatever the hash.
 const SECRET_BITS: usize = 256;
@@ -23,13 +25,14 @@ const SECRET_BITS: usize = 256;
 /// a core, so that a flood of wrong secrets costs at most this.
 const HASHES_AT_ONCE_MAX: usize = 2;
 
-/// How many callers may wait for their computation; more are told to come later.
-const HASHES_WAITING_MAX: usize = 64;
+/// How many callers may have a computation or wait for it; more are told to come later.
+const HASHES_PLACES: usize = 64;
 
-/// How long a secret that was checked is known by a cheap digest, in
-/// milliseconds. A withdrawn secret is refused at once all the same: the digest
+/// How long a secret that was checked or used is known by a cheap digest, in
+/// milliseconds: longer than a token lives, so that the renewals of a service need
+/// no argon2 and pass a flood of wrong secrets. A withdrawn secret is refused at once all the same: the digest
 /// is only good for the very hash that it was checked against.
-const CHECKED_FOR_MS: i64 = 10 * 60 * 1_000;
+const CHECKED_FOR_MS: i64 = 4 * CLIENT_TOKEN_TTL_MS;
 
 /// How many checked secrets are known at once.
 const CHECKED_MAX: usize = 10_000;
@@ -58,8 +61,7 @@ pub struct SecretCheck {
     /// Keys the digests in `checked`; drawn anew by every process.
     digest_key: [u8; 32],
     checked: Mutex<HashMap<String, Checked>>,
-    waiting: Semaphore,
-    running: Semaphore,
+    brake: Brake,
     /// What the secret of an unknown client is checked against, so that it takes
     /// as long as a wrong one.
     decoy_hash: String,
@@ -81,8 +83,7 @@ impl SecretCheck {
         let mut check = Self {
             digest_key,
             checked: Mutex::default(),
-            waiting: Semaphore::new(HASHES_WAITING_MAX),
-            running: Semaphore::new(HASHES_AT_ONCE_MAX),
+            brake: Brake::new(HASHES_AT_ONCE_MAX, HASHES_PLACES),
             decoy_hash: String::new(),
         };
         check.decoy_hash = check.hash(&generate_secret()).await?;
@@ -120,10 +121,10 @@ impl SecretCheck {
     ) -> Result<bool, SecretError> {
         let is_known = secret_hash.is_some();
         let hash = secret_hash.unwrap_or(&self.decoy_hash).to_owned();
-        let digest = self.digest(secret);
-        if is_known && self.is_checked(client, &hash, &digest, now_ms) {
+        if self.is_checked(client, secret_hash, secret, now_ms) {
             return Ok(true);
         }
+        let digest = self.digest(secret);
         let (candidate, stored) = (secret.clone(), hash.clone());
         let is_right = self
             .bounded(move || {
@@ -151,11 +152,27 @@ impl SecretCheck {
         mac.finalize().into_bytes().into()
     }
 
-    fn is_checked(&self, client: &str, hash: &str, digest: &[u8; 32], now_ms: i64) -> bool {
-        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        checked.get(client).is_some_and(|it| {
-            now_ms < it.until_ms && it.secret_hash == hash && bool::from(it.digest.ct_eq(digest))
-        })
+    /// Whether `secret` was checked against this very hash before: no argon2 is
+    /// needed. It is known for longer then.
+    pub fn is_checked(
+        &self,
+        client: &str,
+        secret_hash: Option<&str>,
+        secret: &Secret,
+        now_ms: i64,
+    ) -> bool {
+        let digest = self.digest(secret);
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(it) = checked.get_mut(client) else {
+            return false;
+        };
+        let is_it = now_ms < it.until_ms
+            && secret_hash == Some(it.secret_hash.as_str())
+            && bool::from(it.digest.ct_eq(&digest));
+        if is_it {
+            it.until_ms = now_ms + CHECKED_FOR_MS;
+        }
+        is_it
     }
 
     fn remember(&self, client: &str, secret_hash: String, digest: [u8; 32], now_ms: i64) {
@@ -182,15 +199,10 @@ impl SecretCheck {
         &self,
         compute: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
     ) -> Result<T, SecretError> {
-        let _place = self.waiting.try_acquire().map_err(|_| SecretError::Busy)?;
-        let _turn = self
-            .running
-            .acquire()
-            .await
-            .map_err(|_| SecretError::Busy)?;
-        tokio::task::spawn_blocking(compute)
-            .await
-            .map_err(|_| SecretError::Unusable)?
+        self.brake.run(compute).await.map_err(|error| match error {
+            BrakeError::Busy => SecretError::Busy,
+            BrakeError::Lost => SecretError::Unusable,
+        })?
     }
 }
 
@@ -226,11 +238,16 @@ mod tests {
         );
 
         // From here on nothing can be computed.
-        check.running.close();
+        check.brake.close();
         assert!(check.verify("a", Some(&hash), &secret, 1).await.unwrap());
-        let later = check
-            .verify("a", Some(&hash), &secret, CHECKED_FOR_MS)
-            .await;
+        // Every use makes it known for longer.
+        for renewal in 1..=10 {
+            let now_ms = renewal * CLIENT_TOKEN_TTL_MS;
+            let verdict = check.verify("a", Some(&hash), &secret, now_ms).await;
+            assert_eq!(verdict, Ok(true));
+        }
+        let later = 10 * CLIENT_TOKEN_TTL_MS + CHECKED_FOR_MS;
+        let later = check.verify("a", Some(&hash), &secret, later).await;
         assert_eq!(later, Err(SecretError::Busy));
     }
 }

@@ -14,7 +14,7 @@ use btrust_platform::{
     data_dir::DataDir,
     documents::DocumentError,
     health::{CheckFn, Health},
-    http::Shutdown,
+    http::{BodyLimit, Shutdown},
     keys::{KeyError, Keys},
     messages::{Messenger, SendError},
     sqlite,
@@ -25,6 +25,7 @@ use super::{
     applicant_tokens::CreateApplicantToken,
     clients::CreateClient,
     contact_codes::ContactCodes,
+    delete_client::DeleteClient,
     failures::Failures,
     handoff_redemptions::RedeemHandoff,
     handoffs::CreateHandoff,
@@ -46,6 +47,10 @@ use crate::{
     refusal::{self, Refused},
     refusals,
 };
+
+/// Largest request body of every operation, in bytes; the largest of ours, a client
+/// with all scopes, has less than one KiB.
+pub const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// Requests for codes that wait to be worked on; more are told to come later.
 const CODE_REQUESTS_MAX: usize = 1_024;
@@ -301,6 +306,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
         scope::TENANT_READ,
         scope::TENANT_WRITE,
         scope::CLIENTS_WRITE,
+        scope::REVIEWERS_WRITE,
     ];
     let reviewer = scope::OF_REVIEWERS.to_vec();
     vec![
@@ -340,6 +346,7 @@ type Endpoints = (
     CreateToken,
     GetJwks,
     CreateClient,
+    DeleteClient,
     CreateApplicantToken,
     CreateHandoff,
     RedeemHandoff,
@@ -354,6 +361,7 @@ fn endpoints(auth: &Arc<Auth>) -> Endpoints {
         CreateToken(auth()),
         GetJwks(auth()),
         CreateClient(auth()),
+        DeleteClient(auth()),
         CreateApplicantToken(auth()),
         CreateHandoff(auth()),
         RedeemHandoff(auth()),
@@ -378,13 +386,14 @@ pub fn openapi_json() -> String {
 pub fn routes(auth: &Arc<Auth>) -> Route {
     let verifier = Arc::new(Verifier::with_keys(auth.signing.jwks(), auth.clock.clone()));
     let api = OpenApiService::new(endpoints(auth), "BTrust auth", env!("CARGO_PKG_VERSION"));
+    let api = api.into_endpoint();
     let store = auth.store.clone();
     let db = CheckFn(move || {
         let store = store.clone();
         async move { store.ping().await.map_err(|error| error.to_string()) }
     });
     let routes = Route::new()
-        .nest("/", api.into_endpoint().data(verifier))
+        .nest("/", api.with(BodyLimit::new(BODY_BYTES_MAX)).data(verifier))
         .at("/openapi.json", openapi::endpoint(openapi_json()));
     Health::new("auth").own("db", db).install(routes)
 }

@@ -17,7 +17,7 @@ use btrust_platform::{
 };
 
 use super::{
-    APPLICANT_TOKEN_TTL_MS, AuthError, CLIENT_TOKEN_TTL_MS,
+    APPLICANT_SESSION_MAX_MS, APPLICANT_TOKEN_TTL_MS, AuthError, CLIENT_TOKEN_TTL_MS,
     store::{
         Store,
         handoffs::Destination,
@@ -57,6 +57,8 @@ pub struct Grant<'a> {
     pub scope: &'a str,
     pub workflow: Option<&'a str>,
     pub device: Option<String>,
+    /// Seconds since the epoch; the token is good for no longer.
+    pub session_end: Option<i64>,
 }
 
 impl Signing {
@@ -111,7 +113,8 @@ impl Signing {
             Kind::Client | Kind::Reviewer | Kind::Service => CLIENT_TOKEN_TTL_MS,
         };
         let now_s = self.clock.now_ms() / 1_000;
-        let expires_in = ttl_ms / 1_000;
+        let session_left = grant.session_end.map_or(i64::MAX, |it| it - now_s);
+        let expires_in = (ttl_ms / 1_000).min(session_left);
         let claims = Claims {
             sub: grant.subject.to_owned(),
             tenant: grant.tenant.to_owned(),
@@ -119,6 +122,7 @@ impl Signing {
             kind: grant.kind,
             workflow: grant.workflow.map(str::to_owned),
             device: grant.device,
+            session_end: grant.session_end,
             exp: now_s + expires_in,
             iat: now_s,
             iss: self.issuer.clone(),
@@ -133,8 +137,14 @@ impl Signing {
     }
 
     /// Signs an applicant's token for one workflow and a device of its own: a
-    /// capture challenge is bound to the device that it was issued to.
-    pub fn mint_for_applicant(&self, to: &Destination) -> Result<Minted, AuthError> {
+    /// capture challenge is bound to the device that it was issued to. Starts a
+    /// sitting, or goes on with one until `session_end`.
+    pub fn mint_for_applicant(
+        &self,
+        to: &Destination,
+        session_end: Option<i64>,
+    ) -> Result<Minted, AuthError> {
+        let new_end = || (self.clock.now_ms() + APPLICANT_SESSION_MAX_MS) / 1_000;
         let workflow = to.workflow.to_string();
         self.mint(Grant {
             subject: &format!("applicant:{workflow}"),
@@ -143,6 +153,7 @@ impl Signing {
             scope: &scope::OF_APPLICANTS.join(" "),
             workflow: Some(&workflow),
             device: Some(format!("dev_{}", random_hex())),
+            session_end: Some(session_end.unwrap_or_else(new_end)),
         })
     }
 

@@ -410,7 +410,7 @@ async fn an_admin_makes_clients_and_none_with_more_than_its_kind_may_have() {
     ] {
         let new = json!({ "name": "x", "kind": kind, "scopes": [scope] });
         let (status, body) = world.post("/v1/clients", Some(&admin), new).await;
-        assert_problem(status, &body, (422, "scope_refused"));
+        assert_problem(status, &body, (403, "scope_refused"));
     }
     let service = json!({ "name": "x", "kind": "service", "scopes": ["workflows:read"] });
     let (status, body) = world.post("/v1/clients", Some(&admin), service).await;
@@ -734,4 +734,160 @@ async fn the_service_says_how_it_is() {
         body(document).await,
         serde_json::from_str::<Value>(&openapi_json()).unwrap()
     );
+}
+
+#[tokio::test]
+async fn nobody_gives_a_scope_that_is_not_theirs_to_give() {
+    let world = world().await;
+    let admin = world
+        .token("admin", &["clients:write", "tenant:read"])
+        .await;
+    let chief = world
+        .token("chief", &["clients:write", "reviewers:write"])
+        .await;
+    let make = async |token: &str, kind: &str, scope: &str| {
+        let new = json!({ "name": "x", "kind": kind, "scopes": [scope] });
+        world.post("/v1/clients", Some(token), new).await
+    };
+    for (kind, scope) in [
+        ("client", "definitions:write"),
+        ("client", "tenant:write"),
+        ("client", "reviewers:write"),
+        ("reviewer", "reviews:write"),
+    ] {
+        let (status, body) = make(&admin, kind, scope).await;
+        assert_problem(status, &body, (403, "scope_refused"));
+    }
+    for scope in ["tenant:read", "clients:write", "workflows:write"] {
+        assert_eq!(make(&admin, "client", scope).await.0, StatusCode::CREATED);
+    }
+    let (status, body) = make(&chief, "reviewer", "reviews:write").await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+}
+
+#[tokio::test]
+async fn a_withdrawn_client_gets_no_token_and_another_tenants_is_not_there() {
+    let world = world().await;
+    let admin = world.token("admin", &["clients:write"]).await;
+    let secret = generate_secret();
+    for (id, tenant, kind) in [
+        ("own", TENANT, ClientKind::Client),
+        ("other", "other bank", ClientKind::Client),
+        ("service", TENANT, ClientKind::Service),
+    ] {
+        let ensured = world
+            .auth
+            .ensure_client(id, kind, tenant, &["workflows:read"], &secret);
+        assert_eq!(ensured.await.unwrap(), Ensured::Created);
+    }
+    let withdraw = async |id: &str| {
+        let request = world.client.delete(format!("/v1/clients/{id}"));
+        let request = request.header("authorization", format!("Bearer {admin}"));
+        request.send().await
+    };
+    for id in ["other", "service", "nobody"] {
+        let refused = withdraw(id).await;
+        let status = refused.0.status();
+        assert_problem(status, &body(refused).await, (404, "client_unknown"));
+    }
+    withdraw("own").await.assert_status(StatusCode::NO_CONTENT);
+    withdraw("own").await.assert_status(StatusCode::NOT_FOUND);
+    for (id, status) in [("own", StatusCode::UNAUTHORIZED), ("other", StatusCode::OK)] {
+        let grant = ("grant_type", "client_credentials");
+        let form = [grant, ("client_id", id), ("client_secret", secret.expose())];
+        assert_eq!(world.post_form(&form).await.0, status, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn who_invents_clients_is_slowed_down_and_a_checked_secret_of_the_address_is_not() {
+    let world = world().await;
+    let secret = generate_secret();
+    let kind = ClientKind::Service;
+    let ensured = world
+        .auth
+        .ensure_client("gateway", kind, TENANT, &["core:call"], &secret);
+    ensured.await.unwrap();
+    let ask = async |id: &str, secret: &str| {
+        let grant = ("grant_type", "client_credentials");
+        let form = [grant, ("client_id", id), ("client_secret", secret)];
+        world.post_form(&form).await.0
+    };
+    for n in 0..failures::FAILURES_OF_ADDRESS_MAX {
+        let status = ask(&format!("nobody-{n}"), "wrong").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(ask("nobody", "wrong").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(ask("gateway", secret.expose()).await, StatusCode::OK);
+    world.clock.advance(failures::FAILURES_WINDOW_MS);
+    assert_eq!(ask("nobody", "wrong").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_body_beyond_what_auth_needs_is_not_read() {
+    let world = world().await;
+    let large = json!({ "code": "0".repeat(usize::try_from(server::BODY_BYTES_MAX).unwrap()) });
+    let (status, body) = world.post("/v1/handoffs/redemptions", None, large).await;
+    assert_problem(status, &body, (413, "body_too_large"));
+}
+
+#[tokio::test]
+async fn a_sitting_ends_however_often_it_is_handed_off() {
+    let world = world().await;
+    let mut token = world.applicant(workflow(1)).await;
+    let end = (START_MS + APPLICANT_SESSION_MAX_MS) / 1_000;
+    for _ in 0..4 {
+        world.clock.advance(50 * MINUTE_MS);
+        let (status, handoff) = world.post("/v1/handoffs", Some(&token), json!({})).await;
+        assert_eq!(status, StatusCode::CREATED, "{handoff}");
+        let redemption = json!({ "code": handoff["code"] });
+        let path = "/v1/handoffs/redemptions";
+        let (status, redeemed) = world.post(path, None, redemption).await;
+        assert_eq!(status, StatusCode::CREATED, "{redeemed}");
+        token = redeemed["accessToken"].as_str().unwrap().to_owned();
+    }
+    let claims = world.claims(&token).await;
+    assert_eq!((claims.exp, claims.session_end), (end, Some(end)));
+    world.clock.set(end * 1_000 - 1);
+    let (_, handoff) = world.post("/v1/handoffs", Some(&token), json!({})).await;
+    world.clock.advance(1);
+    let redemption = json!({ "code": handoff["code"] });
+    let (status, body) = world
+        .post("/v1/handoffs/redemptions", None, redemption)
+        .await;
+    assert_problem(status, &body, (401, "handoff_refused"));
+}
+
+#[tokio::test]
+async fn a_workflow_has_few_links_and_they_share_the_pauses_of_its_contact() {
+    let mut world = world().await;
+    let first = world.link(workflow(1)).await;
+    let applicant = world.applicant(workflow(1)).await;
+    let make = async || {
+        world
+            .post("/v1/resume-links", Some(&applicant), json!({}))
+            .await
+    };
+    let (_, second) = make().await;
+    let second = second["link"].as_str().unwrap().to_owned();
+    for _ in 2..store::resume_links::OPEN_LINKS_MAX {
+        assert_eq!(make().await.0, StatusCode::CREATED);
+    }
+    let (status, body) = make().await;
+    assert_problem(status, &body, (429, "too_many_resume_links"));
+
+    assert!(world.code(&first).await.is_some());
+    assert_eq!(world.code(&second).await, None, "30 s after the first");
+    world.clock.advance(30_000);
+    assert!(world.code(&second).await.is_some());
+}
+
+#[tokio::test]
+async fn links_that_lead_nowhere_do_not_use_up_what_an_address_may_ask_for() {
+    let mut world = world().await;
+    let link = world.link(workflow(1)).await;
+    for n in 0..100 {
+        assert_eq!(world.code(&format!("{n:032x}")).await, None);
+    }
+    assert!(world.code(&link).await.is_some());
 }

@@ -112,6 +112,12 @@ impl CreateToken {
 
         let client = auth.store.client(&id).await?;
         let hash = client.as_ref().map(|it| it.secret_hash.as_str());
+        // Who has proved itself before is not held up by others of its address.
+        if !auth.secrets.is_checked(&id, hash, &secret, now_ms)
+            && let Some(wait_ms) = auth.failures.wait_of_address_ms(&address, now_ms)
+        {
+            return Ok(too_many("too many wrong secrets", wait_ms / 1_000 + 1));
+        }
         let verdict = auth.secrets.verify(&id, hash, &secret, now_ms).await;
         let client = match (verdict, client) {
             (Ok(true), Some(client)) => client,
@@ -170,6 +176,7 @@ fn grant(
         scope: &scope,
         workflow: None,
         device: None,
+        session_end: None,
     })?;
     let token_type = "Bearer".to_owned();
     let body = TokenBody {

@@ -232,7 +232,7 @@ impl CoreClient {
         let mut answer = self.send(&method, &url, body.as_ref()).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             // Auth has new keys, or forgot us: one more try with a new token.
-            self.tokens.forget().await;
+            self.tokens.forget();
             answer = self.send(&method, &url, body.as_ref()).await?;
         }
         let status = answer.status();

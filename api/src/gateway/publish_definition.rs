@@ -11,11 +11,22 @@ use btrust_schemas::core::{PublishRequest, PublishResponse};
 use super::{Gateway, canonical};
 use crate::{
     access::{Caller, DefinitionsWrite},
+    brake::BrakeError,
     refusal::Refused,
     refusals,
 };
 
 pub struct PublishDefinition(pub Arc<Gateway>);
+
+/// Definitions that are checked at once. A proof holds up to a million states in
+/// memory and a core for seconds.
+pub(super) const PROOFS_AT_ONCE_MAX: usize = 2;
+
+/// Definitions that are checked or wait for it; more are told to come later.
+pub(super) const PROOFS_PLACES: usize = 6;
+
+/// Seconds that a caller waits when too many definitions are being checked.
+const BUSY_RETRY_AFTER_S: u32 = 5;
 
 #[derive(Object)]
 #[oai(rename = "Published", rename_all = "camelCase")]
@@ -42,6 +53,7 @@ refusals! {
     PublishDefinitionRefusals {
         DEFINITION_REFUSED = 422 "definition_refused"
             "a gate has found an error; `errors` has every finding with its JSON pointer";
+        BUSY = 503 "busy" "too many definitions are being checked; `Retry-After` says when to try again";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }
 }
@@ -65,9 +77,11 @@ impl PublishDefinition {
         let catalogue = Arc::clone(&gateway.catalogue);
         let checked = envelope.clone();
         // The proof explores up to a million states: not on a thread that serves.
-        let report = tokio::task::spawn_blocking(move || check(&checked, &catalogue))
+        let report = gateway
+            .proofs
+            .run(move || check(&checked, &catalogue))
             .await
-            .map_err(|error| Refused::failed(crate::refusal::INTERNAL, &error))?;
+            .map_err(unproved)?;
         if !report.is_publishable() {
             let counterexamples = report.proof.iter().flat_map(|it| &it.counterexamples);
             let errors = json(&report.findings)
@@ -106,6 +120,15 @@ impl PublishDefinition {
         } else {
             PublishDefinitionResponse::Unchanged(published)
         })
+    }
+}
+
+fn unproved(error: BrakeError) -> Refused<PublishDefinitionRefusals> {
+    match error {
+        BrakeError::Busy => BUSY
+            .detail("too many definitions are being checked; try again")
+            .retry_after(BUSY_RETRY_AFTER_S),
+        BrakeError::Lost => Refused::failed(crate::refusal::INTERNAL, &error),
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
     list_definitions::ListDefinitions,
     list_prompts::ListPrompts,
     list_workflows::ListWorkflows,
-    publish_definition::PublishDefinition,
+    publish_definition::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES, PublishDefinition},
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
@@ -44,6 +44,7 @@ use super::{
     uploads::{MIGRATIONS, Uploads, UploadsError},
 };
 use crate::{
+    brake::Brake,
     openapi,
     refusal::{self, Refused},
 };
@@ -120,6 +121,7 @@ pub struct Gateway {
     pub(super) workflow_keys: Arc<dyn WorkflowKeys>,
     pub(super) submissions: SubmissionSchemas,
     pub(super) catalogue: Arc<Catalogue>,
+    pub(super) proofs: Brake,
     pub(super) clock: SharedClock,
     verifier: Arc<Verifier>,
     config: Config,
@@ -152,6 +154,7 @@ impl Gateway {
             workflow_keys,
             submissions: SubmissionSchemas::new(),
             catalogue: Arc::new(catalogue()),
+            proofs: Brake::new(PROOFS_AT_ONCE_MAX, PROOFS_PLACES),
             verifier: Arc::new(Verifier::new(&config.auth_url, Arc::clone(&clock))),
             clock,
             config,

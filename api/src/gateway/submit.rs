@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use btrust_schemas::{core::SubmissionRequest, ids::PromptId, object::ObjectRef, turn::Submitter};
 
-use super::{Gateway, canonical, list_prompts::audience, uploads};
+use super::{Gateway, canonical, core_client::CoreError, list_prompts::audience, uploads};
 use crate::{
     access::{Caller, PromptsAnswer},
     refusal::Refused,
@@ -64,7 +64,7 @@ impl Submit {
         &self,
         caller: Caller<PromptsAnswer>,
         #[oai(name = "promptId")] prompt_id: Path<String>,
-        /// Tells equal answers apart; the digest of the body when absent
+        /// Tells equal answers of one caller apart; the digest of the body when absent
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
         idempotency_key: Header<Option<String>>,
         submission: Json<Submission>,
@@ -95,7 +95,8 @@ impl Submit {
         let references = uploads::references(&body).map_err(|it| refuse(vec![wrong(&it)]))?;
         self.name(tenant, prompt, &references).await?;
 
-        let key = json!(idempotency_key.0);
+        // The same answer of somebody else is not this one again: it comes too late.
+        let (key, sender) = (json!(idempotency_key.0), json!([kind, caller.claims.sub]));
         let request = SubmissionRequest {
             tenant: tenant.to_owned(),
             submitter: Submitter {
@@ -104,14 +105,18 @@ impl Submit {
                 device: caller.claims.device.clone(),
                 address: caller.address.clone(),
             },
-            digest: canonical::digest(&[&body, &key]),
+            digest: canonical::digest(&[&body, &key, &sender]),
             body,
         };
-        let taken = gateway
-            .core
-            .submit(prompt, &request)
-            .await
-            .map_err(as_unknown_prompt)?;
+        let taken = gateway.core.submit(prompt, &request).await;
+        if let Err(CoreError::Refused(_)) = taken {
+            // Should it fail, the uploads stay with the workflow: too long, not too short.
+            if let Err(error) = gateway.uploads.unname(&references).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the uploads of a refused submission stay named");
+            }
+        }
+        let taken = taken.map_err(as_unknown_prompt)?;
         let prompt = taken.prompt.to_string();
         Ok(SubmitResponse::Accepted(Json(Accepted {
             prompt,
@@ -148,7 +153,7 @@ fn wrong(reference: &uploads::WrongReference) -> Value {
 }
 
 /// Nobody asked for a workflow: its absence is the prompt's.
-fn as_unknown_prompt(error: super::core_client::CoreError) -> Refused<SubmitRefusals> {
+fn as_unknown_prompt(error: CoreError) -> Refused<SubmitRefusals> {
     let mut refused = Refused::from(error);
     if refused.problem.code == "workflow_unknown" {
         refused = PROMPT_UNKNOWN.detail("there is no such prompt");

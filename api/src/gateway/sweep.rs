@@ -19,23 +19,27 @@ impl Gateway {
     pub async fn sweep(&self) -> Result<usize, UploadsError> {
         let mut n_deleted = 0;
         for _ in 0..ROUNDS_MAX {
-            let unnamed = self.uploads.unnamed(self.clock.now_ms()).await?;
-            if unnamed.is_empty() {
-                break;
-            }
-            for key in unnamed {
-                // The row first: a submission that comes now is refused, and none
-                // can name bytes that are gone.
-                if !self.uploads.take_unnamed(key.object).await? {
+            let now_ms = self.clock.now_ms();
+            let mut n_of_round = 0;
+            for key in self.uploads.unnamed(now_ms).await? {
+                // The mark first: a submission that comes now is refused, and none
+                // can name bytes that are gone. The row last: what is not deleted
+                // now is found again.
+                if !self.uploads.mark_deleting(key.object, now_ms).await? {
                     continue;
                 }
-                n_deleted += 1;
                 if let Err(error) = self.objects.delete(&key).await {
-                    // Sealed under the workflow's key, it goes with the workflow.
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, object = %key.object, "an upload was not deleted");
+                    continue;
                 }
+                self.uploads.forget(key.object).await?;
+                n_of_round += 1;
             }
+            if n_of_round == 0 {
+                break;
+            }
+            n_deleted += n_of_round;
         }
         Ok(n_deleted)
     }

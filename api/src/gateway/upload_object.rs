@@ -71,7 +71,7 @@ enum UploadObjectResponse {
 
 refusals! {
     UploadObjectRefusals {
-        UPLOAD_BROKEN = 400 "upload_broken" "the body ended before it was complete";
+        UPLOAD_BROKEN = 400 "upload_broken" "the body ended before it was complete, or took too long";
         WORKFLOW_UNKNOWN = 404 "workflow_unknown" "the token does not open such a workflow";
         WORKFLOW_CLOSED = 409 "workflow_closed" "it has ended; nothing can be added";
         TOO_MANY_UPLOADS = 409 "too_many_uploads"
@@ -146,7 +146,12 @@ impl UploadObject {
                 return Err(refuse(error));
             }
         };
-        gateway.uploads.finish(object, &stored).await?;
+        if !gateway.uploads.finish(object, &stored).await? {
+            // It took longer than an upload may wait, and the row is gone or going.
+            let deleted = gateway.objects.delete(&key).await;
+            deleted.map_err(|it| Refused::failed(OBJECTS_UNAVAILABLE, &it))?;
+            return Err(UPLOAD_BROKEN.detail("it took too long; send it again"));
+        }
         let Stored { bytes, sha256 } = stored;
         let media_type = kind.media_type().to_owned();
         let object = object.to_string();

@@ -82,15 +82,18 @@ impl Uploads {
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Notes what was stored: from now on a submission may name it.
-    pub async fn finish(&self, object: ObjectId, stored: &Stored) -> Result<(), UploadsError> {
-        sqlx::query("UPDATE upload SET sha256 = ?, bytes = ? WHERE object = ?")
-            .bind(&stored.sha256)
-            .bind(i64::try_from(stored.bytes).unwrap_or(i64::MAX))
-            .bind(object.to_string())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+    /// Notes what was stored: from now on a submission may name it. `false` if the
+    /// bytes came so slowly that the sweep was faster: they have to go.
+    pub async fn finish(&self, object: ObjectId, stored: &Stored) -> Result<bool, UploadsError> {
+        let finished = sqlx::query(
+            "UPDATE upload SET sha256 = ?, bytes = ? WHERE object = ? AND deleting_at IS NULL",
+        )
+        .bind(&stored.sha256)
+        .bind(i64::try_from(stored.bytes).unwrap_or(i64::MAX))
+        .bind(object.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(finished.rows_affected() == 1)
     }
 
     /// Forgets an upload whose bytes are gone.
@@ -103,7 +106,8 @@ impl Uploads {
     }
 
     /// Marks what a submission names, so that it stays. Before core hears of the
-    /// submission: an object must not be deleted between the two.
+    /// submission: an object must not be deleted between the two. Namings are
+    /// counted, so that [`Self::unname`] takes back this one and no other.
     ///
     /// Nothing is marked unless every reference is one that was uploaded for this
     /// workflow, with this content.
@@ -146,12 +150,14 @@ impl Uploads {
         let mut transaction = self.pool.begin().await?;
         for (pointer, reference) in references {
             // Deleted since it was read: the transaction is dropped and marks nothing.
-            let marked =
-                sqlx::query("UPDATE upload SET named_at = COALESCE(named_at, ?) WHERE object = ?")
-                    .bind(now_ms)
-                    .bind(reference.object.to_string())
-                    .execute(&mut *transaction)
-                    .await?;
+            let marked = sqlx::query(
+                "UPDATE upload SET named_at = COALESCE(named_at, ?), n_namings = n_namings + 1 \
+                 WHERE object = ? AND deleting_at IS NULL",
+            )
+            .bind(now_ms)
+            .bind(reference.object.to_string())
+            .execute(&mut *transaction)
+            .await?;
             if marked.rows_affected() == 0 {
                 let message = "the upload was not used in time and is deleted";
                 return Ok(Err(WrongReference {
@@ -164,11 +170,31 @@ impl Uploads {
         Ok(Ok(()))
     }
 
-    /// Some uploads that nobody named in time.
+    /// Takes one naming of each reference back: core has refused the submission.
+    /// What another submission names as well stays named.
+    pub async fn unname(&self, references: &[(String, ObjectRef)]) -> Result<(), UploadsError> {
+        let mut transaction = self.pool.begin().await?;
+        for (_, reference) in references {
+            // `named_at` first: MySQL sees the new value of what was set before.
+            sqlx::query(
+                "UPDATE upload SET named_at = CASE WHEN n_namings <= 1 THEN NULL ELSE named_at END, \
+                 n_namings = n_namings - 1 WHERE object = ? AND 0 < n_namings",
+            )
+            .bind(reference.object.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Some uploads that nobody named in time; those whose deletion has failed
+    /// before come last.
     pub async fn unnamed(&self, now_ms: i64) -> Result<Vec<ObjectKey>, UploadsError> {
         let rows = sqlx::query(
             "SELECT object, tenant, workflow FROM upload \
-             WHERE named_at IS NULL AND uploaded_at <= ? ORDER BY uploaded_at LIMIT ?",
+             WHERE named_at IS NULL AND uploaded_at <= ? \
+             ORDER BY COALESCE(deleting_at, 0), uploaded_at LIMIT ?",
         )
         .bind(now_ms - UNNAMED_TTL_MS)
         .bind(SWEEP_BATCH)
@@ -190,14 +216,16 @@ impl Uploads {
             .collect()
     }
 
-    /// Takes the row of an upload that nobody named. `true` if it is gone and its
-    /// bytes may go as well; `false` if a submission was faster.
-    pub async fn take_unnamed(&self, object: ObjectId) -> Result<bool, UploadsError> {
-        let deleted = sqlx::query("DELETE FROM upload WHERE object = ? AND named_at IS NULL")
-            .bind(object.to_string())
-            .execute(&self.pool)
-            .await?;
-        Ok(deleted.rows_affected() == 1)
+    /// Marks an upload that nobody named: its bytes are about to go, and no
+    /// submission can name it any more. `false` if a submission was faster.
+    pub async fn mark_deleting(&self, object: ObjectId, now_ms: i64) -> Result<bool, UploadsError> {
+        let marked =
+            sqlx::query("UPDATE upload SET deleting_at = ? WHERE object = ? AND named_at IS NULL")
+                .bind(now_ms)
+                .bind(object.to_string())
+                .execute(&self.pool)
+                .await?;
+        Ok(marked.rows_affected() == 1)
     }
 }
 
@@ -311,7 +339,7 @@ mod tests {
             bytes: 7,
             sha256: "a".repeat(64),
         };
-        uploads.finish(key(n).object, &stored).await.unwrap();
+        assert!(uploads.finish(key(n).object, &stored).await.unwrap());
     }
 
     async fn name(uploads: &Uploads, tenant: &str, references: &[(String, ObjectRef)]) -> bool {
@@ -350,9 +378,33 @@ mod tests {
 
         assert_eq!(uploads.unnamed(UNNAMED_TTL_MS - 1).await.unwrap(), []);
         assert_eq!(uploads.unnamed(UNNAMED_TTL_MS).await.unwrap(), [key(2)]);
-        assert!(uploads.take_unnamed(key(2).object).await.unwrap());
-        assert!(!uploads.take_unnamed(key(1).object).await.unwrap());
+        assert!(uploads.mark_deleting(key(2).object, 5).await.unwrap());
+        assert!(!uploads.mark_deleting(key(1).object, 5).await.unwrap());
         assert!(!name(&uploads, "bank", &[reference(2)]).await);
+    }
+
+    #[tokio::test]
+    async fn a_naming_that_is_taken_back_leaves_those_of_others() {
+        let (_folder, uploads) = uploads().await;
+        upload(&uploads, 1, 0).await;
+        upload(&uploads, 2, 0).await;
+        assert!(name(&uploads, "bank", &[reference(1)]).await);
+        assert!(name(&uploads, "bank", &[reference(1), reference(2)]).await);
+        uploads.unname(&[reference(1), reference(2)]).await.unwrap();
+        assert_eq!(uploads.unnamed(UNNAMED_TTL_MS).await.unwrap(), [key(2)]);
+        uploads.unname(&[reference(1)]).await.unwrap();
+        assert_eq!(uploads.unnamed(UNNAMED_TTL_MS).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_being_deleted_is_not_finished() {
+        let (_folder, uploads) = uploads().await;
+        assert!(uploads.begin(&key(1), "image/png", 0).await.unwrap());
+        assert!(uploads.mark_deleting(key(1).object, 5).await.unwrap());
+        let (bytes, sha256) = (7, "a".repeat(64));
+        let stored = Stored { bytes, sha256 };
+        assert!(!uploads.finish(key(1).object, &stored).await.unwrap());
+        assert!(!name(&uploads, "bank", &[reference(1)]).await);
     }
 
     #[tokio::test]

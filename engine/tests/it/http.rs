@@ -34,6 +34,7 @@ fn token_of(kind: Kind, scope: &str) -> String {
         kind,
         workflow: None,
         device: None,
+        session_end: None,
         exp: NOW_MS / 1_000 + 600,
         iat: NOW_MS / 1_000,
         iss: "auth".to_owned(),

@@ -42,6 +42,9 @@ pub struct Claims {
     /// The device that an applicant's token was minted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// When an applicant's sitting ends, however often it goes on with another device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_end: Option<i64>,
     pub exp: i64,
     pub iat: i64,
     pub iss: String,

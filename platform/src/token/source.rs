@@ -1,5 +1,6 @@
 //! A service's own token, fetched from the auth service and renewed in time.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -12,6 +13,8 @@ use crate::config::Secret;
 const RENEW_BEFORE: Duration = Duration::from_mins(1);
 /// Pauses while the auth service starts or restarts, 7 s together.
 const PAUSES_MS: [u64; 7] = [100, 200, 400, 800, 1_500, 2_000, 2_000];
+/// After a failure nobody asks again for this long: those who wait hear of it at once.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,12 +24,15 @@ pub struct TokenSource {
     token_url: String,
     client_id: String,
     client_secret: Secret,
-    held: Mutex<Option<Held>>,
+    held: std::sync::Mutex<Option<Held>>,
+    /// Held by the one caller that asks the auth service; when that last failed, and how.
+    renewing: Mutex<Option<(Instant, TokenError)>>,
 }
 
 struct Held {
     token: Secret,
     renew_at: Instant,
+    expires_at: Instant,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +47,17 @@ enum Failure {
     Away,
 }
 
+impl From<Failure> for TokenError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused => Self::Refused {
+                reason: "the client's credentials are wrong",
+            },
+            Failure::Away => Self::Unavailable,
+        }
+    }
+}
+
 impl TokenSource {
     #[must_use]
     pub fn new(auth_url: &str, client_id: impl Into<String>, client_secret: Secret) -> Self {
@@ -49,11 +66,13 @@ impl TokenSource {
             token_url: format!("{}/oauth2/token", auth_url.trim_end_matches('/')),
             client_id: client_id.into(),
             client_secret,
-            held: Mutex::default(),
+            held: std::sync::Mutex::default(),
+            renewing: Mutex::default(),
         }
     }
 
-    /// A token that is good for at least a minute, or as long as tokens last if that is shorter.
+    /// A token that is good for at least a minute, or as long as tokens last if that
+    /// is shorter; for less only while the auth service does not renew it.
     ///
     /// # Errors
     ///
@@ -61,25 +80,65 @@ impl TokenSource {
     /// [`TokenError::Unavailable`] when the auth service did not answer for some
     /// seconds.
     pub async fn bearer(&self) -> Result<String, TokenError> {
-        let mut held = self.held.lock().await;
-        if let Some(held) = &*held
-            && Instant::now() < held.renew_at
-        {
-            return Ok(held.token.expose().to_owned());
+        if let Some(token) = self.token(|it| it.renew_at) {
+            return Ok(token);
         }
-        let answer = self.fetch().await?;
-        let lifetime = Duration::from_secs(answer.expires_in);
-        let renew_after = lifetime.saturating_sub(RENEW_BEFORE).max(lifetime / 2);
-        *held = Some(Held {
-            token: Secret::new(answer.access_token.clone()),
-            renew_at: Instant::now() + renew_after,
-        });
-        Ok(answer.access_token)
+        // While somebody else renews, the token in hand is as good as it was.
+        let in_hand = self.token(|it| it.expires_at);
+        let mut failed = match (&in_hand, self.renewing.try_lock()) {
+            (_, Ok(failed)) => failed,
+            (Some(token), Err(_)) => return Ok(token.clone()),
+            (None, Err(_)) => self.renewing.lock().await,
+        };
+        if let Some(token) = self.token(|it| it.renew_at) {
+            return Ok(token);
+        }
+        if let Some((at, error)) = &*failed
+            && at.elapsed() < RETRY_AFTER
+        {
+            return in_hand.ok_or_else(|| error.clone());
+        }
+        let fetched = match &in_hand {
+            Some(_) => self.fetch_once().await.map_err(TokenError::from),
+            None => self.fetch().await,
+        };
+        match fetched {
+            Ok(answer) => {
+                *failed = None;
+                Ok(self.hold(answer))
+            }
+            Err(error) => {
+                *failed = Some((Instant::now(), error.clone()));
+                in_hand.ok_or(error)
+            }
+        }
     }
 
     /// Forgets the held token, after a service has refused it.
-    pub async fn forget(&self) {
-        *self.held.lock().await = None;
+    pub fn forget(&self) {
+        *self.held() = None;
+    }
+
+    /// The held token, if that moment of it has not come yet.
+    fn token(&self, until: impl Fn(&Held) -> Instant) -> Option<String> {
+        let held = self.held();
+        let held = held.as_ref().filter(|it| Instant::now() < until(it))?;
+        Some(held.token.expose().to_owned())
+    }
+
+    fn hold(&self, answer: Answer) -> String {
+        let lifetime = Duration::from_secs(answer.expires_in);
+        let renew_after = lifetime.saturating_sub(RENEW_BEFORE).max(lifetime / 2);
+        *self.held() = Some(Held {
+            token: Secret::new(answer.access_token.clone()),
+            renew_at: Instant::now() + renew_after,
+            expires_at: Instant::now() + lifetime,
+        });
+        answer.access_token
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self) -> Result<Answer, TokenError> {
@@ -87,11 +146,7 @@ impl TokenSource {
         loop {
             match self.fetch_once().await {
                 Ok(answer) => return Ok(answer),
-                Err(Failure::Refused) => {
-                    return Err(TokenError::Refused {
-                        reason: "the client's credentials are wrong",
-                    });
-                }
+                Err(error @ Failure::Refused) => return Err(error.into()),
                 Err(Failure::Away) => {}
             }
             let Some(&pause_ms) = pauses.next() else {
@@ -146,6 +201,45 @@ fn form_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A source whose auth service is not there, holding a token until `expires_at`.
+    async fn alone(expires_at: Option<Instant>) -> TokenSource {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let source = TokenSource::new(&url, "core", Secret::new("secret"));
+        *source.held() = expires_at.map(|expires_at| Held {
+            token: Secret::new("held"),
+            renew_at: Instant::now(),
+            expires_at,
+        });
+        source
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_renewed_is_used_until_it_expires() {
+        let source = alone(Some(Instant::now() + Duration::from_hours(1))).await;
+        assert_eq!(source.bearer().await, Ok("held".to_owned()));
+        assert!(source.renewing.lock().await.is_some(), "it was tried");
+        *source.held() = None;
+        assert_eq!(source.bearer().await, Err(TokenError::Unavailable));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_renewal_while_the_token_is_good() {
+        let source = alone(Some(Instant::now() + Duration::from_hours(1))).await;
+        let _renewal = source.renewing.lock().await;
+        assert_eq!(source.bearer().await, Ok("held".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn those_who_come_just_after_a_failure_are_told_at_once() {
+        let source = alone(None).await;
+        *source.renewing.lock().await = Some((Instant::now(), TokenError::Unavailable));
+        let started = Instant::now();
+        let answers = futures_util::future::join_all((0..20).map(|_| source.bearer())).await;
+        assert!(answers.iter().all(|it| *it == Err(TokenError::Unavailable)));
+        assert!(started.elapsed() < RETRY_AFTER);
+    }
 
     #[test]
     fn a_form_value_is_escaped() {

@@ -40,6 +40,7 @@ fn claims() -> Claims {
         kind: Kind::Client,
         workflow: None,
         device: None,
+        session_end: None,
         exp: NOW_S + 600,
         iat: NOW_S,
         iss: "http://auth".to_owned(),
@@ -340,7 +341,7 @@ async fn a_service_gets_its_token_through_a_restart_of_auth_and_keeps_it() {
     // Two lost connections and one 503 before.
     assert_eq!(source.bearer().await, Ok("token-1".to_owned()));
     assert_eq!(source.bearer().await, Ok("token-1".to_owned()));
-    source.forget().await;
+    source.forget();
     assert_eq!(source.bearer().await, Ok("token-2".to_owned()));
     assert_eq!(auth.n_calls.load(Ordering::SeqCst), 3);
 }

@@ -86,7 +86,7 @@ impl Core for HttpCore {
             .send()
             .await?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            self.tokens.forget().await;
+            self.tokens.forget();
         }
         if !response.status().is_success() {
             let status = response.status().as_u16();

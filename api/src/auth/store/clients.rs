@@ -88,6 +88,18 @@ impl Store {
         Ok(())
     }
 
+    /// Deletes a client of a tenant; `false` if it has none of this id. Our own
+    /// services are nobody's to withdraw.
+    pub async fn delete_client(&self, tenant: &str, id: &str) -> Result<bool, StoreError> {
+        let deleted =
+            sqlx::query("DELETE FROM client WHERE id = ? AND tenant = ? AND kind <> 'service'")
+                .bind(id)
+                .bind(tenant)
+                .execute(&self.pool)
+                .await?;
+        Ok(deleted.rows_affected() == 1)
+    }
+
     /// How many clients a tenant has.
     pub async fn n_clients(&self, tenant: &str) -> Result<i64, StoreError> {
         let row = sqlx::query("SELECT COUNT(*) AS n FROM client WHERE tenant = ?")

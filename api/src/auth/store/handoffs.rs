@@ -28,34 +28,38 @@ impl Destination {
 }
 
 impl Store {
-    /// Writes a hand-off code.
+    /// Writes a hand-off code of a sitting that ends at `session_end`, in seconds
+    /// since the epoch.
     pub async fn put_handoff(
         &self,
         code_digest: &str,
         destination: &Destination,
+        session_end: i64,
         expires_at: i64,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO handoff (code_digest, tenant, workflow, expires_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO handoff (code_digest, tenant, workflow, session_end, expires_at) \
+             VALUES (?, ?, ?, ?, ?)",
         )
         .bind(code_digest)
         .bind(&destination.tenant)
         .bind(destination.workflow.to_string())
+        .bind(session_end)
         .bind(expires_at)
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    /// Takes a code out of the store: whoever deletes the row has redeemed it,
+    /// Takes a code out of the store, with the end of its sitting: whoever deletes the row has redeemed it,
     /// so that two that come at once cannot both succeed.
     pub async fn take_handoff(
         &self,
         code_digest: &str,
         now_ms: i64,
-    ) -> Result<Option<Destination>, StoreError> {
+    ) -> Result<Option<(Destination, i64)>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, workflow FROM handoff WHERE code_digest = ? AND ? < expires_at",
+            "SELECT tenant, workflow, session_end FROM handoff WHERE code_digest = ? AND ? < expires_at",
         )
         .bind(code_digest)
         .bind(now_ms)
@@ -69,7 +73,8 @@ impl Store {
         if deleted.rows_affected() == 0 {
             return Ok(None);
         }
-        Ok(Some(Destination::from_row(&row)?))
+        let session_end = row.try_get("session_end")?;
+        Ok(Some((Destination::from_row(&row)?, session_end)))
     }
 
     /// How many open hand-off codes a workflow has.

@@ -11,6 +11,8 @@ pub mod resume_links;
 
 use sqlx::{SqlitePool, migrate::Migrator};
 
+use super::contact_codes::SESSION_MS;
+
 /// The schema of `auth.sqlite`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite/auth");
 
@@ -49,6 +51,10 @@ impl Store {
                 .execute(&self.pool)
                 .await?;
         }
+        sqlx::query("DELETE FROM contact_sends WHERE latest_at <= ?")
+            .bind(now_ms - SESSION_MS)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }

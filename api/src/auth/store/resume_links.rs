@@ -8,10 +8,6 @@ use super::{Store, StoreError, handoffs::Destination};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResumeLinkRow {
     pub destination: Destination,
-    /// How many codes were sent over this link.
-    pub n_sends: i64,
-    /// When the latest was sent.
-    pub sent_at: Option<i64>,
     /// The code that may be redeemed now.
     pub open_code: Option<OpenCode>,
 }
@@ -26,24 +22,43 @@ pub struct OpenCode {
     pub expires_at: i64,
 }
 
+/// What was sent to one contact since it last proved itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sends {
+    pub n: i64,
+    /// When the latest was sent.
+    pub latest_at: i64,
+}
+
+/// Links of one workflow that are not over: one for each that was lost, and not
+/// without end.
+pub const OPEN_LINKS_MAX: i64 = 5;
+
 impl Store {
-    /// Writes a new link.
+    /// Writes a new link; `false` if the workflow has enough that are not over.
     pub async fn put_resume_link(
         &self,
         link_digest: &str,
         destination: &Destination,
         expires_at: i64,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO resume_link (link_digest, tenant, workflow, expires_at) VALUES (?, ?, ?, ?)",
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let written = sqlx::query(
+            "INSERT INTO resume_link (link_digest, tenant, workflow, expires_at) \
+             SELECT ?, ?, ?, ? FROM (SELECT 1) AS one WHERE (SELECT COUNT(*) FROM resume_link \
+             WHERE tenant = ? AND workflow = ? AND ? < expires_at) < ?",
         )
         .bind(link_digest)
         .bind(&destination.tenant)
         .bind(destination.workflow.to_string())
         .bind(expires_at)
+        .bind(&destination.tenant)
+        .bind(destination.workflow.to_string())
+        .bind(now_ms)
+        .bind(OPEN_LINKS_MAX)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        Ok(written.rows_affected() == 1)
     }
 
     /// Reads a link that is not over, or `None`.
@@ -53,7 +68,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<Option<ResumeLinkRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, workflow, n_sends, sent_at, contact, code_mac, code_expires_at \
+            "SELECT tenant, workflow, contact, code_mac, code_expires_at \
              FROM resume_link WHERE link_digest = ? AND ? < expires_at",
         )
         .bind(link_digest)
@@ -74,44 +89,83 @@ impl Store {
         };
         Ok(Some(ResumeLinkRow {
             destination: Destination::from_row(&row)?,
-            n_sends: row.try_get("n_sends")?,
-            sent_at: row.try_get("sent_at")?,
             open_code,
         }))
     }
 
-    /// Replaces the open code, unless another sender got there first: the link
-    /// must still be as the caller read it. `true` if this caller may send.
-    pub async fn put_code(
-        &self,
-        link_digest: &str,
-        before: &ResumeLinkRow,
-        n_sends: i64,
-        code: &OpenCode,
-        now_ms: i64,
-    ) -> Result<bool, StoreError> {
-        let written = sqlx::query(
-            "UPDATE resume_link SET n_sends = ?, sent_at = ?, contact = ?, code_mac = ?, \
-             code_expires_at = ? WHERE link_digest = ? AND n_sends = ? AND COALESCE(sent_at, 0) = ?",
+    /// Replaces the open code.
+    pub async fn put_code(&self, link_digest: &str, code: &OpenCode) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE resume_link SET contact = ?, code_mac = ?, code_expires_at = ? \
+             WHERE link_digest = ?",
         )
-        .bind(n_sends)
-        .bind(now_ms)
         .bind(&code.contact)
         .bind(&code.mac)
         .bind(code.expires_at)
         .bind(link_digest)
-        .bind(before.n_sends)
-        .bind(before.sent_at.unwrap_or(0))
         .execute(&self.pool)
         .await?;
-        Ok(written.rows_affected() == 1)
+        Ok(())
+    }
+
+    /// What was sent to a contact, over whatever links.
+    pub async fn sends(&self, contact: &str) -> Result<Option<Sends>, StoreError> {
+        let row = sqlx::query("SELECT n, latest_at FROM contact_sends WHERE contact = ?")
+            .bind(contact)
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Sends {
+            n: row.try_get("n")?,
+            latest_at: row.try_get("latest_at")?,
+        }))
+    }
+
+    /// Notes a send, unless another sender got there first: all must still be as
+    /// the caller read it. `true` if this caller may send.
+    pub async fn note_send(
+        &self,
+        contact: &str,
+        before: Option<Sends>,
+        after: Sends,
+    ) -> Result<bool, StoreError> {
+        let statement = match before {
+            Some(before) => sqlx::query(
+                "UPDATE contact_sends SET n = ?, latest_at = ? \
+                 WHERE contact = ? AND n = ? AND latest_at = ?",
+            )
+            .bind(after.n)
+            .bind(after.latest_at)
+            .bind(contact)
+            .bind(before.n)
+            .bind(before.latest_at),
+            None => sqlx::query(
+                "INSERT INTO contact_sends (n, latest_at, contact) \
+                 SELECT ?, ?, ? FROM (SELECT 1) AS one \
+                 WHERE NOT EXISTS (SELECT 1 FROM contact_sends WHERE contact = ?)",
+            )
+            .bind(after.n)
+            .bind(after.latest_at)
+            .bind(contact)
+            .bind(contact),
+        };
+        Ok(statement.execute(&self.pool).await?.rows_affected() == 1)
+    }
+
+    /// Forgets what was sent to a contact: the person has proved themselves.
+    pub async fn forget_sends(&self, contact: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM contact_sends WHERE contact = ?")
+            .bind(contact)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Uses the open code up. `true` for exactly one caller.
     pub async fn take_code(&self, link_digest: &str, mac: &[u8]) -> Result<bool, StoreError> {
         let written = sqlx::query(
-            "UPDATE resume_link SET code_mac = NULL, code_expires_at = NULL, n_sends = 0, \
-             sent_at = NULL WHERE link_digest = ? AND code_mac = ?",
+            "UPDATE resume_link SET code_mac = NULL, code_expires_at = NULL \
+             WHERE link_digest = ? AND code_mac = ?",
         )
         .bind(link_digest)
         .bind(mac)

@@ -1,6 +1,11 @@
 use poem::http::StatusCode;
 use serde_json::{Value, json};
 
+use std::sync::mpsc;
+
+use futures_util::FutureExt as _;
+
+use super::super::publish_definition::PROOFS_PLACES;
 use super::world::{assert_problem, world};
 
 /// The shipped onboarding: what passes the gates for a bank passes them here.
@@ -84,4 +89,35 @@ async fn another_tenants_definition_is_not_there() {
     let path = "/v1/definitions/..%2Fworkflows/versions/1";
     let (status, body) = world.get(path, &other).await;
     assert_problem(status, &body, (404, "definition_unknown"));
+}
+
+#[tokio::test]
+async fn definitions_are_checked_few_at_a_time() {
+    let world = world().await;
+    let admin = world.token("admin", "bank", &["definitions:write"]).await;
+    let mut finish = Vec::new();
+    let mut checks: Vec<_> = (0..PROOFS_PLACES)
+        .map(|_| {
+            let (end, until) = mpsc::channel::<()>();
+            finish.push(end);
+            Box::pin(world.gateway.proofs.run(move || until.recv()))
+        })
+        .collect();
+    assert!(checks.iter_mut().all(|it| it.now_or_never().is_none()));
+
+    let request = world
+        .client
+        .post("/v1/definitions")
+        .body_json(&onboarding());
+    let request = request.header("authorization", format!("Bearer {admin}"));
+    let response = request.send().await;
+    response.assert_header("retry-after", "5");
+    let status = response.0.status();
+    let body = response.json().await.value().deserialize();
+    assert_problem(status, &body, (503, "busy"));
+
+    finish.clear();
+    futures_util::future::join_all(checks).await;
+    let (status, body) = world.post("/v1/definitions", &admin, onboarding()).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
 }

@@ -242,3 +242,75 @@ async fn what_no_submission_names_is_deleted_after_a_day() {
     assert_eq!(world.gateway.sweep().await.unwrap(), 1);
     assert_eq!(world.n_objects(), 1);
 }
+
+#[tokio::test]
+async fn what_only_a_refused_submission_names_is_deleted_after_a_day() {
+    let world = world().await;
+    let bank = world.bank().await;
+    let id = world.start(&bank, "bank", "1").await;
+    let applicant = world.applicant(&bank, id).await;
+    let png = || streamed(picture(ImageFormat::Png));
+    let (_, first) = world.upload(&applicant, id, "image/png", png()).await;
+    let (_, second) = world.upload(&applicant, id, "image/png", png()).await;
+    let prompt = world.ask(id, 1, "liveness", Audience::Applicant);
+    let path = format!("/v1/prompts/{prompt}/submissions");
+    let submit = async |pictures: &[&Value]| {
+        let frame = |it: &&Value| json!({ "action": "front", "picture": it });
+        let frames: Vec<_> = pictures.iter().map(frame).collect();
+        let body = json!({ "action": "frames", "nonce": "0".repeat(32), "frames": frames });
+        world.post(&path, &applicant, json!({ "body": body })).await
+    };
+    assert_eq!(submit(&[&first]).await.0, StatusCode::ACCEPTED);
+    let (status, body) = submit(&[&first, &second]).await;
+    assert_problem(status, &body, (409, "prompt_closed"));
+
+    world.clock.advance(UNNAMED_TTL_MS);
+    assert_eq!(world.gateway.sweep().await.unwrap(), 1);
+    assert_eq!(world.n_objects(), 1);
+}
+
+#[tokio::test]
+async fn bytes_that_could_not_be_deleted_are_deleted_by_the_next_sweep() {
+    fn file(folder: &Path) -> std::path::PathBuf {
+        let path = std::fs::read_dir(folder).unwrap().next().unwrap();
+        let path = path.unwrap().path();
+        if path.is_dir() { file(&path) } else { path }
+    }
+    let world = world().await;
+    let bank = world.bank().await;
+    let id = world.start(&bank, "bank", "1").await;
+    let applicant = world.applicant(&bank, id).await;
+    let png = streamed(picture(ImageFormat::Png));
+    world.upload(&applicant, id, "image/png", png).await;
+    world.clock.advance(UNNAMED_TTL_MS);
+
+    // A folder in its place: it cannot be removed as a file.
+    let path = file(&world.folder.path().join("objects"));
+    let aside = world.folder.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(world.gateway.sweep().await.unwrap(), 0);
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    assert_eq!(world.gateway.sweep().await.unwrap(), 1);
+    assert_eq!(world.n_objects(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_takes_longer_than_it_may_wait_leaves_nothing() {
+    let world = world().await;
+    let bank = world.bank().await;
+    let id = world.start(&bank, "bank", "1").await;
+    let applicant = world.applicant(&bank, id).await;
+    let (clock, gateway) = (world.clock.clone(), world.gateway.clone());
+    let slow = futures_util::stream::once(async move {
+        clock.advance(UNNAMED_TTL_MS);
+        assert_eq!(gateway.sweep().await.unwrap(), 1);
+        Ok::<_, std::io::Error>(vec![0])
+    });
+    let head = futures_util::stream::iter([Ok(picture(ImageFormat::Png))]);
+    let body = Body::from_bytes_stream(futures_util::StreamExt::chain(head, slow));
+    let (status, body) = world.upload(&applicant, id, "image/png", body).await;
+    assert_problem(status, &body, (400, "upload_broken"));
+    assert_eq!(world.n_objects(), 0);
+}

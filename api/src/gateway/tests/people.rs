@@ -50,6 +50,23 @@ async fn the_first_answer_wins_and_the_same_one_is_taken_again() {
 }
 
 #[tokio::test]
+async fn the_same_answer_of_somebody_else_comes_too_late() {
+    let world = world().await;
+    let bank = world.bank().await;
+    let id = world.start(&bank, "bank", "1").await;
+    let review = world.ask(id, 1, "review", Audience::Reviewer);
+    let one = world.token("one", "bank", &["reviews:write"]).await;
+    let two = world.token("two", "bank", &["reviews:write"]).await;
+    let answer = json!({ "body": { "decision": "approved", "reasonCodes": ["fine"] } });
+    for _ in 0..2 {
+        let (status, body) = world.post(&path(review), &one, answer.clone()).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{body}");
+    }
+    let (status, body) = world.post(&path(review), &two, answer).await;
+    assert_problem(status, &body, (409, "prompt_closed"));
+}
+
+#[tokio::test]
 async fn an_answer_that_the_step_does_not_take_is_refused_with_its_place() {
     let world = world().await;
     let bank = world.bank().await;
