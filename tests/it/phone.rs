@@ -33,7 +33,7 @@ fn last_code(world: &World) -> String {
     let digits = text.split(|it: char| !it.is_ascii_digit());
     digits
         .filter(|it| it.len() == 6)
-        .last()
+        .next_back()
         .expect("a code")
         .to_owned()
 }
