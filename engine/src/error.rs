@@ -40,7 +40,7 @@ pub enum EngineError {
     /// The turn belongs to a step that the worker does not serve.
     #[error("the turn is of a step that this worker does not serve")]
     QueueForbidden,
-    /// Too much to do: nothing has changed, come back after [`RETRY_AFTER_S`].
+    /// Too much to do: nothing has changed, come back after `RETRY_AFTER_S`.
     #[error("the engine has too much to do")]
     Overloaded,
     /// Nothing has changed as far as anybody knows; the same call may succeed later.

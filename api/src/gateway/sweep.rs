@@ -15,7 +15,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`UploadsError`]; the next look tries again.
+    /// `UploadsError`; the next look tries again.
     pub async fn sweep(&self) -> Result<usize, UploadsError> {
         let mut n_deleted = 0;
         for _ in 0..ROUNDS_MAX {

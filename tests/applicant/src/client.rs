@@ -1,7 +1,7 @@
 //! The platform's public API, as a bank's backend and an applicant's app call it.
 //!
 //! Every call survives a platform that dies and comes back: it is repeated,
-//! with the same idempotency key, until [`RETRY_MAX`] has passed.
+//! with the same idempotency key, until `RETRY_MAX` has passed.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ const CALL_MAX: Duration = Duration::from_secs(50);
 pub enum CallError {
     /// The platform answered with a problem; repeating the call will not help.
     Refused(Problem),
-    /// No usable answer within [`RETRY_MAX`].
+    /// No usable answer within `RETRY_MAX`.
     Failed(anyhow::Error),
 }
 
