@@ -290,7 +290,7 @@ async fn neither_workflows_nor_subjects_buy_more_guesses_at_one_number() {
 }
 
 #[tokio::test]
-async fn a_right_code_of_ones_own_number_forgives_no_guesses_at_anothers() {
+async fn a_right_code_of_ones_own_number_forgives_no_guesses_at_another() {
     let mut desk = Desk::new().await;
     let home = desk.bench.workflow;
     for (n, left) in [(1, 4), (2, 3)] {
