@@ -30,12 +30,9 @@ fn last_code(world: &World) -> String {
         .as_str()
         .expect("a text")
         .to_owned();
-    let digits = text.split(|it: char| !it.is_ascii_digit());
-    digits
-        .filter(|it| it.len() == 6)
-        .next_back()
-        .expect("a code")
-        .to_owned()
+    let mut digits = text.split(|it: char| !it.is_ascii_digit());
+    let code = digits.rfind(|it| it.len() == 6);
+    code.expect("a code").to_owned()
 }
 
 /// Waits for a prompt of `kind` other than the one before.
