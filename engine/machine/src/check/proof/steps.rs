@@ -4,140 +4,378 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::PathStep;
-use super::super::value::{Abstract, Scope, evaluate, of_template};
-use super::{Explorer, Node, Onward};
-use crate::definition::{Condition, EvidenceRule, Kind, Next, Rule, StateDef, TaskDef, Template};
+use super::errors::ErrorName;
+use super::trail::Trail;
+use super::walk::{Ending, Failing, Node, Onward, Standing};
+use super::{Prover, TooLarge};
+use crate::check::PathStep;
+use crate::check::value::{Abstract, Scope, evaluate, is_sure, of_template};
+use crate::definition::{
+    Catcher, Condition, EvidenceRule, Kind, Next, Rule, StateDef, TaskDef, Template,
+};
 use crate::evidence::Evidence;
 use crate::expression::equal;
 
-/// How a state is left.
-struct Leaving<'s> {
-    assign: &'s [(String, Template)],
-    output: Option<&'s Template>,
-    /// The output where there is no template.
-    default: &'s Abstract,
-    next: &'s str,
+pub(super) const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
+const NO_CHOICE_MATCHED: &str = "States.NoChoiceMatched";
+
+/// Retries of a state with branches that are counted one by one; with more, any number is tried.
+const TRIES_MAX: u32 = 3;
+
+/// Where an abstract state leads, and how.
+pub(super) type Onwards = Vec<(Onward, Trail)>;
+
+/// The state that is left, and how it was reached.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub level: usize,
+    pub node: &'a Node,
+    pub state: &'a StateDef,
+    pub trail: Trail,
 }
 
-impl Explorer<'_> {
-    pub(super) fn steps(&self, node: &Node, state: &StateDef) -> Vec<Onward> {
-        match &state.kind {
-            Kind::Task(task) => self.task_steps(node, state, task),
-            Kind::Choice(rules) => self.choice_steps(node, state, rules),
-            Kind::Pass | Kind::Wait(_) => {
-                let scope = Scope::of(node, &Abstract::Undefined, &Abstract::Undefined);
+/// How a state is left.
+pub(super) struct Leaving<'s> {
+    pub assign: &'s [(String, Template)],
+    pub output: Option<&'s Template>,
+    /// The output where there is no template.
+    pub default: &'s Abstract,
+    pub next: &'s Next,
+}
+
+impl<'d> Prover<'d> {
+    pub(super) fn steps(
+        &mut self,
+        level: usize,
+        node: &Node,
+        trail: Trail,
+    ) -> Result<Onwards, TooLarge> {
+        let state: &'d StateDef = &self.levels.all[level].machine.states[node.state];
+        let here = Here {
+            level,
+            node,
+            state,
+            trail,
+        };
+        Ok(match &state.kind {
+            Kind::Task(task) => self.task_steps(here, task),
+            Kind::Choice(rules) => self.choice_steps(here, rules),
+            Kind::Pass => {
+                let trail = self.trails.step(trail, step(state, "passes", false));
                 self.exit(
-                    node,
-                    state,
-                    &scope,
+                    here,
+                    &Abstract::Undefined,
                     &node.input,
-                    node.evidence.clone(),
-                    step(state, "passes", false),
+                    here.standing(),
+                    trail,
                 )
             }
-            Kind::Succeed { .. } | Kind::Fail { .. } | Kind::Parallel { .. } => Vec::new(),
-        }
+            Kind::Wait(_) => {
+                let resting = (Onward::Resting(here.standing()), trail);
+                let trail = self.trails.wait(trail, step(state, "passes", false), true);
+                let mut onward = self.exit(
+                    here,
+                    &Abstract::Undefined,
+                    &node.input,
+                    here.standing(),
+                    trail,
+                );
+                onward.push(resting);
+                onward
+            }
+            Kind::Succeed { .. } => {
+                let trail = self.trails.step(trail, step(state, "succeeds", false));
+                self.exit(
+                    here,
+                    &Abstract::Undefined,
+                    &node.input,
+                    here.standing(),
+                    trail,
+                )
+            }
+            Kind::Fail { error, .. } => self.fail_steps(here, error.as_ref()),
+            Kind::Parallel { .. } => self.parallel_steps(here)?,
+        })
     }
 
     /// Leaves by the state's own `Next`.
-    fn exit(
-        &self,
-        node: &Node,
-        state: &StateDef,
-        scope: &Scope<'_>,
+    pub(super) fn exit(
+        &mut self,
+        here: Here<'_>,
+        result: &Abstract,
         default: &Abstract,
-        evidence: Evidence<u16>,
-        step: PathStep,
-    ) -> Vec<Onward> {
-        let Next::State(next) = &state.next else {
-            return Vec::new();
-        };
+        standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
         let leaving = Leaving {
-            assign: &state.assign,
-            output: state.output.as_ref(),
+            assign: &here.state.assign,
+            output: here.state.output.as_ref(),
             default,
-            next,
+            next: match here.state.kind {
+                Kind::Succeed { .. } => &Next::End,
+                _ => &here.state.next,
+            },
         };
-        self.leave(node, scope, &leaving, evidence, step)
-            .into_iter()
-            .collect()
+        let scope = Scope::of(here.node, result, &Abstract::Undefined);
+        let (onward, is_sure) = self.leave(here, &scope, &leaving, standing.clone());
+        let mut onwards: Onwards = onward.map(|it| (it, trail)).into_iter().collect();
+        // A task can fail with any error in any case.
+        if !is_sure && !matches!(here.state.kind, Kind::Task(_)) {
+            let assumed = !onwards.is_empty();
+            onwards.extend(self.fail_to_evaluate(here, standing, trail, assumed));
+        }
+        onwards
     }
 
+    /// An expression of a state gives nothing, or an error.
+    pub(super) fn fail_to_evaluate(
+        &mut self,
+        here: Here<'_>,
+        standing: Standing,
+        trail: Trail,
+        assumed: bool,
+    ) -> Onwards {
+        if here.level == 0 && here.state.handlers().is_none() {
+            return Vec::new();
+        }
+        let Some(error) = self.errors.find(QUERY_EVALUATION_ERROR) else {
+            return Vec::new();
+        };
+        let trail = self
+            .trails
+            .step(trail, step(here.state, "cannot be evaluated", assumed));
+        self.fail(here, &error, standing, trail)
+    }
+
+    /// Where a state that is left leads, if it can be left, and whether it surely can.
     fn leave(
         &self,
-        node: &Node,
+        here: Here<'_>,
         scope: &Scope<'_>,
         leaving: &Leaving<'_>,
-        evidence: Evidence<u16>,
-        step: PathStep,
-    ) -> Option<Onward> {
-        let to = *self.definition.machine.by_name.get(leaving.next)?;
-        let mut variables = node.variables.clone();
+        mut standing: Standing,
+    ) -> (Option<Onward>, bool) {
+        let level = &self.levels.all[here.level];
+        let templates = leaving.assign.iter().map(|(_, it)| it);
+        let mut all_templates = templates.clone().chain(leaving.output);
+        let is_sure = all_templates.all(|it| is_sure(it, scope));
+        let mut assigned = Vec::with_capacity(leaving.assign.len());
         for (name, template) in leaving.assign {
-            variables.insert(name.clone(), of_template(template, scope)?);
+            match of_template(template, scope) {
+                Some(value) => assigned.push((name.clone(), value)),
+                None => return (None, false),
+            }
         }
-        variables.retain(|name, _| self.live[to].contains(name.as_str()));
         let output = match leaving.output {
-            Some(template) => of_template(template, scope)?,
             None => leaving.default.clone(),
+            Some(template) => match of_template(template, scope) {
+                Some(value) => value,
+                None => return (None, false),
+            },
         };
-        let input = if self.reads_input[to] {
+        let to = match leaving.next {
+            Next::State(next) => level.machine.by_name.get(next).copied(),
+            Next::End => None,
+            Next::None => return (None, true),
+        };
+        let Some(to) = to else {
+            let output = if level.needs_output {
+                output
+            } else {
+                Abstract::Unknown
+            };
+            return (Some(Onward::Ended(Ending { output, standing })), is_sure);
+        };
+        let mut variables = here.node.variables.clone();
+        variables.extend(assigned);
+        variables.retain(|name, _| level.live[to].contains(name.as_str()));
+        let input = if level.reads_input[to] {
             output
         } else {
             Abstract::Unknown
         };
+        let can_run = &level.can_run[to];
+        standing.evidence.settle(|it| can_run[usize::from(*it)]);
         let node = Node {
             state: to,
             input,
             variables,
-            evidence,
+            evidence: standing.evidence,
+            undoable: standing.undoable,
+            tries: Vec::new(),
         };
-        Some(Onward::To(Box::new(node), step))
+        (Some(Onward::To(Box::new(node))), is_sure)
     }
 
-    fn task_steps(&self, node: &Node, state: &StateDef, task: &TaskDef) -> Vec<Onward> {
+    /// A state has failed: its `Retry` and `Catch` decide, or its level fails.
+    pub(super) fn fail(
+        &mut self,
+        here: Here<'_>,
+        error: &ErrorName,
+        standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
+        let mut onwards = Vec::new();
+        let mut catch: &[Catcher] = &[];
+        if let Some(handlers) = here.state.handlers() {
+            let mut retriers = handlers.retry.iter().enumerate();
+            let retrier = retriers.find(|(_, it)| error.is_among(&it.errors));
+            // A retried task has the evidence that it would have without its retries.
+            if let Some((index, retrier)) = retrier
+                && !matches!(here.state.kind, Kind::Task(_))
+            {
+                let n_used = here.node.tries.get(index).copied().unwrap_or(0);
+                if n_used < retrier.attempts_max {
+                    onwards.extend(self.retry(here, index, standing.clone(), trail));
+                    if retrier.attempts_max <= TRIES_MAX {
+                        return onwards;
+                    }
+                }
+            }
+            catch = &handlers.catch;
+        }
+        match catch.iter().find(|it| error.is_among(&it.errors)) {
+            Some(catcher) => onwards.extend(self.catch(here, catcher, error, standing, trail)),
+            None => onwards.extend(self.fail_level(here, error, standing, trail)),
+        }
+        onwards
+    }
+
+    /// The state runs again, from its own input.
+    fn retry(
+        &mut self,
+        here: Here<'_>,
+        index: usize,
+        mut standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
+        let can_run = &self.levels.all[here.level].can_run[here.node.state];
+        standing.evidence.settle(|it| can_run[usize::from(*it)]);
+        let mut tries = here.node.tries.clone();
+        tries.resize(tries.len().max(index + 1), 0);
+        tries[index] = (tries[index] + 1).min(TRIES_MAX);
+        let again = Node {
+            evidence: standing.evidence.clone(),
+            undoable: standing.undoable.clone(),
+            tries,
+            ..here.node.clone()
+        };
+        let trail = self
+            .trails
+            .wait(trail, step(here.state, "is tried again", false), true);
+        vec![
+            (Onward::Resting(standing), trail),
+            (Onward::To(Box::new(again)), trail),
+        ]
+    }
+
+    fn catch(
+        &mut self,
+        here: Here<'_>,
+        catcher: &Catcher,
+        error: &ErrorName,
+        standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
+        let name = if error.is_exact {
+            Abstract::text(&error.name)
+        } else {
+            Abstract::Unknown
+        };
+        let error_output = Abstract::closed([("Error", name), ("Cause", Abstract::Unknown)]);
+        let next = Next::State(catcher.next.clone());
+        let leaving = Leaving {
+            assign: &catcher.assign,
+            output: catcher.output.as_ref(),
+            default: &error_output,
+            next: &next,
+        };
+        let scope = Scope::of(here.node, &Abstract::Undefined, &error_output);
+        let (onward, is_sure) = self.leave(here, &scope, &leaving, standing.clone());
+        let mut onwards: Onwards = onward.map(|it| (it, trail)).into_iter().collect();
+        // What a catcher itself gets wrong is not caught.
+        if !is_sure && let Some(error) = self.errors.find(QUERY_EVALUATION_ERROR) {
+            let event = step(
+                here.state,
+                "cannot evaluate its catcher",
+                !onwards.is_empty(),
+            );
+            let trail = self.trails.step(trail, event);
+            onwards.extend(self.fail_level(here, &error, standing, trail));
+        }
+        onwards
+    }
+
+    fn fail_level(
+        &mut self,
+        here: Here<'_>,
+        error: &ErrorName,
+        standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
+        if here.level == 0 {
+            return Vec::new();
+        }
+        let error = error.clone();
+        vec![(Onward::Failed(Failing { error, standing }), trail)]
+    }
+
+    fn fail_steps(&mut self, here: Here<'_>, error: Option<&Template>) -> Onwards {
+        let scope = Scope::of(here.node, &Abstract::Undefined, &Abstract::Undefined);
+        let value = match error {
+            None => Some(Abstract::text("")),
+            Some(template) => of_template(template, &scope),
+        };
+        let errors = match &value {
+            Some(Abstract::Known(Value::String(name))) => vec![ErrorName::exactly(name)],
+            _ => self.errors.all.clone(),
+        };
+        let assumed = 1 < errors.len();
+        let mut onwards = Vec::new();
+        for error in errors {
+            let event = step(here.state, &format!("fails with {}", error.name), assumed);
+            let trail = self.trails.step(here.trail, event);
+            onwards.extend(self.fail_level(here, &error, here.standing(), trail));
+        }
+        onwards
+    }
+
+    fn task_steps(&mut self, here: Here<'_>, task: &TaskDef) -> Onwards {
+        let Here { state, trail, .. } = here;
         let rules: Vec<(u16, &EvidenceRule)> = (0_u16..)
             .zip(&self.definition.evidence)
             .filter(|(_, rule)| rule.state == state.name)
             .collect();
-        let mut begun = node.evidence.clone();
-        if !rules.is_empty() {
-            begun.begin(&u16::try_from(node.state).unwrap_or(u16::MAX));
+        let mut begun = here.standing();
+        if let Some(carrier) = self.levels.carrier(state) {
+            begun.evidence.begin(&carrier);
         }
-        let mut onward = Vec::new();
+        let begins = self.trails.step(trail, step(state, "begins", false));
+        let mut onwards = vec![(Onward::Resting(begun.clone()), begins)];
         for outcome in task.outcomes.iter().flatten() {
             let gained: Vec<(u16, &EvidenceRule)> = rules
                 .iter()
                 .copied()
                 .filter(|(_, rule)| rule.outcome == *outcome)
                 .collect();
-            for (evidence, output, note) in self.runs(task, &begun, &gained) {
+            for (evidence, output, note) in self.runs(task, &begun.evidence, &gained) {
                 let result =
                     Abstract::closed([("outcome", Abstract::text(outcome)), ("output", output)]);
-                let scope = Scope::of(node, &result, &Abstract::Undefined);
-                let step = step(state, &format!("ends with {outcome}{note}"), false);
-                onward.extend(self.exit(node, state, &scope, &result, evidence, step));
+                let event = step(state, &format!("ends with {outcome}{note}"), false);
+                let trail = self.trails.wait(trail, event, false);
+                let standing = Standing {
+                    evidence,
+                    undoable: begun.undoable.clone(),
+                };
+                onwards.extend(self.exit(here, &result, &result, standing, trail));
             }
         }
-        let error_output =
-            Abstract::closed([("Error", Abstract::Unknown), ("Cause", Abstract::Unknown)]);
-        for catcher in &task.handlers.catch {
-            let scope = Scope::of(node, &Abstract::Undefined, &error_output);
-            let leaving = Leaving {
-                assign: &catcher.assign,
-                output: catcher.output.as_ref(),
-                default: &error_output,
-                next: &catcher.next,
-            };
-            let step = step(
-                state,
-                &format!("fails with {}", catcher.errors.join(" or ")),
-                false,
-            );
-            onward.extend(self.leave(node, &scope, &leaving, begun.clone(), step));
+        for error in self.errors.all.clone() {
+            let event = step(state, &format!("fails with {}", error.name), false);
+            let trail = self.trails.wait(trail, event, false);
+            onwards.extend(self.fail(here, &error, begun.clone(), trail));
         }
-        onward
+        onwards
     }
 
     /// The ways in which a run with one outcome can end: with and without the fields that evidence asks for.
@@ -221,9 +459,10 @@ impl Explorer<'_> {
                 .is_some_and(|it| it == "boolean")
     }
 
-    fn choice_steps(&self, node: &Node, state: &StateDef, rules: &[Rule]) -> Vec<Onward> {
+    fn choice_steps(&mut self, here: Here<'_>, rules: &[Rule]) -> Onwards {
+        let Here { node, state, .. } = here;
         let scope = Scope::of(node, &Abstract::Undefined, &Abstract::Undefined);
-        let mut onward = Vec::new();
+        let mut onwards = Vec::new();
         let mut assumed = false;
         for rule in rules {
             let (holds, source) = match &rule.condition {
@@ -239,45 +478,80 @@ impl Explorer<'_> {
                 Abstract::Known(Value::Bool(false)) => continue,
                 Abstract::Known(Value::Bool(true)) => true,
                 // The state fails: a condition is a Boolean.
-                Abstract::Known(_) | Abstract::Undefined | Abstract::Object { .. } => {
-                    return onward;
+                Abstract::Known(_)
+                | Abstract::Undefined
+                | Abstract::Object { .. }
+                | Abstract::Array(_) => {
+                    onwards.extend(self.fail_to_evaluate(
+                        here,
+                        here.standing(),
+                        here.trail,
+                        assumed,
+                    ));
+                    return onwards;
                 }
                 Abstract::Unknown | Abstract::Not(_) => false,
             };
+            if !is_decided {
+                onwards.extend(self.fail_to_evaluate(here, here.standing(), here.trail, true));
+            }
+            let next = Next::State(rule.next.clone());
             let leaving = Leaving {
                 assign: &rule.assign,
                 output: rule.output.as_ref(),
                 default: &node.input,
-                next: &rule.next,
+                next: &next,
             };
-            let step = step(state, &format!("finds {source}"), assumed || !is_decided);
-            onward.extend(self.leave(node, &scope, &leaving, node.evidence.clone(), step));
+            let event = step(state, &format!("finds {source}"), assumed || !is_decided);
+            let trail = self.trails.step(here.trail, event);
+            let (onward, is_sure) = self.leave(here, &scope, &leaving, here.standing());
+            if !is_sure {
+                let assumed = onward.is_some();
+                onwards.extend(self.fail_to_evaluate(here, here.standing(), trail, assumed));
+            }
+            onwards.extend(onward.map(|it| (it, trail)));
             if is_decided {
-                return onward;
+                return onwards;
             }
             assumed = true;
         }
         if state.next != Next::None {
-            let step = step(state, "finds nothing else", assumed);
-            onward.extend(self.exit(
-                node,
-                state,
-                &scope,
+            let event = step(state, "finds nothing else", assumed);
+            let trail = self.trails.step(here.trail, event);
+            onwards.extend(self.exit(
+                here,
+                &Abstract::Undefined,
                 &node.input,
-                node.evidence.clone(),
-                step,
+                here.standing(),
+                trail,
             ));
-        } else if !assumed {
-            onward.push(Onward::Stuck(
-                "has no rule that matches, and no `Default`".to_owned(),
-            ));
+            return onwards;
         }
-        onward
+        if !assumed {
+            let reason = "has no rule that matches, and no `Default`".to_owned();
+            onwards.push((Onward::Stuck(reason), here.trail));
+        }
+        if let Some(error) = self.errors.find(NO_CHOICE_MATCHED) {
+            let event = step(state, "finds no rule", assumed);
+            let trail = self.trails.step(here.trail, event);
+            onwards.extend(self.fail_level(here, &error, here.standing(), trail));
+        }
+        onwards
+    }
+}
+
+impl Here<'_> {
+    /// What is held when the state is entered.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            evidence: self.node.evidence.clone(),
+            undoable: self.node.undoable.clone(),
+        }
     }
 }
 
 impl<'a> Scope<'a> {
-    fn of(node: &'a Node, result: &'a Abstract, error_output: &'a Abstract) -> Self {
+    pub(super) fn of(node: &'a Node, result: &'a Abstract, error_output: &'a Abstract) -> Self {
         Self {
             input: &node.input,
             result,
@@ -287,7 +561,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn step(state: &StateDef, event: &str, assumed: bool) -> PathStep {
+pub(super) fn step(state: &StateDef, event: &str, assumed: bool) -> PathStep {
     PathStep {
         state: state.name.clone(),
         event: event.to_owned(),
