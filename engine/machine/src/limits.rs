@@ -13,6 +13,19 @@ pub const HISTORY_EVENTS_MAX: u64 = 25_000;
 /// Events kept free below [`HISTORY_EVENTS_MAX`] so that closing a workflow always fits.
 pub const HISTORY_EVENTS_RESERVED: u64 = 100;
 
+/// Events below [`HISTORY_EVENTS_MAX`] at which the state that is entered next fails with
+/// `BTrust.HistoryLimitExceeded`, once: room for a `Catch` to bring the workflow to a good end.
+pub const HISTORY_EVENTS_CATCHABLE: u64 = 1_000;
+
+/// Items (or batches) of one `Map`.
+///
+/// Source: they are branches of the same workflow and part of its snapshot; 1,000 of 64 bytes are a
+/// quarter of what a snapshot may hold.
+pub const MAP_ITEMS_MAX: usize = 1_000;
+
+/// Compensations that one branch may have registered.
+pub const COMPENSATIONS_MAX: usize = 1_000;
+
 /// Closed turns whose digests are remembered, so that a repeated result gets the same answer.
 ///
 /// A worker repeats a result within seconds; a workflow has a handful of turns in that time. They are
@@ -69,3 +82,34 @@ pub const PROOF_VALUE_DEPTH_MAX: usize = 6;
 ///
 /// The shortest way through a definition of a thousand states is hardly ever longer.
 pub const PROOF_PATH_STEPS_MAX: usize = 2_000;
+
+/// Most steps of one `JSONPath`.
+pub const JSONPATH_SEGMENTS_MAX: usize = 100;
+
+/// Deepest nesting of filters, of parentheses in them and of arrays of literals in a `JSONPath`.
+pub const JSONPATH_NESTING_MAX: usize = 16;
+
+/// Work of one evaluation of a `JSONPath`, in values looked at (and four times the values copied).
+///
+/// A payload of [`PAYLOAD_BYTES_MAX`] has at most half as many values as bytes, so every path that
+/// goes through the whole of it once or twice fits; a chain of `..` that multiplies does not.
+pub const JSONPATH_WORK_MAX: usize = 1_000_000;
+
+/// Deepest nesting of intrinsic functions.
+///
+/// Source: the Step Functions developer guide allows ten in one field.
+pub const INTRINSIC_NESTING_MAX: usize = 10;
+
+/// Bytes of all arguments and results within one intrinsic call.
+///
+/// A path may bring a whole payload and a call may name several; more is not usable, because the
+/// result must fit [`PAYLOAD_BYTES_MAX`].
+pub const INTRINSIC_BYTES_MAX: usize = 16 * PAYLOAD_BYTES_MAX;
+
+/// Most numbers of `States.ArrayRange`. Source: the Step Functions developer guide.
+pub const INTRINSIC_RANGE_ITEMS_MAX: usize = 1_000;
+
+/// Longest text of `States.Hash` and `States.Base64...`, in UTF-16 units.
+///
+/// Source: the Step Functions developer guide.
+pub const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;

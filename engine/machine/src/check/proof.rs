@@ -12,6 +12,8 @@
 mod branches;
 mod errors;
 mod levels;
+mod maps;
+mod outgoing;
 mod steps;
 mod trail;
 mod walk;

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 use serde_json::Value;
 
+use super::paths::{Fails, Tested, of_path_expression};
 use crate::definition::Template;
-use crate::expression::equal;
+use crate::expression::{Expression, equal};
 use crate::limits::PROOF_VALUE_DEPTH_MAX;
 
 /// What is known about a value.
@@ -32,10 +33,13 @@ pub(super) enum Abstract {
 }
 
 /// What the expressions of one state see.
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub input: &'a Abstract,
     pub result: &'a Abstract,
     pub error_output: &'a Abstract,
+    /// What `$` stands for in JSONPath.
+    pub data: &'a Abstract,
     pub variables: &'a BTreeMap<String, Abstract>,
 }
 
@@ -116,7 +120,7 @@ impl Abstract {
     }
 
     /// Forgets what lies too deep, so that values in a loop stay finite in number.
-    fn bounded(self, depth: usize) -> Self {
+    pub fn bounded(self, depth: usize) -> Self {
         match self {
             Self::Object { .. } | Self::Array(_) if PROOF_VALUE_DEPTH_MAX <= depth => Self::Unknown,
             Self::Array(items) => {
@@ -140,6 +144,10 @@ pub(super) fn of_template(template: &Template, scope: &Scope<'_>) -> Option<Abst
     let value = match template {
         Template::Literal(value) => Abstract::Known(value.to_value()),
         Template::Expression(expression) => match evaluate(expression.ast(), scope, 0) {
+            Abstract::Undefined => return None,
+            value => value,
+        },
+        Template::Path(expression) => match of_path_expression(expression, scope) {
             Abstract::Undefined => return None,
             value => value,
         },
@@ -172,6 +180,10 @@ pub(super) fn is_sure(template: &Template, scope: &Scope<'_>) -> bool {
                     Abstract::Undefined | Abstract::Unknown | Abstract::Not(_)
                 )
         }
+        Template::Path(expression) => !matches!(
+            of_path_expression(expression, scope),
+            Abstract::Undefined | Abstract::Unknown | Abstract::Not(_)
+        ),
         Template::Array(items) => items.iter().all(|it| is_sure(it, scope)),
         Template::Object(fields) => fields.iter().all(|(_, it)| is_sure(it, scope)),
     }
@@ -206,6 +218,26 @@ pub(super) fn is_total(ast: &AstNode) -> bool {
         };
     });
     is_total
+}
+
+/// What is known about a condition, which must be a Boolean.
+pub(super) fn of_condition(expression: &Expression, scope: &Scope<'_>) -> Tested {
+    let may_fail = if is_total(expression.ast()) {
+        Fails::No
+    } else {
+        Fails::Maybe
+    };
+    match evaluate(expression.ast(), scope, 0) {
+        Abstract::Known(Value::Bool(holds)) => Tested {
+            holds: Some(holds),
+            fails: may_fail,
+        },
+        Abstract::Unknown | Abstract::Not(_) => Tested {
+            holds: None,
+            fails: Fails::Maybe,
+        },
+        _ => Tested::FAILS,
+    }
 }
 
 /// The value of an expression.

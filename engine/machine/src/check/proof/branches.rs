@@ -1,42 +1,51 @@
 //! What may follow a state with branches: every combination of what they have come to.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::steps::{Here, Onwards, step};
 use super::trail::Trail;
 use super::walk::{Kept, Node, Onward, Standing, Walked};
 use super::{Prover, TooLarge};
-use crate::check::value::{Abstract, Scope, is_sure, of_template};
+use crate::check::value::{Abstract, is_sure, of_template};
 use crate::definition::{Kind, Template};
 
 /// What one branch may have come to, and how.
 #[derive(Clone)]
-struct Reach {
-    output: Abstract,
-    standing: Standing,
-    trail: Trail,
+pub(super) struct Reach {
+    pub output: Abstract,
+    pub standing: Standing,
+    pub trail: Trail,
 }
 
 /// What several branches together have come to.
-struct Combined {
-    outputs: Vec<Abstract>,
-    standing: Standing,
-    trail: Trail,
+pub(super) struct Combined {
+    pub outputs: Vec<Abstract>,
+    pub standing: Standing,
+    pub trail: Trail,
 }
 
 impl Prover<'_> {
-    pub(super) fn parallel_steps(&mut self, here: Here<'_>) -> Result<Onwards, TooLarge> {
+    pub(super) fn parallel_steps(
+        &mut self,
+        here: Here<'_>,
+        is_race: bool,
+    ) -> Result<Onwards, TooLarge> {
         let Kind::Parallel { arguments, .. } = &here.state.kind else {
             return Ok(Vec::new());
         };
         let mut onwards = Vec::new();
-        let Some(input) = self.effective_input(here, arguments.as_ref(), &mut onwards) else {
-            return Ok(onwards);
+        let input = match arguments {
+            None => here.data.clone(),
+            Some(template) => match self.given(here, template, &mut onwards) {
+                Some(input) => input,
+                None => return Ok(onwards),
+            },
         };
         let inner = self.levels.all[here.level].inner[here.node.state].clone();
         let mut walked = Vec::with_capacity(inner.len());
         for level in &inner {
-            walked.push(self.walk(*level, self.first_node(*level, here, &input))?);
+            walked.push(self.walk(*level, self.first_node(*level, here, &input, true))?);
         }
         let starts = step(here.state, "starts its branches", false);
         let here = Here {
@@ -44,13 +53,23 @@ impl Prover<'_> {
             ..here
         };
         let level = inner.first().copied().unwrap_or_default();
-        self.join_steps(here, level, &walked, &mut onwards)?;
-        self.failing_steps(here, level, &walked, &mut onwards)?;
+        if is_race {
+            self.winning_steps(here, level, &walked, &mut onwards)?;
+            self.losing_steps(here, level, &walked, &mut onwards)?;
+        } else {
+            self.join_steps(here, level, &walked, &mut onwards)?;
+            self.failing_steps(here, level, &walked, &mut onwards)?;
+        }
         if here.level != 0 {
-            let options: Vec<Vec<Reach>> = walked
-                .iter()
-                .map(|it| [resting(it), self.ended_for_nothing(level, it)].concat())
-                .collect();
+            let at_rest = |it: &Rc<Walked>| {
+                let gone = if is_race {
+                    failed(it)
+                } else {
+                    self.ended_for_nothing(level, it)
+                };
+                [resting(it), gone].concat()
+            };
+            let options: Vec<Vec<Reach>> = walked.iter().map(at_rest).collect();
             for combined in self.combine(level, &options)? {
                 let trail = self.trails.beside(here.trail, vec![combined.trail]);
                 onwards.push((Onward::Resting(back(here, &combined.standing)), trail));
@@ -59,17 +78,14 @@ impl Prover<'_> {
         Ok(onwards)
     }
 
-    /// What the levels inside a state are entered with.
-    fn effective_input(
+    /// The value of a template that the levels inside are given; `None` if it surely has none.
+    pub(super) fn given(
         &mut self,
         here: Here<'_>,
-        arguments: Option<&Template>,
+        template: &Template,
         onwards: &mut Onwards,
     ) -> Option<Abstract> {
-        let Some(template) = arguments else {
-            return Some(here.node.input.clone());
-        };
-        let scope = Scope::of(here.node, &Abstract::Undefined, &Abstract::Undefined);
+        let scope = here.scope(&Abstract::Undefined);
         let input = of_template(template, &scope);
         if !is_sure(template, &scope) {
             let (standing, assumed) = (here.standing(), input.is_some());
@@ -78,11 +94,18 @@ impl Prover<'_> {
         input
     }
 
-    fn first_node(&self, level: usize, here: Here<'_>, input: &Abstract) -> Node {
+    /// What a level inside a state is entered with.
+    pub(super) fn first_node(
+        &self,
+        level: usize,
+        here: Here<'_>,
+        input: &Abstract,
+        sees_around: bool,
+    ) -> Node {
         let level = &self.levels.all[level];
         let start = level.start;
         let mut variables = here.node.variables.clone();
-        variables.retain(|name, _| level.live[start].contains(name.as_str()));
+        variables.retain(|name, _| sees_around && level.live[start].contains(name.as_str()));
         let mut evidence = here.node.evidence.fork();
         evidence.settle(|it| level.can_run[start][usize::from(*it)]);
         Node {
@@ -94,9 +117,70 @@ impl Prover<'_> {
             },
             variables,
             evidence,
-            undoable: std::collections::BTreeSet::new(),
+            undoable: BTreeSet::new(),
             tries: Vec::new(),
         }
+    }
+
+    /// One branch of a race ends well, while the others run or have failed.
+    fn winning_steps(
+        &mut self,
+        here: Here<'_>,
+        level: usize,
+        walked: &[Rc<Walked>],
+        onwards: &mut Onwards,
+    ) -> Result<(), TooLarge> {
+        for (index, winner) in walked.iter().enumerate() {
+            for won in ended(winner) {
+                let takes_time = self.trails.summary(won.trail).takes_time;
+                let others = walked.iter().enumerate().filter(|it| it.0 != index);
+                let mut options = Vec::with_capacity(walked.len());
+                for (_, other) in others {
+                    let mut of_other = [resting(other), failed(other)].concat();
+                    if !takes_time {
+                        of_other.insert(0, unbegun(other));
+                    }
+                    options.push(of_other);
+                }
+                options.push(vec![won.clone()]);
+                for combined in self.combine(level, &options)? {
+                    let is_early = !takes_time && 1 < walked.len();
+                    let has_others = 1 < walked.len();
+                    let trail = self.interrupted(here, &combined, is_early, has_others);
+                    let standing = back(here, &combined.standing);
+                    onwards.extend(self.exit(here, &won.output, &won.output, standing, trail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All branches of a race fail, one of them last.
+    fn losing_steps(
+        &mut self,
+        here: Here<'_>,
+        level: usize,
+        walked: &[Rc<Walked>],
+        onwards: &mut Onwards,
+    ) -> Result<(), TooLarge> {
+        for (index, last) in walked.iter().enumerate() {
+            for (failure, trail) in &last.failed.all {
+                let others = walked.iter().enumerate().filter(|it| it.0 != index);
+                let mut options: Vec<Vec<Reach>> = others.map(|it| failed(it.1)).collect();
+                options.push(vec![Reach {
+                    output: Abstract::Unknown,
+                    standing: failure.standing.clone(),
+                    trail: *trail,
+                }]);
+                let is_early = 1 < walked.len() && !self.trails.summary(*trail).takes_time;
+                for combined in self.combine(level, &options)? {
+                    let trail = self.interrupted(here, &combined, is_early, 1 < walked.len());
+                    let standing = back(here, &combined.standing);
+                    onwards.extend(self.fail(here, &failure.error, standing, trail));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All branches have ended well.
@@ -217,7 +301,7 @@ impl Prover<'_> {
         Ok(combined)
     }
 
-    fn unite(&self, level: usize, one: &Standing, other: &Standing) -> Standing {
+    pub(super) fn unite(&self, level: usize, one: &Standing, other: &Standing) -> Standing {
         let can_run = &self.levels.all[level].can_run_after;
         let mut evidence = one.evidence.unite(&other.evidence);
         evidence.settle(|it| can_run[usize::from(*it)]);
@@ -228,7 +312,7 @@ impl Prover<'_> {
     }
 
     /// A branch that has ended well, in vain because another one has failed.
-    fn ended_for_nothing(&self, level: usize, walked: &Walked) -> Vec<Reach> {
+    pub(super) fn ended_for_nothing(&self, level: usize, walked: &Walked) -> Vec<Reach> {
         let can_run = &self.levels.all[level].can_run_after;
         let mut options = ended(walked);
         for option in &mut options {
@@ -243,7 +327,7 @@ impl Prover<'_> {
     }
 }
 
-fn ended(walked: &Walked) -> Vec<Reach> {
+pub(super) fn ended(walked: &Walked) -> Vec<Reach> {
     let ended = walked.ended.all.iter();
     ended
         .map(|(ending, trail)| Reach {
@@ -254,7 +338,7 @@ fn ended(walked: &Walked) -> Vec<Reach> {
         .collect()
 }
 
-fn resting(walked: &Walked) -> Vec<Reach> {
+pub(super) fn resting(walked: &Walked) -> Vec<Reach> {
     let resting = walked.resting.all.iter();
     resting
         .map(|(standing, trail)| Reach {
@@ -265,7 +349,19 @@ fn resting(walked: &Walked) -> Vec<Reach> {
         .collect()
 }
 
-fn unbegun(walked: &Walked) -> Reach {
+/// A branch that has failed, forfeited.
+pub(super) fn failed(walked: &Walked) -> Vec<Reach> {
+    let failed = walked.failed.all.iter();
+    failed
+        .map(|(failure, trail)| Reach {
+            output: Abstract::Unknown,
+            standing: failure.standing.clone(),
+            trail: *trail,
+        })
+        .collect()
+}
+
+pub(super) fn unbegun(walked: &Walked) -> Reach {
     Reach {
         output: Abstract::Unknown,
         standing: walked.unbegun.clone(),
@@ -274,7 +370,7 @@ fn unbegun(walked: &Walked) -> Reach {
 }
 
 /// What the state holds after its branches have come back.
-fn back(here: Here<'_>, joined: &Standing) -> Standing {
+pub(super) fn back(here: Here<'_>, joined: &Standing) -> Standing {
     let mut standing = here.standing();
     standing.evidence.join(std::iter::once(&joined.evidence));
     standing.undoable.extend(&joined.undoable);

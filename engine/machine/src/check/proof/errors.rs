@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::definition::{Definition, StateDef};
+use crate::definition::{Definition, Kind, StateDef};
 
 pub(super) const TASK_FAILED: &str = "States.TaskFailed";
 const ALL: &str = "States.ALL";
@@ -91,6 +91,10 @@ fn names(state: &StateDef) -> Vec<&str> {
 }
 
 /// Whether a branch or an item may fail with any error and the state goes on.
-fn outlives_any_failure(_state: &StateDef) -> bool {
-    false
+fn outlives_any_failure(state: &StateDef) -> bool {
+    match &state.kind {
+        Kind::Parallel { race, .. } => *race,
+        Kind::Map(map) => map.tolerated_count.is_some() || map.tolerated_percentage.is_some(),
+        _ => false,
+    }
 }

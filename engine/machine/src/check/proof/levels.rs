@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::graph::Graph;
-use crate::definition::{Definition, Kind, Machine, Next, StateDef};
+use crate::definition::{Definition, Items, Kind, Language, Machine, Next, StateDef};
 
 /// The states of one level, and what still matters at each.
 pub(super) struct Level<'d> {
@@ -30,6 +30,10 @@ pub(super) struct Levels<'d> {
     pub all: Vec<Level<'d>>,
     /// The states that carry evidence; their index names them in `Evidence`.
     pub carriers: Vec<&'d str>,
+    /// Whether some way goes back for a rework.
+    pub has_rework: bool,
+    /// Whether some catcher undoes what has been done.
+    pub has_compensation: bool,
 }
 
 impl<'d> Levels<'d> {
@@ -41,9 +45,22 @@ impl<'d> Levels<'d> {
                 carriers.push(&rule.state);
             }
         }
+        let states = definition.machine.all();
+        let catchers = || {
+            let handlers = states.iter().filter_map(|it| it.handlers());
+            handlers.flat_map(|it| &it.catch)
+        };
+        let rules = states.iter().flat_map(|it| match &it.kind {
+            Kind::Choice(rules) => rules.as_slice(),
+            _ => &[],
+        });
         let mut levels = Self {
             all: Vec::new(),
             carriers,
+            has_rework: states.iter().any(|it| it.rework)
+                || rules.into_iter().any(|it| it.rework)
+                || catchers().any(|it| it.rework),
+            has_compensation: catchers().any(|it| it.compensate),
         };
         levels.add(&definition.machine, None)?;
         levels.find_live();
@@ -73,7 +90,7 @@ impl<'d> Levels<'d> {
         });
         for (index, state) in machine.states.iter().enumerate() {
             let mut inner = Vec::new();
-            for machine in inner_machines(state) {
+            for machine in state.levels() {
                 inner.push(self.add(machine, Some((level, index)))?);
             }
             self.all[level].inner.push(inner);
@@ -89,7 +106,7 @@ impl<'d> Levels<'d> {
         let own = |state: &'d StateDef| {
             let mut found = T::default();
             of(state, &mut found);
-            for inner in inner_machines(state).into_iter().flat_map(Machine::all) {
+            for inner in state.levels().into_iter().flat_map(Machine::all) {
                 of(inner, &mut found);
             }
             found
@@ -109,7 +126,7 @@ impl<'d> Levels<'d> {
     }
 
     fn find_live(&mut self) {
-        let live = self.gather::<BTreeSet<&'d str>>(&|state, names| names.extend(reads(state)));
+        let live = self.gather::<BTreeSet<&'d str>>(&|state, names| names.extend(state.reads()));
         for (level, live) in self.all.iter_mut().zip(live) {
             level.live = live;
         }
@@ -119,9 +136,19 @@ impl<'d> Levels<'d> {
         let carriers = self.carriers.clone();
         let position = |state: &StateDef| carriers.iter().position(|it| *it == state.name);
         let runs = self.gather::<BTreeSet<usize>>(&|state, found| found.extend(position(state)));
+        let mut undoable = vec![false; carriers.len()];
+        for level in &self.all {
+            for state in &level.machine.states {
+                let has_compensation =
+                    matches!(&state.kind, Kind::Task(it) if it.compensation.is_some());
+                if let Some(carrier) = position(state).filter(|_| has_compensation) {
+                    undoable[carrier] = true;
+                }
+            }
+        }
         // Levels come after the ones around them.
         for level in 0..self.all.len() {
-            let mut after = vec![false; carriers.len()];
+            let mut after = undoable.clone();
             if let Some((around, state)) = self.all[level].parent {
                 after.clone_from(&self.all[around].can_run_after);
                 for next in &self.all[around].graph.next[state] {
@@ -173,18 +200,19 @@ impl<'d> Levels<'d> {
         let state = &here.machine.states[index];
         let mut reads = false;
         state.expressions(&mut |_, expression| reads |= expression.reads_states("input"));
-        if reads {
+        if reads || state.language == Language::JsonPath {
             return true;
         }
         match &state.kind {
             Kind::Task(_) | Kind::Fail { .. } => false,
+            Kind::Map(map) => matches!(map.items, Items::Input),
             Kind::Succeed { .. } => here.needs_output,
             Kind::Parallel { arguments, .. } => {
                 let starts = here.inner[index].iter().map(|it| &self.all[*it]);
                 let mut read = starts.map(|it| it.reads_input[it.start]);
                 arguments.is_none() && read.any(|it| it)
             }
-            Kind::Pass | Kind::Wait(_) | Kind::Choice(_) => {
+            Kind::Pass { .. } | Kind::Wait(_) | Kind::Choice(_) => {
                 here.graph.next[index]
                     .iter()
                     .any(|it| here.reads_input[*it])
@@ -207,23 +235,6 @@ impl<'d> Levels<'d> {
             Next::End => here.needs_output,
             Next::None => false,
         };
-        reads || (state.output.is_none() && passes_on())
+        reads || state.language == Language::JsonPath || (state.output.is_none() && passes_on())
     }
-}
-
-/// The levels inside a state.
-fn inner_machines(state: &StateDef) -> Vec<&Machine> {
-    match &state.kind {
-        Kind::Parallel { branches, .. } => branches.iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The variables that a state's own expressions read.
-fn reads(state: &StateDef) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    state.expressions(&mut |_, expression| {
-        names.extend(expression.variables().iter().map(String::as_str));
-    });
-    names
 }

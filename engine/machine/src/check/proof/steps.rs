@@ -4,20 +4,29 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::errors::ErrorName;
+use super::errors::{ErrorName, RUNTIME};
+use super::outgoing::{Flow, Leaving, Left};
 use super::trail::Trail;
-use super::walk::{Ending, Failing, Node, Onward, Standing};
+use super::walk::{Failing, Node, Onward, Standing};
 use super::{Prover, TooLarge};
 use crate::check::PathStep;
-use crate::check::value::{Abstract, Scope, evaluate, is_sure, of_template};
+use crate::check::paths::{Fails, Tested, of_rule, select};
+use crate::check::value::{Abstract, Scope, is_sure, of_condition, of_template};
 use crate::definition::{
-    Catcher, Condition, EvidenceRule, Kind, Next, Rule, StateDef, TaskDef, Template,
+    Catcher, Condition, EvidenceRule, Kind, Language, Next, Rule, Selection, StateDef, TaskDef,
+    Template,
 };
 use crate::evidence::Evidence;
 use crate::expression::equal;
 
-pub(super) const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
+const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
 const NO_CHOICE_MATCHED: &str = "States.NoChoiceMatched";
+/// What a JSONPath state may fail with, besides [`RUNTIME`].
+const JSONPATH_ERRORS: [&str; 3] = [
+    "States.IntrinsicFailure",
+    "States.ParameterPathFailure",
+    "States.ResultPathMatchFailure",
+];
 
 /// Retries of a state with branches that are counted one by one; with more, any number is tried.
 const TRIES_MAX: u32 = 3;
@@ -31,16 +40,9 @@ pub(super) struct Here<'a> {
     pub level: usize,
     pub node: &'a Node,
     pub state: &'a StateDef,
+    /// The input as its work sees it.
+    pub data: &'a Abstract,
     pub trail: Trail,
-}
-
-/// How a state is left.
-pub(super) struct Leaving<'s> {
-    pub assign: &'s [(String, Template)],
-    pub output: Option<&'s Template>,
-    /// The output where there is no template.
-    pub default: &'s Abstract,
-    pub next: &'s Next,
 }
 
 impl<'d> Prover<'d> {
@@ -55,69 +57,118 @@ impl<'d> Prover<'d> {
             level,
             node,
             state,
+            data: &node.input,
             trail,
         };
-        Ok(match &state.kind {
-            Kind::Task(task) => self.task_steps(here, task),
+        let data = select(&state.paths.input, &here.scope(&Abstract::Undefined));
+        let mut onwards = Vec::new();
+        let is_selected = matches!(state.paths.input, Selection::Path(_));
+        if is_selected && !matches!(data, Abstract::Known(_) | Abstract::Object { .. }) {
+            let assumed = data != Abstract::Undefined;
+            onwards.extend(self.fail_to_evaluate(here, here.standing(), trail, assumed));
+            if !assumed {
+                return Ok(onwards);
+            }
+        }
+        let here = Here {
+            data: &data,
+            ..here
+        };
+        onwards.extend(match &state.kind {
+            Kind::Task(task) => self.task_steps(here, task)?,
             Kind::Choice(rules) => self.choice_steps(here, rules),
-            Kind::Pass => {
-                let trail = self.trails.step(trail, step(state, "passes", false));
-                self.exit(
-                    here,
-                    &Abstract::Undefined,
-                    &node.input,
-                    here.standing(),
-                    trail,
-                )
+            Kind::Pass { parameters, result } => {
+                self.pass_steps(here, parameters.as_ref(), result.as_deref())
             }
             Kind::Wait(_) => {
                 let resting = (Onward::Resting(here.standing()), trail);
                 let trail = self.trails.wait(trail, step(state, "passes", false), true);
-                let mut onward = self.exit(
+                let mut onwards = self.exit(
                     here,
                     &Abstract::Undefined,
-                    &node.input,
+                    here.data,
                     here.standing(),
                     trail,
                 );
-                onward.push(resting);
-                onward
+                onwards.push(resting);
+                onwards
             }
             Kind::Succeed { .. } => {
                 let trail = self.trails.step(trail, step(state, "succeeds", false));
                 self.exit(
                     here,
                     &Abstract::Undefined,
-                    &node.input,
+                    here.data,
                     here.standing(),
                     trail,
                 )
             }
             Kind::Fail { error, .. } => self.fail_steps(here, error.as_ref()),
-            Kind::Parallel { .. } => self.parallel_steps(here)?,
-        })
+            Kind::Parallel { race, .. } => self.parallel_steps(here, *race)?,
+            Kind::Map(map) => self.map_steps(here, map)?,
+        });
+        Ok(onwards)
     }
 
-    /// Leaves by the state's own `Next`.
+    fn pass_steps(
+        &mut self,
+        here: Here<'_>,
+        parameters: Option<&Template>,
+        result: Option<&Value>,
+    ) -> Onwards {
+        let mut onwards = Vec::new();
+        let passed = match (result, parameters) {
+            (Some(result), _) => Abstract::Known(result.clone()),
+            (None, None) => here.data.clone(),
+            (None, Some(template)) => {
+                let scope = here.scope(&Abstract::Undefined);
+                let passed = of_template(template, &scope);
+                if !is_sure(template, &scope) {
+                    let assumed = passed.is_some();
+                    onwards.extend(self.fail_to_evaluate(
+                        here,
+                        here.standing(),
+                        here.trail,
+                        assumed,
+                    ));
+                }
+                match passed {
+                    Some(passed) => passed,
+                    None => return onwards,
+                }
+            }
+        };
+        let trail = self
+            .trails
+            .step(here.trail, step(here.state, "passes", false));
+        onwards.extend(self.exit(here, &Abstract::Undefined, &passed, here.standing(), trail));
+        onwards
+    }
+
+    /// Leaves by the state's own `Next`; `seen` is `$states.result`, and `passed` what is passed on.
     pub(super) fn exit(
         &mut self,
         here: Here<'_>,
-        result: &Abstract,
-        default: &Abstract,
+        seen: &Abstract,
+        passed: &Abstract,
         standing: Standing,
         trail: Trail,
     ) -> Onwards {
         let leaving = Leaving {
             assign: &here.state.assign,
             output: here.state.output.as_ref(),
-            default,
+            flow: Flow::of(here.state),
+            passed,
             next: match here.state.kind {
                 Kind::Succeed { .. } => &Next::End,
                 _ => &here.state.next,
             },
         };
-        let scope = Scope::of(here.node, result, &Abstract::Undefined);
-        let (onward, is_sure) = self.leave(here, &scope, &leaving, standing.clone());
+        if here.state.rework {
+            self.trails.note_rework(trail);
+        }
+        let scope = here.scope(seen);
+        let Left { onward, is_sure } = self.leave(here, &scope, &leaving, standing.clone());
         let mut onwards: Onwards = onward.map(|it| (it, trail)).into_iter().collect();
         // A task can fail with any error in any case.
         if !is_sure && !matches!(here.state.kind, Kind::Task(_)) {
@@ -127,7 +178,7 @@ impl<'d> Prover<'d> {
         onwards
     }
 
-    /// An expression of a state gives nothing, or an error.
+    /// An expression or a path of a state gives nothing, or an error.
     pub(super) fn fail_to_evaluate(
         &mut self,
         here: Here<'_>,
@@ -138,73 +189,26 @@ impl<'d> Prover<'d> {
         if here.level == 0 && here.state.handlers().is_none() {
             return Vec::new();
         }
-        let Some(error) = self.errors.find(QUERY_EVALUATION_ERROR) else {
-            return Vec::new();
+        let (first, others) = match here.state.language {
+            Language::Jsonata => (QUERY_EVALUATION_ERROR, &[][..]),
+            Language::JsonPath => (RUNTIME, &JSONPATH_ERRORS[..]),
         };
-        let trail = self
-            .trails
-            .step(trail, step(here.state, "cannot be evaluated", assumed));
-        self.fail(here, &error, standing, trail)
-    }
-
-    /// Where a state that is left leads, if it can be left, and whether it surely can.
-    fn leave(
-        &self,
-        here: Here<'_>,
-        scope: &Scope<'_>,
-        leaving: &Leaving<'_>,
-        mut standing: Standing,
-    ) -> (Option<Onward>, bool) {
-        let level = &self.levels.all[here.level];
-        let templates = leaving.assign.iter().map(|(_, it)| it);
-        let mut all_templates = templates.clone().chain(leaving.output);
-        let is_sure = all_templates.all(|it| is_sure(it, scope));
-        let mut assigned = Vec::with_capacity(leaving.assign.len());
-        for (name, template) in leaving.assign {
-            match of_template(template, scope) {
-                Some(value) => assigned.push((name.clone(), value)),
-                None => return (None, false),
+        let mut errors: Vec<(ErrorName, bool)> = Vec::new();
+        let others = others.iter().map(|it| (*it, true));
+        for (name, assumed) in std::iter::once((first, assumed)).chain(others) {
+            if let Some(error) = self.errors.find(name)
+                && !errors.iter().any(|it| it.0 == error)
+            {
+                errors.push((error, assumed));
             }
         }
-        let output = match leaving.output {
-            None => leaving.default.clone(),
-            Some(template) => match of_template(template, scope) {
-                Some(value) => value,
-                None => return (None, false),
-            },
-        };
-        let to = match leaving.next {
-            Next::State(next) => level.machine.by_name.get(next).copied(),
-            Next::End => None,
-            Next::None => return (None, true),
-        };
-        let Some(to) = to else {
-            let output = if level.needs_output {
-                output
-            } else {
-                Abstract::Unknown
-            };
-            return (Some(Onward::Ended(Ending { output, standing })), is_sure);
-        };
-        let mut variables = here.node.variables.clone();
-        variables.extend(assigned);
-        variables.retain(|name, _| level.live[to].contains(name.as_str()));
-        let input = if level.reads_input[to] {
-            output
-        } else {
-            Abstract::Unknown
-        };
-        let can_run = &level.can_run[to];
-        standing.evidence.settle(|it| can_run[usize::from(*it)]);
-        let node = Node {
-            state: to,
-            input,
-            variables,
-            evidence: standing.evidence,
-            undoable: standing.undoable,
-            tries: Vec::new(),
-        };
-        (Some(Onward::To(Box::new(node))), is_sure)
+        let mut onwards = Vec::new();
+        for (error, assumed) in errors {
+            let event = step(here.state, "cannot be evaluated", assumed);
+            let trail = self.trails.step(trail, event);
+            onwards.extend(self.fail(here, &error, standing.clone(), trail));
+        }
+        onwards
     }
 
     /// A state has failed: its `Retry` and `Catch` decide, or its level fails.
@@ -283,23 +287,38 @@ impl<'d> Prover<'d> {
             Abstract::Unknown
         };
         let error_output = Abstract::closed([("Error", name), ("Cause", Abstract::Unknown)]);
+        let mut onwards = Vec::new();
+        let (mut standing, mut trail) = (standing, trail);
+        if catcher.compensate && !standing.undoable.is_empty() {
+            for carrier in std::mem::take(&mut standing.undoable) {
+                standing.evidence.undo(&carrier);
+            }
+            trail = self
+                .trails
+                .wait(trail, step(here.state, "is compensated", false), false);
+            onwards.push((Onward::Resting(standing.clone()), trail));
+        }
+        if catcher.rework {
+            self.trails.note_rework(trail);
+        }
         let next = Next::State(catcher.next.clone());
         let leaving = Leaving {
             assign: &catcher.assign,
             output: catcher.output.as_ref(),
-            default: &error_output,
+            flow: Flow::of_catcher(here.state, catcher),
+            passed: &error_output,
             next: &next,
         };
-        let scope = Scope::of(here.node, &Abstract::Undefined, &error_output);
-        let (onward, is_sure) = self.leave(here, &scope, &leaving, standing.clone());
-        let mut onwards: Onwards = onward.map(|it| (it, trail)).into_iter().collect();
+        let scope = Scope {
+            error_output: &error_output,
+            ..here.scope(&Abstract::Undefined)
+        };
+        let Left { onward, is_sure } = self.leave(here, &scope, &leaving, standing.clone());
+        let is_left = onward.is_some();
+        onwards.extend(onward.map(|it| (it, trail)));
         // What a catcher itself gets wrong is not caught.
         if !is_sure && let Some(error) = self.errors.find(QUERY_EVALUATION_ERROR) {
-            let event = step(
-                here.state,
-                "cannot evaluate its catcher",
-                !onwards.is_empty(),
-            );
+            let event = step(here.state, "cannot evaluate its catcher", is_left);
             let trail = self.trails.step(trail, event);
             onwards.extend(self.fail_level(here, &error, standing, trail));
         }
@@ -321,7 +340,7 @@ impl<'d> Prover<'d> {
     }
 
     fn fail_steps(&mut self, here: Here<'_>, error: Option<&Template>) -> Onwards {
-        let scope = Scope::of(here.node, &Abstract::Undefined, &Abstract::Undefined);
+        let scope = here.scope(&Abstract::Undefined);
         let value = match error {
             None => Some(Abstract::text("")),
             Some(template) => of_template(template, &scope),
@@ -340,42 +359,84 @@ impl<'d> Prover<'d> {
         onwards
     }
 
-    fn task_steps(&mut self, here: Here<'_>, task: &TaskDef) -> Onwards {
+    fn task_steps(&mut self, here: Here<'_>, task: &TaskDef) -> Result<Onwards, TooLarge> {
         let Here { state, trail, .. } = here;
         let rules: Vec<(u16, &EvidenceRule)> = (0_u16..)
             .zip(&self.definition.evidence)
             .filter(|(_, rule)| rule.state == state.name)
             .collect();
         let mut begun = here.standing();
-        if let Some(carrier) = self.levels.carrier(state) {
+        let carrier = self.levels.carrier(state);
+        if let Some(carrier) = carrier {
             begun.evidence.begin(&carrier);
         }
-        let begins = self.trails.step(trail, step(state, "begins", false));
+        // After a rework an earlier result may be kept, at once; which one is not followed.
+        let may_be_kept = !task.keep.is_empty()
+            && (self.trails.summary(trail).has_rework
+                || (here.level != 0 && self.levels.has_rework));
+        let begins = self.trails.step(trail, step(state, "begins", may_be_kept));
         let mut onwards = vec![(Onward::Resting(begun.clone()), begins)];
-        for outcome in task.outcomes.iter().flatten() {
-            let gained: Vec<(u16, &EvidenceRule)> = rules
-                .iter()
-                .copied()
-                .filter(|(_, rule)| rule.outcome == *outcome)
-                .collect();
-            for (evidence, output, note) in self.runs(task, &begun.evidence, &gained) {
-                let result =
-                    Abstract::closed([("outcome", Abstract::text(outcome)), ("output", output)]);
-                let event = step(state, &format!("ends with {outcome}{note}"), false);
-                let trail = self.trails.wait(trail, event, false);
-                let standing = Standing {
-                    evidence,
-                    undoable: begun.undoable.clone(),
-                };
-                onwards.extend(self.exit(here, &result, &result, standing, trail));
+        for (event, result, evidence) in self.results(task, &begun.evidence, &rules)? {
+            let mut standing = Standing {
+                evidence,
+                undoable: begun.undoable.clone(),
+            };
+            if task.compensation.is_some() && self.levels.has_compensation {
+                standing.undoable.extend(carrier);
             }
+            let event = step(state, &event, may_be_kept);
+            let trail = if may_be_kept {
+                self.trails.step(trail, event)
+            } else {
+                self.trails.wait(trail, event, false)
+            };
+            onwards.extend(self.exit(here, &result, &result, standing, trail));
         }
         for error in self.errors.all.clone() {
-            let event = step(state, &format!("fails with {}", error.name), false);
+            let event = step(state, &format!("fails with {}", error.name), may_be_kept);
             let trail = self.trails.wait(trail, event, false);
             onwards.extend(self.fail(here, &error, begun.clone(), trail));
         }
-        onwards
+        Ok(onwards)
+    }
+
+    /// Every way in which a task can end well: what happens, its result, and what is held then.
+    fn results(
+        &mut self,
+        task: &TaskDef,
+        begun: &Evidence<u16>,
+        rules: &[(u16, &EvidenceRule)],
+    ) -> Result<Vec<(String, Abstract, Evidence<u16>)>, TooLarge> {
+        let mut results = Vec::new();
+        if let Some(outcomes) = task.outcomes.as_ref().filter(|_| !task.waits_for_token) {
+            for outcome in outcomes {
+                let of_outcome = rules.iter().filter(|(_, rule)| rule.outcome == *outcome);
+                let of_outcome: Vec<(u16, &EvidenceRule)> = of_outcome.copied().collect();
+                for (evidence, output, note) in self.runs(task, begun, &of_outcome) {
+                    let result = Abstract::closed([
+                        ("outcome", Abstract::text(outcome)),
+                        ("output", output),
+                    ]);
+                    results.push((format!("ends with {outcome}{note}"), result, evidence));
+                }
+            }
+            return Ok(results);
+        }
+        // Whoever ends it may say anything.
+        let mut held = vec![begun.clone()];
+        for (index, _) in rules {
+            for evidence in held.clone() {
+                self.count()?;
+                let mut evidence = evidence;
+                evidence.gain(*index);
+                held.push(evidence);
+            }
+        }
+        results.extend(
+            held.into_iter()
+                .map(|it| ("ends".to_owned(), Abstract::Unknown, it)),
+        );
+        Ok(results)
     }
 
     /// The ways in which a run with one outcome can end: with and without the fields that evidence asks for.
@@ -460,56 +521,33 @@ impl<'d> Prover<'d> {
     }
 
     fn choice_steps(&mut self, here: Here<'_>, rules: &[Rule]) -> Onwards {
-        let Here { node, state, .. } = here;
-        let scope = Scope::of(node, &Abstract::Undefined, &Abstract::Undefined);
+        let state = here.state;
+        let scope = here.scope(&Abstract::Undefined);
         let mut onwards = Vec::new();
         let mut assumed = false;
-        for rule in rules {
-            let (holds, source) = match &rule.condition {
-                Condition::Literal(holds) => {
-                    (Abstract::Known(Value::Bool(*holds)), holds.to_string())
-                }
+        for (index, rule) in rules.iter().enumerate() {
+            let (tested, source) = match &rule.condition {
+                Condition::Literal(holds) => (Tested::surely(*holds), holds.to_string()),
                 Condition::Computed(expression) => (
-                    evaluate(expression.ast(), &scope, 0),
+                    of_condition(expression, &scope),
                     expression.source().to_owned(),
                 ),
-            };
-            let is_decided = match holds {
-                Abstract::Known(Value::Bool(false)) => continue,
-                Abstract::Known(Value::Bool(true)) => true,
-                // The state fails: a condition is a Boolean.
-                Abstract::Known(_)
-                | Abstract::Undefined
-                | Abstract::Object { .. }
-                | Abstract::Array(_) => {
-                    onwards.extend(self.fail_to_evaluate(
-                        here,
-                        here.standing(),
-                        here.trail,
-                        assumed,
-                    ));
-                    return onwards;
+                Condition::Compared(rule) => {
+                    (of_rule(rule, &scope), format!("that rule {index} holds"))
                 }
-                Abstract::Unknown | Abstract::Not(_) => false,
             };
-            if !is_decided {
-                onwards.extend(self.fail_to_evaluate(here, here.standing(), here.trail, true));
+            if tested.fails != Fails::No {
+                let assumed = assumed || tested.fails == Fails::Maybe;
+                onwards.extend(self.fail_to_evaluate(here, here.standing(), here.trail, assumed));
             }
-            let next = Next::State(rule.next.clone());
-            let leaving = Leaving {
-                assign: &rule.assign,
-                output: rule.output.as_ref(),
-                default: &node.input,
-                next: &next,
-            };
+            match (tested.holds, tested.fails) {
+                (_, Fails::Surely) => return onwards,
+                (Some(false), _) => continue,
+                _ => {}
+            }
+            let is_decided = tested.holds.is_some();
             let event = step(state, &format!("finds {source}"), assumed || !is_decided);
-            let trail = self.trails.step(here.trail, event);
-            let (onward, is_sure) = self.leave(here, &scope, &leaving, here.standing());
-            if !is_sure {
-                let assumed = onward.is_some();
-                onwards.extend(self.fail_to_evaluate(here, here.standing(), trail, assumed));
-            }
-            onwards.extend(onward.map(|it| (it, trail)));
+            onwards.extend(self.take_rule(here, rule, event));
             if is_decided {
                 return onwards;
             }
@@ -518,13 +556,8 @@ impl<'d> Prover<'d> {
         if state.next != Next::None {
             let event = step(state, "finds nothing else", assumed);
             let trail = self.trails.step(here.trail, event);
-            onwards.extend(self.exit(
-                here,
-                &Abstract::Undefined,
-                &node.input,
-                here.standing(),
-                trail,
-            ));
+            let (seen, standing) = (&Abstract::Undefined, here.standing());
+            onwards.extend(self.exit(here, seen, here.data, standing, trail));
             return onwards;
         }
         if !assumed {
@@ -538,25 +571,48 @@ impl<'d> Prover<'d> {
         }
         onwards
     }
+
+    fn take_rule(&mut self, here: Here<'_>, rule: &Rule, event: PathStep) -> Onwards {
+        let next = Next::State(rule.next.clone());
+        let leaving = Leaving {
+            assign: &rule.assign,
+            output: rule.output.as_ref(),
+            flow: Flow::of(here.state),
+            passed: here.data,
+            next: &next,
+        };
+        let trail = self.trails.step(here.trail, event);
+        if rule.rework {
+            self.trails.note_rework(trail);
+        }
+        let scope = here.scope(&Abstract::Undefined);
+        let Left { onward, is_sure } = self.leave(here, &scope, &leaving, here.standing());
+        let mut onwards: Onwards = onward.map(|it| (it, trail)).into_iter().collect();
+        if !is_sure {
+            let assumed = !onwards.is_empty();
+            onwards.extend(self.fail_to_evaluate(here, here.standing(), trail, assumed));
+        }
+        onwards
+    }
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
+    /// What the queries of the state see, with this result.
+    pub fn scope(&self, result: &'a Abstract) -> Scope<'a> {
+        Scope {
+            input: &self.node.input,
+            result,
+            error_output: &Abstract::Undefined,
+            data: self.data,
+            variables: &self.node.variables,
+        }
+    }
+
     /// What is held when the state is entered.
     pub fn standing(&self) -> Standing {
         Standing {
             evidence: self.node.evidence.clone(),
             undoable: self.node.undoable.clone(),
-        }
-    }
-}
-
-impl<'a> Scope<'a> {
-    pub(super) fn of(node: &'a Node, result: &'a Abstract, error_output: &'a Abstract) -> Self {
-        Self {
-            input: &node.input,
-            result,
-            error_output,
-            variables: &node.variables,
         }
     }
 }

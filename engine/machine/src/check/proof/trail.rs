@@ -17,6 +17,8 @@ pub(super) struct Summary {
     pub takes_time: bool,
     /// Whether it depends on how long something takes.
     pub depends_on_time: bool,
+    /// Whether it went back for a rework, so that results may be kept.
+    pub has_rework: bool,
 }
 
 enum Part {
@@ -75,6 +77,11 @@ impl Trails {
         trail
     }
 
+    /// The latest step went back for a rework.
+    pub fn note_rework(&mut self, trail: Trail) {
+        self.links[trail.0].summary.has_rework = true;
+    }
+
     /// Goes on by what branches have done, one after the other.
     pub fn beside(&mut self, before: Trail, trails: Vec<Trail>) -> Trail {
         let mut summary = self.summary(before);
@@ -84,6 +91,7 @@ impl Trails {
             summary.is_assumed |= other.is_assumed;
             summary.takes_time |= other.takes_time;
             summary.depends_on_time |= other.depends_on_time;
+            summary.has_rework |= other.has_rework;
         }
         self.push(before, Part::Beside(trails), summary)
     }
