@@ -114,11 +114,12 @@ fn states(source: &mut Source<'_>, level: &Level, tasks: &mut Vec<String>) -> Ma
     let mut states = Map::new();
     for index in 0..level.n_states {
         let nests = level.depth < 2;
-        let state = match source.pick(12) {
+        let state = match source.pick(14) {
             0..=4 => task(source, level, index, tasks),
             5 | 6 => choice(source, level, index),
             7 => json!({"Type": "Pass", "Next": level.forward(source, index)}),
-            _ if nests => parallel(source, level, index, tasks),
+            8..=11 if nests => parallel(source, level, index, tasks),
+            12 | 13 if nests => map(source, level, index, tasks),
             _ => task(source, level, index, tasks),
         };
         states.insert(level.name(index), state);
@@ -138,6 +139,15 @@ fn task(source: &mut Source<'_>, level: &Level, index: usize, tasks: &mut Vec<St
     if source.pick(3) != 0 {
         state["Assign"] = json!({level.variable(source): "{% $states.result.outcome %}"});
     }
+    if source.pick(5) == 0 {
+        state["BTrust.Compensation"] = json!({"Resource": "kyc:form", "TimeoutSeconds": 900_000});
+    }
+    if source.pick(6) == 0 && level.depth == 0 {
+        state["BTrust.Keep"] = json!(["verified"]);
+    }
+    if source.pick(4) == 0 && level.depth == 0 {
+        state["BTrust.Rework"] = json!(true);
+    }
     handle(source, level, index, &mut state);
     state
 }
@@ -145,7 +155,7 @@ fn task(source: &mut Source<'_>, level: &Level, index: usize, tasks: &mut Vec<St
 /// Adds `Catch` and `Retry`, or not.
 fn handle(source: &mut Source<'_>, level: &Level, index: usize, state: &mut Value) {
     let is_task = state["Type"] == "Task";
-    let mut next = |source: &mut Source<'_>| {
+    let next = |source: &mut Source<'_>| {
         // Only a task may go back: without a pause a loop fills the history at once.
         if is_task && source.pick(4) == 0 {
             level.anywhere(source)
@@ -161,6 +171,11 @@ fn handle(source: &mut Source<'_>, level: &Level, index: usize, state: &mut Valu
         }
         _ => json!([{"ErrorEquals": ["States.ALL"], "Next": next(source)}]),
     };
+    if source.pick(4) == 0 {
+        for catcher in state["Catch"].as_array_mut().into_iter().flatten() {
+            catcher["BTrust.Compensate"] = json!(true);
+        }
+    }
     if source.pick(5) == 0 {
         let error = ["Down", "States.ALL"][source.pick(2)];
         state["Retry"] = json!([{"ErrorEquals": [error], "IntervalSeconds": 1, "MaxAttempts": 1}]);
@@ -176,14 +191,19 @@ fn choice(source: &mut Source<'_>, level: &Level, index: usize) -> Value {
         "Default": level.forward(source, index)})
 }
 
+/// A branch of `around`, or a processor; a distributed one does not see its variables.
 fn branch(
     source: &mut Source<'_>,
     around: &Level,
     prefix: String,
+    sees_around: bool,
     tasks: &mut Vec<String>,
 ) -> Value {
-    let mut readable = around.around.clone();
-    readable.extend((0..2).map(|it| format!("v{}{it}", around.prefix)));
+    let mut readable = Vec::new();
+    if sees_around {
+        readable.clone_from(&around.around);
+        readable.extend((0..2).map(|it| format!("v{}{it}", around.prefix)));
+    }
     let level = Level {
         prefix,
         n_states: 1 + source.pick(2),
@@ -204,6 +224,30 @@ fn branch(
     json!({"StartAt": level.name(0), "States": states})
 }
 
+fn map(source: &mut Source<'_>, level: &Level, index: usize, tasks: &mut Vec<String>) -> Value {
+    let name = level.name(index);
+    let is_distributed = source.pick(3) == 0;
+    let mut processor = branch(source, level, format!("{name}i"), !is_distributed, tasks);
+    if is_distributed {
+        processor["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"});
+    }
+    let items: Value = match source.pick(5) {
+        0 => json!([]),
+        1 => json!([1, 2]),
+        2 => json!("{% $states.context.Execution.Input.items %}"),
+        _ => json!([1]),
+    };
+    let mut state = json!({"Type": "Map", "Items": items, "ItemProcessor": processor, "Next": level.forward(source, index)});
+    if source.pick(4) == 0 {
+        state["MaxConcurrency"] = json!(1);
+    }
+    if source.pick(4) == 0 {
+        state["ToleratedFailureCount"] = json!(1);
+    }
+    handle(source, level, index, &mut state);
+    state
+}
+
 fn parallel(
     source: &mut Source<'_>,
     level: &Level,
@@ -213,14 +257,20 @@ fn parallel(
     let name = level.name(index);
     let n_branches = 1 + source.pick(2);
     let branches: Vec<Value> = (0..n_branches)
-        .map(|it| branch(source, level, format!("{name}b{it}"), tasks))
+        .map(|it| branch(source, level, format!("{name}b{it}"), true, tasks))
         .collect();
     let mut state =
         json!({"Type": "Parallel", "Branches": branches, "Next": level.forward(source, index)});
+    let is_race = source.pick(3) == 0;
+    if is_race {
+        state["BTrust.Race"] = json!(true);
+    }
     if source.pick(2) == 0 {
-        let item = source.pick(n_branches);
-        state["Assign"] =
-            json!({level.variable(source): format!("{{% $states.result[{item}] %}}")});
+        let value = match source.pick(n_branches) {
+            _ if is_race => "{% $states.result %}".to_owned(),
+            item => format!("{{% $states.result[{item}] %}}"),
+        };
+        state["Assign"] = json!({level.variable(source): value});
     }
     handle(source, level, index, &mut state);
     state

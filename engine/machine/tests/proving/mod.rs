@@ -31,7 +31,7 @@ impl<'d> Led<'d> {
             workflow: "wf_00000000000000000000000000000001".to_owned(),
             definition: "random".to_owned(),
             version: 1,
-            input: json!({}).into(),
+            input: json!({"items": [1, 2]}).into(),
         };
         let state = apply(definition, None, &start, &Env { now_ms: 0, seed: 1 })
             .unwrap()
@@ -99,6 +99,23 @@ fn fail(error: &str) -> TurnResult {
     }
 }
 
+/// The results that are tried; a compensation just succeeds.
+fn results(turn: &OpenTurn) -> Vec<TurnResult> {
+    if is_compensation(turn) {
+        return vec![complete("submitted")];
+    }
+    vec![
+        complete("verified"),
+        complete("locked"),
+        fail("Down"),
+        fail("Other"),
+    ]
+}
+
+fn is_compensation(turn: &OpenTurn) -> bool {
+    turn.resource.starts_with("kyc:form")
+}
+
 /// Whether some sequence of results, and of waiting, leads to an approval without evidence.
 pub fn is_unsafe(led: &Led<'_>, depth: usize, budget: &mut u32) -> bool {
     if led.is_guarded() {
@@ -108,12 +125,7 @@ pub fn is_unsafe(led: &Led<'_>, depth: usize, budget: &mut u32) -> bool {
         return false;
     }
     for turn in led.turns() {
-        for result in [
-            complete("verified"),
-            complete("locked"),
-            fail("Down"),
-            fail("Other"),
-        ] {
+        for result in results(&turn) {
             if *budget == 0 {
                 return false;
             }
@@ -142,9 +154,8 @@ pub fn replay(
         let kind = types.get(step.state.as_str()).map_or("", String::as_str);
         let impossible = |led: &Led<'_>| Err(format!("{step:?} at {:?}", led.state.positions()));
         let turn = |led: &Led<'_>| {
-            led.turns()
-                .into_iter()
-                .find(|it| it.state_name == step.state)
+            let mut turns = led.turns().into_iter();
+            turns.find(|it| it.state_name == step.state && !is_compensation(it))
         };
         match (kind, step.event.as_str()) {
             ("Task", event) if event.starts_with("ends with ") => {
@@ -175,8 +186,17 @@ pub fn replay(
             ("Wait", "passes") | (_, "is tried again") => {
                 led.wait();
             }
+            (_, "is compensated") => {
+                while let Some(turn) = led.turns().into_iter().find(is_compensation) {
+                    led.answer(&turn, complete("submitted"));
+                }
+            }
             _ => {}
         }
+    }
+    // A workflow that fails undoes what it has done before it ends.
+    while let Some(turn) = led.turns().into_iter().find(is_compensation) {
+        led.answer(&turn, complete("submitted"));
     }
     if led.is_guarded() {
         Ok(())
