@@ -198,8 +198,9 @@ fn unique(items: &[Value]) -> Value {
 }
 
 fn decode(text: &str) -> Result<Value, String> {
-    let config =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
     let bytes = GeneralPurpose::new(&ALPHABET, config)
         .decode(text)
         .map_err(|_| "The string is not Base64.".to_owned())?;
