@@ -91,8 +91,10 @@ impl PathExpression {
     /// As for [`Path::evaluate`], and [`PathError::Intrinsic`] if a function refuses its arguments.
     pub fn evaluate(&self, scope: &dyn PathScope, random: &Rc<Random>) -> Result<Value, PathError> {
         match self {
-            Self::Path(path) => path.evaluate(scope),
-            Self::Call(call) => call.evaluate(scope, random, &mut 0),
+            Self::Path(path) => path.evaluate_in_template(scope),
+            Self::Call(call) => call
+                .evaluate(scope, random, &mut 0)
+                .map_err(|it| call.named(it)),
         }
     }
 }
@@ -164,31 +166,35 @@ impl IntrinsicCall {
                 }
                 Argument::Text(raw) => Value::String(unescape(raw, &['\'', '\\', '{', '}'])),
                 Argument::Literal(value) => value.clone(),
-                Argument::Path(path) => path.evaluate(scope).map_err(|it| self.missing(it))?,
+                Argument::Path(path) => path.evaluate(scope)?,
                 Argument::Call(call) => call.evaluate(scope, random, bytes)?,
             };
             *bytes = bytes.saturating_add(weight(&value));
             if INTRINSIC_BYTES_MAX < *bytes {
-                return Err(self.refused("The arguments are too large."));
+                return Err(PathError::Intrinsic(
+                    "The arguments are too large.".to_owned(),
+                ));
             }
             values.push(value);
         }
-        intrinsic::apply(self.function, values, random).map_err(|it| self.refused(&it))
+        intrinsic::apply(self.function, values, random).map_err(PathError::Intrinsic)
     }
 
-    fn refused(&self, reason: &str) -> PathError {
-        PathError::Intrinsic(format!(
-            "The function '{}' had the following error: {reason}",
-            self.source
-        ))
-    }
-
-    fn missing(&self, error: PathError) -> PathError {
+    /// Names the whole call in an error, also where a call within it has failed.
+    fn named(&self, error: PathError) -> PathError {
+        let source = &self.source;
         match error {
+            PathError::Intrinsic(reason) => PathError::Intrinsic(format!(
+                "The function '{source}' had the following error: {reason}"
+            )),
             PathError::NotFound { path, detail, .. } => PathError::NotFound {
-                path,
+                // A path into the context object is reported as a path into it.
+                path: match path.strip_prefix("$$") {
+                    Some(rest) => format!("${rest}"),
+                    None => path,
+                },
                 detail,
-                call: Some(self.source.clone()),
+                call: Some(source.clone()),
             },
             other => other,
         }
@@ -368,6 +374,7 @@ mod tests {
             "States.Base64Decode('?')",
             "States.Base64Encode($.big)",
             "States.Format('{} {}', 1)",
+            "States.Format('{\"a\": {}}', 1)",
             "States.Format('{}', 1, 2)",
             "States.Hash('a', 'MD4')",
             "States.Hash($.big, 'MD5')",
@@ -388,13 +395,39 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_argument_names_the_call() {
-        match evaluate("States.Format('{}', $.nobody)") {
-            Err(PathError::NotFound { path, call, .. }) => {
-                assert_eq!(path, "$.nobody");
-                assert_eq!(call.as_deref(), Some("States.Format('{}', $.nobody)"));
+    fn a_failure_names_the_whole_call() {
+        for (text, expected) in [
+            ("States.Format('{}',  $.nobody)", "$.nobody"),
+            ("States.Format('{}', States.Array($.list[6]))", "$.list[6]"),
+            ("States.Array($$.Nobody.Id)", "$.Nobody.Id"),
+        ] {
+            match evaluate(text) {
+                Err(PathError::NotFound { path, call, .. }) => {
+                    assert_eq!(path, expected);
+                    assert_eq!(call.as_deref(), Some(text));
+                }
+                other => panic!("{text}: {other:?}"),
             }
-            other => panic!("{other:?}"),
+        }
+        assert_eq!(
+            evaluate("States.Array(States.Format('{}'))"),
+            Err(PathError::Intrinsic(
+                "The function 'States.Array(States.Format('{}'))' had the following error: \
+                 Invalid arguments in States.Format: number of arguments do not match the \
+                 occurrences of {}."
+                    .to_owned()
+            ))
+        );
+    }
+
+    #[test]
+    fn an_index_past_the_end_is_null_in_a_template_only() {
+        check("$.list[6]", json!(null));
+        for text in ["$.list[6].x", "$.name[0]", "$.nobody[0]", "$.nobody"] {
+            assert!(
+                matches!(evaluate(text), Err(PathError::NotFound { .. })),
+                "{text}"
+            );
         }
     }
 

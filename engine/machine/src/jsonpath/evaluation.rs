@@ -216,44 +216,66 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Follows a definite path; fails with the words of Jayway.
-pub(super) fn follow<'a>(segments: &[Segment], start: &'a Value) -> Result<Cow<'a, Value>, String> {
-    let mut value = start;
+/// Where a definite path came to nothing: the step, and the value that it met.
+pub(super) struct Miss<'a> {
+    index: usize,
+    met: &'a Value,
+}
+
+impl Miss<'_> {
+    /// What is wrong, in the words of Jayway.
+    pub fn describe(&self, segments: &[Segment]) -> String {
+        let Self { index, met } = self;
+        match (&segments[*index].selector, met) {
+            (Selector::Name(_), Value::Object(_)) if index + 1 < segments.len() => {
+                format!(
+                    "Missing property in path {}",
+                    normalised(&segments[..=*index])
+                )
+            }
+            (Selector::Name(_), Value::Object(_)) | (Selector::Index(_), Value::Array(_)) => {
+                format!("No results for path: {}", normalised(segments))
+            }
+            (Selector::Index(at), _) => {
+                format!("Filter: [{at}] can only be applied to arrays. Current context is: {met}")
+            }
+            _ => format!(
+                "Expected to find an object with property {} in path {} but found {}.",
+                &normalised(&segments[*index..=*index])[1..],
+                normalised(&segments[..*index]),
+                kind(met)
+            ),
+        }
+    }
+
+    /// Whether the last step is an index into an array that is too short.
+    pub fn is_past_end(&self, segments: &[Segment]) -> bool {
+        let is_index = matches!(segments[self.index].selector, Selector::Index(_));
+        is_index && self.index + 1 == segments.len() && self.met.is_array()
+    }
+}
+
+/// Follows a definite path.
+pub(super) fn follow<'a>(
+    segments: &[Segment],
+    start: &'a Value,
+) -> Result<Cow<'a, Value>, Miss<'a>> {
+    let mut met = start;
     for (index, segment) in segments.iter().enumerate() {
-        let is_last = index + 1 == segments.len();
-        let found = match (&segment.selector, value) {
+        let found = match (&segment.selector, met) {
             (Selector::Names(names), Value::Object(fields)) => {
                 return Ok(Cow::Owned(merged(fields, names)));
             }
             (Selector::Name(name), Value::Object(fields)) => fields.get(name),
             (Selector::Index(at), Value::Array(items)) => item(items, *at),
-            (Selector::Index(at), _) => {
-                return Err(format!(
-                    "Filter: [{at}] can only be applied to arrays. Current context is: {}",
-                    kind(value)
-                ));
-            }
-            _ => {
-                return Err(format!(
-                    "Expected to find an object with property {} in path {} but found {}.",
-                    &normalised(&segments[index..=index])[1..],
-                    normalised(&segments[..index]),
-                    kind(value)
-                ));
-            }
+            _ => None,
         };
-        value = match (found, &segment.selector) {
-            (Some(found), _) => found,
-            (None, Selector::Name(_)) if !is_last => {
-                return Err(format!(
-                    "Missing property in path {}",
-                    normalised(&segments[..=index])
-                ));
-            }
-            (None, _) => return Err(format!("No results for path: {}", normalised(segments))),
-        };
+        match found {
+            Some(found) => met = found,
+            None => return Err(Miss { index, met }),
+        }
     }
-    Ok(Cow::Borrowed(value))
+    Ok(Cow::Borrowed(met))
 }
 
 fn merged(fields: &Map<String, Value>, names: &[String]) -> Value {

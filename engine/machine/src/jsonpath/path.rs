@@ -129,11 +129,38 @@ impl Path {
     ///
     /// [`PathError::NotFound`] only for a definite path.
     pub fn evaluate(&self, scope: &dyn PathScope) -> Result<Value, PathError> {
+        self.with_root(scope, |root| self.evaluate_in(root))
+    }
+
+    /// As [`Path::evaluate`], but an index past the end of an array is `null`.
+    ///
+    /// Step Functions does so for the keys `k.$` of a template and nowhere else.
+    pub(super) fn evaluate_in_template(&self, scope: &dyn PathScope) -> Result<Value, PathError> {
+        match self.evaluate(scope) {
+            Err(PathError::NotFound { .. })
+                if self.with_root(scope, |root| Ok(self.is_past_end(root)))? =>
+            {
+                Ok(Value::Null)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether it ends with an index into an array that is too short.
+    fn is_past_end(&self, root: &Value) -> bool {
+        follow(&self.segments, root).is_err_and(|miss| miss.is_past_end(&self.segments))
+    }
+
+    fn with_root<T>(
+        &self,
+        scope: &dyn PathScope,
+        evaluate: impl FnOnce(&Value) -> Result<T, PathError>,
+    ) -> Result<T, PathError> {
         match &self.root {
-            Root::Data => self.evaluate_in(scope.data()),
-            Root::Context => self.evaluate_in(&scope.context()),
+            Root::Data => evaluate(scope.data()),
+            Root::Context => evaluate(&scope.context()),
             Root::Variable(name) => match scope.variable(name) {
-                Some(value) => self.evaluate_in(value),
+                Some(value) => evaluate(value),
                 None => Err(PathError::NoVariable(name.clone())),
             },
         }
@@ -143,9 +170,9 @@ impl Path {
         if self.is_definite() {
             return follow(&self.segments, root)
                 .map(Cow::into_owned)
-                .map_err(|detail| PathError::NotFound {
+                .map_err(|miss| PathError::NotFound {
                     path: self.source.clone(),
-                    detail,
+                    detail: miss.describe(&self.segments),
                     call: None,
                 });
         }
@@ -408,7 +435,7 @@ mod tests {
             ("$.numbers[9]", "No results for path: $['numbers'][9]"),
             (
                 "$.limit[0]",
-                "Filter: [0] can only be applied to arrays. Current context is: a number",
+                "Filter: [0] can only be applied to arrays. Current context is: 2",
             ),
             (
                 "$.limit.x",
@@ -483,6 +510,7 @@ mod tests {
             "$.text == $.other",
             "$.text contains $.other",
             "$.text size 3",
+            "$.copy.x == 1 || $.copy == $.items",
             "$.text == 1",
             "$.items == $.copy",
             "$.object['a', 'b'] == 1",
