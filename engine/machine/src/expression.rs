@@ -28,6 +28,7 @@ use budget::Budget;
 pub(crate) use check::walk;
 pub(crate) use export::number;
 pub(crate) use fast::equal;
+pub(crate) use functions::uuid;
 
 /// A parsed `{% ... %}` expression.
 #[derive(Debug)]
