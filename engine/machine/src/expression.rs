@@ -21,6 +21,7 @@ use crate::payload::Payload;
 
 pub(crate) use check::walk;
 pub(crate) use fast::equal;
+pub(crate) use functions::uuid;
 
 /// A parsed `{% ... %}` expression.
 #[derive(Debug)]

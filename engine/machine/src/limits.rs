@@ -69,3 +69,34 @@ pub const PROOF_VALUE_DEPTH_MAX: usize = 6;
 ///
 /// Every command of a simulation writes an event or more, and [`HISTORY_EVENTS_MAX`] ends a workflow.
 pub const SIMULATION_COMMANDS_MAX: usize = 25_000;
+
+/// Most steps of one `JSONPath`.
+pub const JSONPATH_SEGMENTS_MAX: usize = 100;
+
+/// Deepest nesting of filters, of parentheses in them and of arrays of literals in a `JSONPath`.
+pub const JSONPATH_NESTING_MAX: usize = 16;
+
+/// Work of one evaluation of a `JSONPath`, in values looked at (and four times the values copied).
+///
+/// A payload of [`PAYLOAD_BYTES_MAX`] has at most half as many values as bytes, so every path that
+/// goes through the whole of it once or twice fits; a chain of `..` that multiplies does not.
+pub const JSONPATH_WORK_MAX: usize = 1_000_000;
+
+/// Deepest nesting of intrinsic functions.
+///
+/// Source: the Step Functions developer guide allows ten in one field.
+pub const INTRINSIC_NESTING_MAX: usize = 10;
+
+/// Bytes of all arguments and results within one intrinsic call.
+///
+/// A path may bring a whole payload and a call may name several; more is not usable, because the
+/// result must fit [`PAYLOAD_BYTES_MAX`].
+pub const INTRINSIC_BYTES_MAX: usize = 16 * PAYLOAD_BYTES_MAX;
+
+/// Most numbers of `States.ArrayRange`. Source: the Step Functions developer guide.
+pub const INTRINSIC_RANGE_ITEMS_MAX: usize = 1_000;
+
+/// Longest text of `States.Hash` and `States.Base64...`, in UTF-16 units.
+///
+/// Source: the Step Functions developer guide.
+pub const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;

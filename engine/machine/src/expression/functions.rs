@@ -75,7 +75,7 @@ fn shuffle(args: &[JValue], random: &Random) -> JValue {
 }
 
 /// A version 4 UUID made from the command's seed.
-fn uuid(random: &Random) -> String {
+pub(crate) fn uuid(random: &Random) -> String {
     let high = (random.next() & !0xf000) | 0x4000;
     let low = (random.next() & !(0xc << 60)) | (0x8 << 60);
     let hex = format!("{high:016x}{low:016x}");
