@@ -96,8 +96,8 @@ pub fn layout(boxes: &[Size], lines: &[Line]) -> Layout {
             vertices.len() - 1
         })
     };
-    for index in 0..boxes.len() {
-        number(Vertex::Box(index), ranks[index]);
+    for (index, rank) in ranks.iter().enumerate() {
+        number(Vertex::Box(index), *rank);
     }
     // Each piece, upper end first, with the lines that share it.
     let mut pieces: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
@@ -383,7 +383,7 @@ fn separate(layer: &[usize], wishes: &[(f64, f64)], sizes: &[Size], xs: &mut [f6
     let mut offset = 0.0;
     for (index, vertex) in layer.iter().enumerate() {
         if 0 < index {
-            let half = (sizes[layer[index - 1]].width + sizes[*vertex].width) / 2.0;
+            let half = f64::midpoint(sizes[layer[index - 1]].width, sizes[*vertex].width);
             offset += half + GAP_PX;
         }
         offsets.push(offset);

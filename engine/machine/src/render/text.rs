@@ -5,7 +5,7 @@ const ELLIPSIS: char = '…';
 
 /// Estimates the width of `text` in pixels.
 ///
-/// Source: the advance widths of DejaVu Sans, rounded up; it is wider than most fonts that a viewer
+/// Source: the advance widths of `DejaVu Sans`, rounded up; it is wider than most fonts that a viewer
 /// takes for `sans-serif`, so that what fits here fits there.
 pub fn width(text: &str, font_px: f64) -> f64 {
     text.chars().map(advance).sum::<f64>() * font_px

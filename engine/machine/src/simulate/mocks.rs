@@ -213,7 +213,9 @@ impl Mock {
         only(fields, place, &Self::FIELDS)?;
         let delay_ms = match fields.get("After").map(Value::as_f64) {
             None => 0,
-            Some(Some(seconds)) if (0.0..=SECONDS_MAX as f64).contains(&seconds) => {
+            Some(Some(seconds))
+                if 0.0 <= seconds && milliseconds(seconds) <= SECONDS_MAX * 1000 =>
+            {
                 milliseconds(seconds)
             }
             Some(_) => return Err(wrong(&format!("{place}/After"), "must be seconds")),
@@ -236,10 +238,7 @@ impl Mock {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the caller has checked the range"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
 fn milliseconds(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
 }

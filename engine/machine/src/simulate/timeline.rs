@@ -35,9 +35,10 @@ pub fn timeline(definition: &Definition, simulation: &Simulation) -> String {
         shown_name = name.or(shown_name);
         let indent = 2 * (depth + usize::from(is_deeper));
         // A time is written once for all that happens at it.
-        let at = match shown_ms == Some(event.at_ms) {
-            true => String::new(),
-            false => format!("+{}", span(event.at_ms - start_ms)),
+        let at = if shown_ms == Some(event.at_ms) {
+            String::new()
+        } else {
+            format!("+{}", span(event.at_ms - start_ms))
         };
         shown_ms = Some(event.at_ms);
         // Writing to a `String` cannot fail.
