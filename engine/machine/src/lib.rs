@@ -17,7 +17,9 @@ mod finding;
 mod jsonpath;
 pub mod limits;
 mod payload;
+mod render;
 mod run;
+pub mod simulate;
 mod state;
 
 pub use catalogue::{Catalogue, Contract};
@@ -28,6 +30,7 @@ pub use effect::{CloseReason, Effect, OpenPrompt, OpenTurn, TurnReason};
 pub use event::{Event, EventKind, StateType};
 pub use finding::{Finding, Gate, Severity};
 pub use payload::Payload;
+pub use render::render;
 pub use run::{Applied, apply};
 pub use state::{State, Status};
 

@@ -104,6 +104,11 @@ pub const COUNTEREXAMPLES_MAX: usize = 10;
 /// Deepest object that the proof follows exactly; below it a value is unknown.
 pub const PROOF_VALUE_DEPTH_MAX: usize = 6;
 
+/// Commands after which a simulation is abandoned.
+///
+/// Every command of a simulation writes an event or more, and [`HISTORY_EVENTS_MAX`] ends a workflow.
+pub const SIMULATION_COMMANDS_MAX: usize = 25_000;
+
 /// Most steps of one `JSONPath`.
 pub const JSONPATH_SEGMENTS_MAX: usize = 100;
 
