@@ -5,6 +5,11 @@
 /// Source: the payload quota of AWS Step Functions.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 
+/// Deepest nesting of such a document.
+///
+/// Source: `serde_json` reads 128 levels, and a snapshot puts some around every document.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
+
 /// Most events that one workflow may have.
 ///
 /// Source: the history quota of AWS Step Functions.
@@ -50,8 +55,29 @@ pub const STATE_NAME_CHARS_MAX: usize = 80;
 /// Longest `JSONata` expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
-/// Deepest evaluation of an expression, in nested levels.
-pub const EXPRESSION_DEPTH_MAX: usize = 500;
+/// Deepest nesting of a parsed expression; a chain of operators nests once for each of them.
+pub const EXPRESSION_NESTING_MAX: usize = 250;
+
+/// Deepest evaluation of an expression, in nested levels of the evaluator.
+///
+/// A call of a function takes about six of them.
+pub const EXPRESSION_DEPTH_MAX: usize = 2_000;
+
+/// Steps that one evaluation may take; a step is about a tenth of a microsecond of work.
+///
+/// Counted, not timed: the same expression over the same data ends at the same step everywhere. It
+/// keeps every evaluation of `tests/hostile.rs` below 100 ms, and is about 20,000 calls of a small
+/// function.
+pub const EXPRESSION_STEPS_MAX: u64 = 400_000;
+
+/// Longest text that an expression may build on the way to its result, in bytes.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 4 * PAYLOAD_BYTES_MAX;
+
+/// Deepest nesting of the result of an expression.
+///
+/// A document nested deeper than 128 cannot be read back from a history: `serde_json` refuses it. A
+/// template (see [`TEMPLATE_DEPTH_MAX`]) may nest the result further.
+pub const EXPRESSION_RESULT_DEPTH_MAX: usize = 50;
 
 /// Longest sequence that an expression may build, in items.
 pub const EXPRESSION_SEQUENCE_MAX: usize = 10_000;
@@ -82,6 +108,11 @@ pub const PROOF_VALUE_DEPTH_MAX: usize = 6;
 ///
 /// The shortest way through a definition of a thousand states is hardly ever longer.
 pub const PROOF_PATH_STEPS_MAX: usize = 2_000;
+
+/// Commands after which a simulation is abandoned.
+///
+/// Every command of a simulation writes an event or more, and [`HISTORY_EVENTS_MAX`] ends a workflow.
+pub const SIMULATION_COMMANDS_MAX: usize = 25_000;
 
 /// Most steps of one `JSONPath`.
 pub const JSONPATH_SEGMENTS_MAX: usize = 100;

@@ -437,3 +437,174 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::Fixed;
+    use super::*;
+
+    fn parse(rule: &Value) -> (Option<ChoiceRule>, Vec<&'static str>) {
+        let mut reader = Reader::default();
+        let parsed = ChoiceRule::parse(&mut reader, rule.as_object().unwrap(), "");
+        (parsed, reader.findings.iter().map(|it| it.code).collect())
+    }
+
+    fn evaluate(rule: &Value) -> Result<bool, PathError> {
+        let scope = Fixed::new(json!({
+            "n": 5, "same": 5.0, "text": "log-2026*.txt", "flag": true, "null": null,
+            "at": "2026-01-01T12:00:00Z", "later": "2026-01-01T14:30:00+01:00", "list": [],
+        }));
+        let (parsed, findings) = parse(rule);
+        assert_eq!(findings, Vec::<&str>::new(), "{rule}");
+        parsed.unwrap().evaluate(&scope)
+    }
+
+    #[track_caller]
+    fn check(variable: &str, operator: &str, operand: Value, expected: bool) {
+        let rule = json!({"Variable": variable, operator: operand});
+        assert_eq!(evaluate(&rule), Ok(expected), "{rule}");
+    }
+
+    #[test]
+    fn every_comparison_holds_for_its_own_sort_only() {
+        check("$.n", "NumericEquals", json!(5.0), true);
+        check("$.n", "NumericEqualsPath", json!("$.same"), true);
+        check("$.n", "NumericGreaterThan", json!(4.9), true);
+        check("$.text", "NumericLessThan", json!(4), false);
+        check(
+            "$.text",
+            "StringLessThanEquals",
+            json!("log-2026*.txt"),
+            true,
+        );
+        check("$.n", "StringEquals", json!("5"), false);
+        check("$.flag", "BooleanEqualsPath", json!("$.flag"), true);
+        check(
+            "$.at",
+            "TimestampLessThan",
+            json!("2026-01-01T13:30:01+01:00"),
+            true,
+        );
+        check("$.at", "TimestampLessThanPath", json!("$.later"), true);
+        check("$.at", "TimestampEqualsPath", json!("$.n"), false);
+        check("$.at", "IsTimestamp", json!(true), true);
+        check("$.text", "IsTimestamp", json!(true), false);
+        check("$.at", "IsString", json!(true), true);
+        check("$.null", "IsNull", json!(true), true);
+        check("$.list", "IsBoolean", json!(false), true);
+    }
+
+    #[test]
+    fn only_presence_may_be_asked_of_what_is_missing() {
+        check("$.null", "IsPresent", json!(true), true);
+        check("$.nobody", "IsPresent", json!(true), false);
+        check("$.nobody.x", "IsPresent", json!(false), true);
+        check("$.list[?(@.x)]", "IsPresent", json!(true), false);
+        for operator in ["IsNull", "IsString", "IsNumeric"] {
+            let rule = json!({"Variable": "$.nobody", operator: true});
+            assert!(
+                matches!(evaluate(&rule), Err(PathError::NotFound { .. })),
+                "{rule}"
+            );
+        }
+        let rule = json!({"Variable": "$.n", "NumericEqualsPath": "$.nobody"});
+        assert!(matches!(evaluate(&rule), Err(PathError::NotFound { .. })));
+    }
+
+    #[test]
+    fn rules_combine_and_stop_when_the_answer_is_known() {
+        let missing = json!({"Variable": "$.nobody", "NumericEquals": 1});
+        let absent = json!({"Variable": "$.nobody", "IsPresent": true});
+        let present = json!({"Variable": "$.n", "IsPresent": true});
+        assert_eq!(evaluate(&json!({"And": [absent, missing]})), Ok(false));
+        assert_eq!(evaluate(&json!({"Or": [present, missing]})), Ok(true));
+        assert_eq!(
+            evaluate(&json!({"Not": {"And": [present, absent]}})),
+            Ok(true)
+        );
+        assert!(evaluate(&json!({"And": [present, missing]})).is_err());
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text_unless_escaped() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("log-*.txt", "log-2026.txt", true),
+            ("log-*.txt", "log-2026.text", false),
+            ("foo*.*", "foo23.zebra", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("aa*aa", "aaa", false),
+            (r"log-\*.txt", "log-*.txt", true),
+            (r"log-\*.txt", "log-2.txt", false),
+            (r"a\\*", r"a\b", true),
+            ("", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+        check("$.text", "StringMatches", json!(r"log-*\*.txt"), true);
+        check("$.n", "StringMatches", json!("*"), false);
+    }
+
+    #[test]
+    fn a_rule_that_means_nothing_is_refused() {
+        for (rule, expected) in [
+            (json!({"Variable": "$.n"}), "rule_invalid"),
+            (
+                json!({"Variable": "$.n", "IsNull": true, "IsPresent": true}),
+                "rule_invalid",
+            ),
+            (
+                json!({"Variable": "$.n", "BooleanLessThan": true}),
+                "rule_invalid",
+            ),
+            (
+                json!({"Variable": "$.n", "StringMatchesPath": "$.n"}),
+                "rule_invalid",
+            ),
+            (json!({"IsNull": true}), "missing_field"),
+            (json!({"Variable": "n", "IsNull": true}), "path_invalid"),
+            (
+                json!({"Variable": "$.n", "NumericEquals": "1"}),
+                "wrong_type",
+            ),
+            (
+                json!({"Variable": "$.n", "NumericEqualsPath": "x"}),
+                "path_invalid",
+            ),
+            (
+                json!({"Variable": "$.n", "TimestampEquals": "noon"}),
+                "wrong_type",
+            ),
+            (json!({"Variable": "$.n", "IsNull": "true"}), "wrong_type"),
+            (json!({"And": []}), "wrong_type"),
+            (
+                json!({"Not": {"Variable": "$.n", "IsNull": true, "Next": "X"}}),
+                "unknown_field",
+            ),
+        ] {
+            assert_eq!(parse(&rule).1, [expected], "{rule}");
+        }
+        let mut rule = json!({"Variable": "$.n", "IsNull": true});
+        for _ in 0..100 {
+            rule = json!({"Not": rule});
+        }
+        assert_eq!(parse(&rule).1, ["too_deep"]);
+    }
+
+    #[test]
+    fn every_path_of_a_rule_is_visited() {
+        let rule = json!({"Or": [
+            {"Not": {"Variable": "$a", "StringEqualsPath": "$.b"}},
+            {"Variable": "$.c", "IsNull": true},
+        ]});
+        let (parsed, _) = parse(&rule);
+        let parsed = parsed.unwrap();
+        let mut paths = Vec::new();
+        parsed.paths(&mut |path| paths.push(path.source()));
+        assert_eq!(paths, ["$a", "$.b", "$.c"]);
+    }
+}

@@ -46,46 +46,6 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// Follows a definite path; fails with the words of Jayway.
-    pub fn follow(&self, segments: &[Segment], start: &'a Value) -> Result<Cow<'a, Value>, String> {
-        let mut value = start;
-        for (index, segment) in segments.iter().enumerate() {
-            let is_last = index + 1 == segments.len();
-            let found = match (&segment.selector, value) {
-                (Selector::Names(names), Value::Object(fields)) => {
-                    return Ok(Cow::Owned(merged(fields, names)));
-                }
-                (Selector::Name(name), Value::Object(fields)) => fields.get(name),
-                (Selector::Index(at), Value::Array(items)) => item(items, *at),
-                (Selector::Index(at), _) => {
-                    return Err(format!(
-                        "Filter: [{at}] can only be applied to arrays. Current context is: {}",
-                        kind(value)
-                    ));
-                }
-                _ => {
-                    return Err(format!(
-                        "Expected to find an object with property {} in path {} but found {}.",
-                        &normalised(&segments[index..=index])[1..],
-                        normalised(&segments[..index]),
-                        kind(value)
-                    ));
-                }
-            };
-            value = match (found, &segment.selector) {
-                (Some(found), _) => found,
-                (None, Selector::Name(_)) if !is_last => {
-                    return Err(format!(
-                        "Missing property in path {}",
-                        normalised(&segments[..=index])
-                    ));
-                }
-                (None, _) => return Err(format!("No results for path: {}", normalised(segments))),
-            };
-        }
-        Ok(Cow::Borrowed(value))
-    }
-
     /// All matches of a path, in the order of the document.
     pub fn select(
         &self,
@@ -150,10 +110,8 @@ impl<'a> Evaluation<'a> {
             }
             // A filter asks an object about itself and an array about each item; below `..` the
             // items come by themselves.
-            (Selector::Filter(filter), Value::Object(_)) => {
-                if filter.accepts(self, value)? {
-                    found.push(value);
-                }
+            (Selector::Filter(filter), Value::Object(_)) if filter.accepts(self, value)? => {
+                found.push(value);
             }
             (Selector::Filter(filter), Value::Array(items)) => {
                 for it in items.iter().filter(|it| !segment.deep || !it.is_object()) {
@@ -214,6 +172,14 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// Counts what reading a text costs.
+    pub fn charge_text(&self, value: &Value) -> Result<(), PathError> {
+        match value {
+            Value::String(text) => self.charge(1 + text.len() / CHARS_PER_UNIT),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether two values are equal, counted.
     pub fn equal(&self, left: &Value, right: &Value) -> Result<bool, PathError> {
         self.charge(1)?;
@@ -241,13 +207,75 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(true)
             }
-            (Value::String(text), _) => {
-                self.charge(text.len() / CHARS_PER_UNIT)?;
+            (Value::String(_), _) => {
+                self.charge_text(left)?;
                 Ok(left == right)
             }
             _ => Ok(crate::expression::equal(left, right)),
         }
     }
+}
+
+/// Where a definite path came to nothing: the step, and the value that it met.
+pub(super) struct Miss<'a> {
+    index: usize,
+    met: &'a Value,
+}
+
+impl Miss<'_> {
+    /// What is wrong, in the words of Jayway.
+    pub fn describe(&self, segments: &[Segment]) -> String {
+        let Self { index, met } = self;
+        match (&segments[*index].selector, met) {
+            (Selector::Name(_), Value::Object(_)) if index + 1 < segments.len() => {
+                format!(
+                    "Missing property in path {}",
+                    normalised(&segments[..=*index])
+                )
+            }
+            (Selector::Name(_), Value::Object(_)) | (Selector::Index(_), Value::Array(_)) => {
+                format!("No results for path: {}", normalised(segments))
+            }
+            (Selector::Index(at), _) => {
+                format!("Filter: [{at}] can only be applied to arrays. Current context is: {met}")
+            }
+            _ => format!(
+                "Expected to find an object with property {} in path {} but found {}.",
+                &normalised(&segments[*index..=*index])[1..],
+                normalised(&segments[..*index]),
+                kind(met)
+            ),
+        }
+    }
+
+    /// Whether the last step is an index into an array that is too short.
+    pub fn is_past_end(&self, segments: &[Segment]) -> bool {
+        let is_index = matches!(segments[self.index].selector, Selector::Index(_));
+        is_index && self.index + 1 == segments.len() && self.met.is_array()
+    }
+}
+
+/// Follows a definite path.
+pub(super) fn follow<'a>(
+    segments: &[Segment],
+    start: &'a Value,
+) -> Result<Cow<'a, Value>, Miss<'a>> {
+    let mut met = start;
+    for (index, segment) in segments.iter().enumerate() {
+        let found = match (&segment.selector, met) {
+            (Selector::Names(names), Value::Object(fields)) => {
+                return Ok(Cow::Owned(merged(fields, names)));
+            }
+            (Selector::Name(name), Value::Object(fields)) => fields.get(name),
+            (Selector::Index(at), Value::Array(items)) => item(items, *at),
+            _ => None,
+        };
+        match found {
+            Some(found) => met = found,
+            None => return Err(Miss { index, met }),
+        }
+    }
+    Ok(Cow::Borrowed(met))
 }
 
 fn merged(fields: &Map<String, Value>, names: &[String]) -> Value {

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::PathError;
 use super::cursor::{Cursor, unescape};
-use super::evaluation::Evaluation;
-use super::path::{Segment, is_definite, segments};
+use super::evaluation::{Evaluation, follow};
+use super::path::{Segment, Selector, is_definite, segments};
 use super::value::{compare_numbers, compare_texts};
 use crate::limits::JSONPATH_NESTING_MAX;
 
@@ -228,8 +228,13 @@ impl Query {
             current
         };
         evaluation.charge(self.segments.len())?;
+        if let Some(Selector::Names(_)) = self.segments.last().map(|it| &it.selector)
+            && is_definite(&self.segments)
+        {
+            return Ok(evaluation.select(&self.segments, start)?.pop());
+        }
         if is_definite(&self.segments) {
-            return Ok(evaluation.follow(&self.segments, start).ok());
+            return Ok(follow(&self.segments, start).ok());
         }
         let found = evaluation.select(&self.segments, start)?;
         let copies = evaluation.copy(found)?;
@@ -277,11 +282,12 @@ fn holds(
     operator: Operator,
     right: Option<&Value>,
 ) -> Result<bool, PathError> {
-    let (left, right) = match (left, right) {
-        (Some(left), Some(right)) => (left, right),
-        // What is missing equals nothing, not even what else is missing.
-        _ => return Ok(matches!(operator, Operator::NotEqual | Operator::NotIn)),
+    // What is missing equals nothing, not even what else is missing.
+    let (Some(left), Some(right)) = (left, right) else {
+        return Ok(matches!(operator, Operator::NotEqual | Operator::NotIn));
     };
+    evaluation.charge_text(left)?;
+    evaluation.charge_text(right)?;
     match operator {
         Operator::Equal => same(evaluation, left, right),
         Operator::NotEqual => Ok(!same(evaluation, left, right)?),
@@ -292,10 +298,7 @@ fn holds(
         Operator::In => among(evaluation, left, right),
         Operator::NotIn => Ok(!among(evaluation, left, right)?),
         Operator::Contains => match (left, right) {
-            (Value::String(text), Value::String(part)) => {
-                evaluation.charge(text.len())?;
-                Ok(text.contains(part.as_str()))
-            }
+            (Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
             _ => among(evaluation, right, left),
         },
         Operator::SubsetOf => {
@@ -318,6 +321,8 @@ fn same(evaluation: &Evaluation<'_>, left: &Value, right: &Value) -> Result<bool
     match (left, right) {
         (Value::Number(number), Value::String(text))
         | (Value::String(text), Value::Number(number)) => {
+            evaluation.charge_text(left)?;
+            evaluation.charge_text(right)?;
             Ok(number.as_f64() == text.parse::<f64>().ok())
         }
         _ => evaluation.equal(left, right),

@@ -198,8 +198,9 @@ fn unique(items: &[Value]) -> Value {
 }
 
 fn decode(text: &str) -> Result<Value, String> {
-    let config =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
     let bytes = GeneralPurpose::new(&ALPHABET, config)
         .decode(text)
         .map_err(|_| "The string is not Base64.".to_owned())?;
@@ -210,7 +211,10 @@ fn decode(text: &str) -> Result<Value, String> {
 
 /// Puts the arguments into the places `{}` of the template, each as Java writes it.
 fn format(template: &str, arguments: &[Value]) -> Result<String, String> {
-    let mismatch = || "The number of arguments does not match the number of `{}`.".to_owned();
+    let mismatch = || {
+        "Invalid arguments in States.Format: number of arguments do not match the occurrences of {}."
+            .to_owned()
+    };
     let mut text = String::with_capacity(template.len());
     let mut arguments = arguments.iter();
     let mut chars = template.chars().peekable();
@@ -223,6 +227,10 @@ fn format(template: &str, arguments: &[Value]) -> Result<String, String> {
             ('{', Some('}')) => {
                 write_java(arguments.next().ok_or_else(mismatch)?, &mut text);
                 chars.next();
+            }
+            ('{', _) => {
+                let reason = "matching '}' not found for '{'.";
+                return Err(format!("Invalid template in States.Format: {reason}"));
             }
             _ => text.push(char),
         }

@@ -3,8 +3,10 @@
 //!
 //! Step Functions evaluates paths as Jayway's library does: a definite path (names and single
 //! indexes) is the value itself and fails where there is none, any other path is the array of its
-//! matches, which may be empty. The published crates follow RFC 9535, where every path is a list
-//! and a missing member is no error, so the language is read and evaluated here.
+//! matches, which may be empty. The crates `serde_json_path` 0.7 and `jsonpath-rust` 1 follow RFC
+//! 9535: measured on the 104 paths of the recorded executions, both refuse 26 (`$$`, variables,
+//! `$.delivery-partner`, a `\` in a quoted name), and where they answer, every path is a list and a
+//! missing member is no error. So the language is read and evaluated here.
 //!
 //! **Architecture invariant:** work is counted, not timed: a path that is too costly fails the same
 //! way everywhere.

@@ -94,3 +94,81 @@ fn fits(segments: &[Segment], into: &Value) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, mut into: Value, expected: Value) {
+        let path = ReferencePath::parse(path).unwrap();
+        assert_eq!(
+            path.set(&mut into, json!("new")),
+            Ok(()),
+            "{}",
+            path.source()
+        );
+        assert_eq!(into, expected);
+    }
+
+    #[test]
+    fn a_result_is_put_at_its_place() {
+        check("$", json!({"a": 1}), json!("new"));
+        check("$.a", json!({"a": 1, "b": 2}), json!({"a": "new", "b": 2}));
+        check("$['a b']", json!({}), json!({"a b": "new"}));
+        check(
+            "$.list[1]",
+            json!({"list": [1, 2]}),
+            json!({"list": [1, "new"]}),
+        );
+        check(
+            "$.list[0].x",
+            json!({"list": [{}]}),
+            json!({"list": [{"x": "new"}]}),
+        );
+    }
+
+    #[test]
+    fn missing_objects_on_the_way_are_made() {
+        check(
+            "$.a.b.c",
+            json!({"x": 1}),
+            json!({"x": 1, "a": {"b": {"c": "new"}}}),
+        );
+    }
+
+    #[test]
+    fn what_is_in_the_way_stays_as_it_is() {
+        for (path, input) in [
+            ("$.a", json!("text")),
+            ("$.a", json!(null)),
+            ("$.a.b", json!({"a": 1})),
+            ("$.a[0]", json!({"a": []})),
+            ("$.a[0]", json!({})),
+            ("$.b.c[0]", json!({"a": 1})),
+        ] {
+            let mut into = input.clone();
+            let answer = ReferencePath::parse(path).unwrap().set(&mut into, json!(1));
+            assert!(matches!(answer, Err(PathError::NoMatch(_))), "{path}");
+            assert_eq!(into, input, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_a_path_to_a_single_place_of_the_data_is_a_reference() {
+        for text in [
+            "$$",
+            "$$.a",
+            "$v.a",
+            "$..a",
+            "$.a[*]",
+            "$.a[0:1]",
+            "$.a[-1]",
+            "$['a','b']",
+        ] {
+            assert!(ReferencePath::parse(text).is_err(), "{text}");
+        }
+    }
+}

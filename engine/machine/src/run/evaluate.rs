@@ -11,7 +11,7 @@ use crate::definition::{Definition, Number, Seconds, Template};
 use crate::event::rfc3339;
 use crate::expression::{EvaluationError, Expression, Scope};
 use crate::jsonpath::{ChoiceRule, Path, PathError, PathScope, ReferencePath};
-use crate::limits::{PAYLOAD_BYTES_MAX, SECONDS_MAX};
+use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, SECONDS_MAX};
 use crate::payload::Payload;
 use crate::state::{Item, Position, State, Thread, Visit};
 
@@ -201,8 +201,13 @@ impl Run<'_> {
                 .into());
             }
             Err(EvaluationError::Undefined) => "returned nothing (undefined).".to_owned(),
+            Err(EvaluationError::Unsupported) => "returned an unsupported result type.".to_owned(),
+            Err(EvaluationError::TooLarge) => {
+                let what = format!("the result of the field '{location}'");
+                return Err(too_large(&what, seen.visit).into());
+            }
             Err(EvaluationError::Failed(message)) => {
-                format!("threw an error during evaluation: {message}")
+                format!("threw an error during evaluation. {message}")
             }
         };
         Err(wrong(expression, location, seen, &detail))
@@ -482,6 +487,22 @@ pub(super) fn unplaced(error: PathError, path: &ReferencePath, seen: &Seen<'_>) 
 
 fn path_failure(error: PathError, field: &str, source: &str, seen: &Seen<'_>) -> Trouble {
     match error {
+        PathError::NotFound {
+            path,
+            detail,
+            call: Some(call),
+        } => {
+            let detail = if detail.starts_with("Filter:") {
+                detail
+            } else {
+                format!(
+                    "The JsonPath argument for the field '{path}' could not be found in the input '{}'",
+                    **seen.data
+                )
+            };
+            let detail = format!("The function '{call}' had the following error: {detail}");
+            cannot_run(seen, &detail)
+        }
         PathError::NotFound { path, .. } => {
             let detail = format!(
                 "The JSONPath '{path}' specified for the field '{field}' could not be found in the input '{}'",
@@ -519,13 +540,23 @@ fn while_executing(seen: &Seen<'_>, detail: &str) -> String {
 
 /// Refuses a document that is larger than any state may hold.
 pub(super) fn limit_size(value: &Payload, what: &str, visit: &Visit) -> Result<(), Failure> {
+    if crate::payload::is_deeper(value, PAYLOAD_DEPTH_MAX) {
+        let cause = format!(
+            "In the state '{}', {what} is nested deeper than {PAYLOAD_DEPTH_MAX} levels.",
+            visit.state
+        );
+        return Err(Failure::new(DATA_LIMIT_EXCEEDED, cause));
+    }
     if value.size_bytes() <= PAYLOAD_BYTES_MAX {
         return Ok(());
     }
+    Err(too_large(what, visit))
+}
+
+fn too_large(what: &str, visit: &Visit) -> Failure {
     let cause = format!(
-        "In the state '{}', {what} has {} bytes, more than {PAYLOAD_BYTES_MAX}.",
+        "In the state '{}', {what} has more than {PAYLOAD_BYTES_MAX} bytes.",
         visit.state,
-        value.size_bytes()
     );
-    Err(Failure::new(DATA_LIMIT_EXCEEDED, cause))
+    Failure::new(DATA_LIMIT_EXCEEDED, cause)
 }

@@ -20,6 +20,7 @@ use crate::evidence::Evidence;
 use crate::expression::equal;
 
 const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
+const HISTORY_LIMIT_EXCEEDED: &str = "BTrust.HistoryLimitExceeded";
 const NO_CHOICE_MATCHED: &str = "States.NoChoiceMatched";
 /// What a JSONPath state may fail with, besides [`RUNTIME`].
 const JSONPATH_ERRORS: [&str; 3] = [
@@ -61,7 +62,7 @@ impl<'d> Prover<'d> {
             trail,
         };
         let data = select(&state.paths.input, &here.scope(&Abstract::Undefined));
-        let mut onwards = Vec::new();
+        let mut onwards = self.fill_history(here);
         let is_selected = matches!(state.paths.input, Selection::Path(_));
         if is_selected && !matches!(data, Abstract::Known(_) | Abstract::Object { .. }) {
             let assumed = data != Abstract::Undefined;
@@ -108,6 +109,20 @@ impl<'d> Prover<'d> {
             Kind::Map(map) => self.map_steps(here, map)?,
         });
         Ok(onwards)
+    }
+
+    /// A state is not even begun, because the history is nearly full.
+    fn fill_history(&mut self, here: Here<'_>) -> Onwards {
+        let may_be_caught = here.level != 0 || here.state.handlers().is_some();
+        match self.errors.find(HISTORY_LIMIT_EXCEEDED) {
+            // A task may fail with any error, and has retracted more then.
+            Some(error) if may_be_caught && !matches!(here.state.kind, Kind::Task(_)) => {
+                let event = step(here.state, "finds the history nearly full", true);
+                let trail = self.trails.at_last(here.trail, event);
+                self.fail(here, &error, here.standing(), trail)
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn pass_steps(

@@ -77,6 +77,14 @@ impl Trails {
         trail
     }
 
+    /// Goes on by what only happens after very many steps, so that any other way is shorter.
+    pub fn at_last(&mut self, before: Trail, step: PathStep) -> Trail {
+        let trail = self.step(before, step);
+        let n_steps = &mut self.links[trail.0].summary.n_steps;
+        *n_steps = n_steps.saturating_add(PROOF_PATH_STEPS_MAX);
+        trail
+    }
+
     /// The latest step went back for a rework.
     pub fn note_rework(&mut self, trail: Trail) {
         self.links[trail.0].summary.has_rework = true;
