@@ -196,7 +196,10 @@ pub(crate) struct Compensating {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Then {
-    Fail { error: String, cause: String },
+    Fail {
+        error: String,
+        cause: String,
+    },
     TimeOut,
     /// The catcher with this index goes on.
     Catch {

@@ -61,11 +61,9 @@ struct Explorer<'d> {
 }
 
 pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored {
-    let uncovered = definition
-        .machine
-        .states
-        .iter()
-        .find(|it| matches!(it.kind, Kind::Parallel { .. } | Kind::Map(_)) || it.language == Language::JsonPath);
+    let uncovered = definition.machine.states.iter().find(|it| {
+        matches!(it.kind, Kind::Parallel { .. } | Kind::Map(_)) || it.language == Language::JsonPath
+    });
     if let Some(state) = uncovered {
         let message = format!(
             "`{}` is of a kind that the proof does not cover yet",

@@ -95,21 +95,22 @@ impl Definition {
     /// A finding for every resource that the catalogue does not have.
     pub fn with_catalogue(mut self, catalogue: &Catalogue) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
-        self.machine.resources_mut(&mut |pointer, resource, outcomes| {
-            match catalogue.resolve(resource) {
-                Some(contract) => {
-                    *resource = contract.resource();
-                    *outcomes = Some(contract.outcomes.clone());
-                }
-                None => findings.push(Finding::error(
-                    Gate::Valid,
-                    "step_unknown",
-                    pointer,
-                    format!("there is no step `{resource}`"),
-                    "name a step of the catalogue, such as `kyc:otp`",
-                )),
-            }
-        });
+        self.machine
+            .resources_mut(
+                &mut |pointer, resource, outcomes| match catalogue.resolve(resource) {
+                    Some(contract) => {
+                        *resource = contract.resource();
+                        *outcomes = Some(contract.outcomes.clone());
+                    }
+                    None => findings.push(Finding::error(
+                        Gate::Valid,
+                        "step_unknown",
+                        pointer,
+                        format!("there is no step `{resource}`"),
+                        "name a step of the catalogue, such as `kyc:otp`",
+                    )),
+                },
+            );
         if findings.is_empty() {
             Ok(self)
         } else {
@@ -119,6 +120,11 @@ impl Definition {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is a state machine without an envelope, which has no name of its own.
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
     }
 
     pub fn title(&self) -> &str {

@@ -165,7 +165,9 @@ fn read_state_in(
             "query_language_mismatch",
             &at(pointer, field),
             format!("`{field}` belongs to {other}"),
-            format!("write what this state's language has for it, or `\"QueryLanguage\": \"{other}\"`"),
+            format!(
+                "write what this state's language has for it, or `\"QueryLanguage\": \"{other}\"`"
+            ),
         );
     }
     if reader.findings.len() == before {

@@ -1,8 +1,8 @@
 //! Visits every query of a state.
 
 use super::states::{
-    Catcher, Condition, Items, Kind, MapDef, Number, Rule, Seconds, Selection, StateDef,
-    Timestamp, Until,
+    Catcher, Condition, Items, Kind, MapDef, Number, Rule, Seconds, Selection, StateDef, Timestamp,
+    Until,
 };
 use super::template::Template;
 use crate::expression::Expression;
@@ -114,12 +114,20 @@ fn visit_map<'a>(map: &'a MapDef, pointer: &str, visit: Visit<'_, 'a>) {
     }
     if let Some(it) = &map.batcher {
         visit_template(it.input.as_ref(), &here("ItemBatcher/BatchInput"), visit);
-        visit_number(it.items_max.as_ref(), &here("ItemBatcher/MaxItemsPerBatch"), visit);
+        visit_number(
+            it.items_max.as_ref(),
+            &here("ItemBatcher/MaxItemsPerBatch"),
+            visit,
+        );
         let pointer = here("ItemBatcher/MaxInputBytesPerBatch");
         visit_number(it.bytes_max.as_ref(), &pointer, visit);
     }
     visit_number(Some(&map.concurrency), &here("MaxConcurrency"), visit);
-    visit_number(map.tolerated_count.as_ref(), &here("ToleratedFailureCount"), visit);
+    visit_number(
+        map.tolerated_count.as_ref(),
+        &here("ToleratedFailureCount"),
+        visit,
+    );
     let pointer = here("ToleratedFailurePercentage");
     visit_number(map.tolerated_percentage.as_ref(), &pointer, visit);
 }

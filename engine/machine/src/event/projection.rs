@@ -142,9 +142,10 @@ impl EventKind {
             Self::MapIterationStarted { name, index } => {
                 ("mapIterationStarted", json!({"name": name, "index": index}))
             }
-            Self::MapIterationSucceeded { name, index } => {
-                ("mapIterationSucceeded", json!({"name": name, "index": index}))
-            }
+            Self::MapIterationSucceeded { name, index } => (
+                "mapIterationSucceeded",
+                json!({"name": name, "index": index}),
+            ),
             Self::MapIterationFailed { name, index, .. } => {
                 ("mapIterationFailed", json!({"name": name, "index": index}))
             }
@@ -152,7 +153,9 @@ impl EventKind {
                 ("mapIterationAborted", json!({"name": name, "index": index}))
             }
             Self::MapRunStarted { name, .. } => ("mapRunStarted", json!({"mapRunArn": name})),
-            Self::MapRunFailed { error, cause, .. } => ("mapRunFailed", error_details(error, cause)),
+            Self::MapRunFailed { error, cause, .. } => {
+                ("mapRunFailed", error_details(error, cause))
+            }
             Self::ParallelStateStarted { .. }
             | Self::ParallelStateSucceeded { .. }
             | Self::ParallelStateFailed { .. }
@@ -187,9 +190,10 @@ impl EventKind {
                 ("Scheduled", details)
             }
             Self::TaskStarted { .. } => ("Started", json!({})),
-            Self::TaskSubmitted { output, .. } => {
-                ("Submitted", json!({"output": output, "outputDetails": whole}))
-            }
+            Self::TaskSubmitted { output, .. } => (
+                "Submitted",
+                json!({"output": output, "outputDetails": whole}),
+            ),
             Self::TaskSucceeded {
                 outcome, output, ..
             } => {
@@ -197,7 +201,10 @@ impl EventKind {
                     Some(outcome) => json!({"outcome": outcome, "output": output}),
                     None => output.to_value(),
                 };
-                ("Succeeded", json!({"output": result, "outputDetails": whole}))
+                (
+                    "Succeeded",
+                    json!({"output": result, "outputDetails": whole}),
+                )
             }
             Self::TaskFailed { error, cause, .. } => ("Failed", error_details(error, cause)),
             Self::TaskTimedOut { error, .. } => ("TimedOut", json!({"error": error})),
@@ -337,4 +344,3 @@ fn error_details(error: &str, cause: &str) -> Value {
     }
     Value::Object(details)
 }
-

@@ -28,9 +28,7 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let arguments = match &compensation.arguments {
-            Some(template) => {
-                self.template(template, "BTrust.Compensation/Arguments", seen)?
-            }
+            Some(template) => self.template(template, "BTrust.Compensation/Arguments", seen)?,
             None => no_arguments(),
         };
         super::evaluate::limit_size(&arguments, "the value of Arguments", seen.visit)?;
@@ -132,7 +130,10 @@ impl<'a> Run<'a> {
         if let Some(compensating) = &mut branch.compensating {
             compensating.failed += 1;
         }
-        let name = branch.position.visit().map_or_else(String::new, |it| it.state.clone());
+        let name = branch
+            .position
+            .visit()
+            .map_or_else(String::new, |it| it.state.clone());
         let failed = EventKind::CompensationFailed {
             name,
             error: failure.error,

@@ -374,7 +374,10 @@ impl Run<'_> {
         if (0.0..=100.0).contains(&percentage) {
             Ok(percentage)
         } else {
-            Err(cannot_run(seen, &format!("{field} must be between 0 and 100.")))
+            Err(cannot_run(
+                seen,
+                &format!("{field} must be between 0 and 100."),
+            ))
         }
     }
 

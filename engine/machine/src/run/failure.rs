@@ -99,7 +99,10 @@ impl<'a> Run<'a> {
         );
         match &state_def.kind {
             Kind::Parallel { .. } => {
-                self.emit(thread, EventKind::ParallelStateFailed { name, error, cause });
+                self.emit(
+                    thread,
+                    EventKind::ParallelStateFailed { name, error, cause },
+                );
             }
             Kind::Map(_) => {
                 self.emit(thread, EventKind::MapStateFailed { name, error, cause });

@@ -144,21 +144,25 @@ impl<'a> Run<'a> {
             Kind::Map(map) => return self.enter_map(thread, state_def, map, visit),
             _ => {}
         }
-        let outcome = self.effective_input(state_def, thread, &visit).and_then(|input| {
-            let seen = Seen::of(thread, &visit).with_data(&input);
-            match &state_def.kind {
-                Kind::Pass { parameters, result } => {
-                    self.pass(state_def, parameters.as_ref(), result.as_ref(), &seen)
+        let outcome = self
+            .effective_input(state_def, thread, &visit)
+            .and_then(|input| {
+                let seen = Seen::of(thread, &visit).with_data(&input);
+                match &state_def.kind {
+                    Kind::Pass { parameters, result } => {
+                        self.pass(state_def, parameters.as_ref(), result.as_ref(), &seen)
+                    }
+                    Kind::Choice(rules) => self.choose(state_def, rules, &seen),
+                    Kind::Wait(until) => self.wait(state_def, until, &seen),
+                    Kind::Succeed { decision } => {
+                        self.succeed(state_def, decision.as_deref(), &seen)
+                    }
+                    Kind::Fail { error, cause } => {
+                        Err(self.fail_on_purpose(error.as_ref(), cause.as_ref(), &seen))
+                    }
+                    Kind::Task(_) | Kind::Parallel { .. } | Kind::Map(_) => Ok(()),
                 }
-                Kind::Choice(rules) => self.choose(state_def, rules, &seen),
-                Kind::Wait(until) => self.wait(state_def, until, &seen),
-                Kind::Succeed { decision } => self.succeed(state_def, decision.as_deref(), &seen),
-                Kind::Fail { error, cause } => {
-                    Err(self.fail_on_purpose(error.as_ref(), cause.as_ref(), &seen))
-                }
-                Kind::Task(_) | Kind::Parallel { .. } | Kind::Map(_) => Ok(()),
-            }
-        });
+            });
         self.settle(thread, outcome)
     }
 
@@ -260,12 +264,7 @@ impl<'a> Run<'a> {
         self.leave(state_def.exit(), seen, seen.data)
     }
 
-    fn holds(
-        &self,
-        condition: &Condition,
-        index: usize,
-        seen: &Seen<'_>,
-    ) -> Result<bool, Trouble> {
+    fn holds(&self, condition: &Condition, index: usize, seen: &Seen<'_>) -> Result<bool, Trouble> {
         match condition {
             Condition::Literal(holds) => Ok(*holds),
             Condition::Compared(rule) => self.compare(rule, seen),
@@ -292,7 +291,10 @@ impl<'a> Run<'a> {
             Until::Timestamp(timestamp) => self.timestamp(timestamp, seen)?,
         };
         if WAIT_SECONDS_MAX * 1000 < until_ms.saturating_sub(self.now_ms()) {
-            return Err(super::evaluate::cannot_run(seen, "Wait state delay is too long."));
+            return Err(super::evaluate::cannot_run(
+                seen,
+                "Wait state delay is too long.",
+            ));
         }
         if until_ms <= self.now_ms() {
             return self.leave(state_def.exit(), seen, seen.data);
@@ -345,10 +347,12 @@ impl<'a> Run<'a> {
         };
         let visit = visit.clone();
         let state_def = self.state_def(thread, &visit.state)?;
-        let outcome = self.effective_input(state_def, thread, &visit).and_then(|input| {
-            let seen = Seen::of(thread, &visit).with_data(&input);
-            self.leave(state_def.exit(), &seen, &input)
-        });
+        let outcome = self
+            .effective_input(state_def, thread, &visit)
+            .and_then(|input| {
+                let seen = Seen::of(thread, &visit).with_data(&input);
+                self.leave(state_def.exit(), &seen, &input)
+            });
         self.settle(thread, outcome)
     }
 

@@ -314,7 +314,11 @@ impl<'a> Run<'a> {
         let name = mapping.visit.state.clone();
         let succeeded = EventKind::MapIterationSucceeded { name, index };
         let ended = self.emit_of(&branch, succeeded);
-        self.follow(parent, &branch, if is_last { ended } else { branch.previous })?;
+        self.follow(
+            parent,
+            &branch,
+            if is_last { ended } else { branch.previous },
+        )?;
         self.go_on_with_items(parent)
     }
 
@@ -412,7 +416,13 @@ impl<'a> Run<'a> {
             let branch = self.state.threads.get(id);
             let (previous, child) = branch.map_or((0, None), |it| (it.previous, it.child.clone()));
             let name = visit.state.clone();
-            self.emit_after(previous, EventKind::MapIterationAborted { name, index: *index });
+            self.emit_after(
+                previous,
+                EventKind::MapIterationAborted {
+                    name,
+                    index: *index,
+                },
+            );
             if let Some(event) = self.events.last_mut() {
                 event.child = child;
             }
@@ -433,7 +443,9 @@ impl<'a> Run<'a> {
             failed,
             ..
         } = *mapping;
-        self.thread_mut(thread)?.evidence.join_items(evidence.iter());
+        self.thread_mut(thread)?
+            .evidence
+            .join_items(evidence.iter());
         let state_def = self.state_def(thread, &visit.state)?;
         let Kind::Map(map) = &state_def.kind else {
             return Err(super::mismatch(format!("`{}` is no `Map`", visit.state)));

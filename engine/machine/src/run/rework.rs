@@ -68,7 +68,9 @@ impl<'a> Run<'a> {
             output: output.clone(),
         };
         self.emit(thread, event);
-        self.state.outcomes.insert(visit.state.clone(), outcome.clone());
+        self.state
+            .outcomes
+            .insert(visit.state.clone(), outcome.clone());
         let result: Payload = json!({"outcome": outcome, "output": output}).into();
         let left = self.leave_kept(thread, state_def, visit, &result);
         left.map(|()| true)

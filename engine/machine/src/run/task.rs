@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::failure::DATA_LIMIT_EXCEEDED;
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
-use crate::command::{Refusal, TurnResult};
 use crate::catalogue::RESOURCE_SCHEME;
+use crate::command::{Refusal, TurnResult};
 use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
 use crate::event::EventKind;
@@ -179,8 +179,8 @@ impl<'a> Run<'a> {
             self.task_mut(thread)?.token = Some(token);
         }
         let state_def = self.definition.state_anywhere(&visit.state);
-        let state_def = state_def
-            .ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
+        let state_def =
+            state_def.ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
         let arguments = self.task_arguments(thread, role, state_def, visit)?;
         if role == Role::Work && self.keep(thread, state_def, visit, &arguments)? {
             return Ok(());
@@ -227,7 +227,9 @@ impl<'a> Run<'a> {
         let input = self.effective_input(state_def, thread, visit)?;
         let seen = Seen::of(thread, visit).with_data(&input);
         let transfer = match &state_def.kind {
-            Kind::Task(it) if it.arguments.is_none() && it.resource.starts_with(RESOURCE_SCHEME) => {
+            Kind::Task(it)
+                if it.arguments.is_none() && it.resource.starts_with(RESOURCE_SCHEME) =>
+            {
                 return Ok(no_arguments());
             }
             Kind::Task(it) => return self.arguments(it.arguments.as_ref(), &seen),

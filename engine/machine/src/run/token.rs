@@ -57,7 +57,10 @@ impl Run<'_> {
         self.withdraw_turn(thread)?;
         let task = self.task_mut(thread)?;
         task.give_back_token();
-        let result = match (task.is_step(), result.get("outcome").and_then(|it| it.as_str())) {
+        let result = match (
+            task.is_step(),
+            result.get("outcome").and_then(|it| it.as_str()),
+        ) {
             (true, Some(outcome)) => TurnResult::Complete {
                 outcome: outcome.to_owned(),
                 output: result.get("output").cloned().unwrap_or_default().into(),

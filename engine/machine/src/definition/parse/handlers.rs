@@ -166,7 +166,15 @@ fn read_catcher(
         Language::Jsonata => "Output",
         Language::JsonPath => "ResultPath",
     };
-    let known = ["ErrorEquals", "Assign", "Next", "Comment", flow, REWORK, COMPENSATE];
+    let known = [
+        "ErrorEquals",
+        "Assign",
+        "Next",
+        "Comment",
+        flow,
+        REWORK,
+        COMPENSATE,
+    ];
     reader.only(fields, pointer, &known);
     let next = reader.required_text(fields, "Next", pointer)?.to_owned();
     Some(Catcher {

@@ -112,7 +112,11 @@ fn read_transfer(
 ) -> Option<Transfer> {
     let pointer = at(pointer, name);
     let fields = reader.object(fields.get(name)?, &pointer)?;
-    reader.only(fields, &pointer, &["Resource", config, "Arguments", "Parameters"]);
+    reader.only(
+        fields,
+        &pointer,
+        &["Resource", config, "Arguments", "Parameters"],
+    );
     let (resource, _) = tasks::read_resource(reader, fields, &pointer)?;
     Some(Transfer {
         resource,

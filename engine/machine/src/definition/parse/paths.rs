@@ -42,7 +42,9 @@ fn read_selection(
         None => Selection::Whole,
         Some(Value::Null) => Selection::Nothing,
         Some(Value::String(text)) if text == "$" => Selection::Whole,
-        Some(_) => read_path(reader, fields, name, pointer).map_or(Selection::Whole, Selection::Path),
+        Some(_) => {
+            read_path(reader, fields, name, pointer).map_or(Selection::Whole, Selection::Path)
+        }
     }
 }
 

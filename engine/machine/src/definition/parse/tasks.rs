@@ -64,7 +64,14 @@ fn read_compensation(
 ) -> Option<Compensation> {
     let pointer = at(pointer, COMPENSATION);
     let fields = reader.object(fields.get(COMPENSATION)?, &pointer)?;
-    let known = ["Resource", "Arguments", "Parameters", "TimeoutSeconds", "Retry", "Comment"];
+    let known = [
+        "Resource",
+        "Arguments",
+        "Parameters",
+        "TimeoutSeconds",
+        "Retry",
+        "Comment",
+    ];
     reader.only(fields, &pointer, &known);
     let (resource, waits_for_token) = read_resource(reader, fields, &pointer)?;
     if waits_for_token {
