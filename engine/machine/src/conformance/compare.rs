@@ -25,7 +25,11 @@ const DATES: [&str; 4] = ["timestamp", "datetime", "date", "<timestamp>"];
 const LATER_FIELDS: [&str; 1] = ["RedriveCount"];
 
 /// Compares the details of two events of one type.
-pub(super) fn event_difference(recorded: &Value, ours: &Value, place: &str) -> Option<Mismatch> {
+pub(super) fn event_difference(
+    recorded: &Value,
+    ours: &Value,
+    place: &str,
+) -> Option<Box<Mismatch>> {
     let empty = Map::new();
     let recorded = recorded.as_object().unwrap_or(&empty);
     for (key, expected) in recorded {
@@ -54,7 +58,7 @@ pub(super) fn event_difference(recorded: &Value, ours: &Value, place: &str) -> O
 }
 
 /// The first place where `actual` is not what was recorded.
-pub(super) fn difference(expected: &Value, actual: &Value, place: &str) -> Option<Mismatch> {
+pub(super) fn difference(expected: &Value, actual: &Value, place: &str) -> Option<Box<Mismatch>> {
     let differs = || Some(Mismatch::new(place, expected.clone(), actual.clone()));
     match (expected, actual) {
         (Value::Object(recorded), Value::Object(ours)) => {

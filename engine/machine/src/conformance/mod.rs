@@ -80,12 +80,12 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    fn new(what: impl Into<String>, expected: Value, actual: Value) -> Self {
-        Self {
+    fn new(what: impl Into<String>, expected: Value, actual: Value) -> Box<Self> {
+        Box::new(Self {
             what: what.into(),
             expected,
             actual,
-        }
+        })
     }
 }
 
@@ -178,17 +178,17 @@ impl Case {
     fn check_as(&self, definition: &Value, input: &Value) -> Result<(), Box<Mismatch>> {
         let definition = Definition::parse_states(definition).map_err(|findings| {
             let shown = serde_json::to_value(findings).unwrap_or_default();
-            Box::new(Mismatch::new("definition", json!("valid"), shown))
+            Mismatch::new("definition", json!("valid"), shown)
         })?;
         let simulation = replay::run(&definition, input, self).map_err(|error| {
             let status = json!(self.expect.status);
-            Box::new(Mismatch::new("run", status, json!(error.to_string())))
+            Mismatch::new("run", status, json!(error.to_string()))
         })?;
-        self.compare_end(&simulation).map_err(Box::new)?;
-        self.compare_history(&simulation).map_err(Box::new)
+        self.compare_end(&simulation)?;
+        self.compare_history(&simulation)
     }
 
-    fn compare_end(&self, simulation: &Simulation) -> Result<(), Mismatch> {
+    fn compare_end(&self, simulation: &Simulation) -> Result<(), Box<Mismatch>> {
         let state = &simulation.state;
         let status = match state.status() {
             Status::Running => "RUNNING",
@@ -206,7 +206,7 @@ impl Case {
             (
                 "output",
                 &self.expect.output,
-                state.output().map(|it| it.to_value()),
+                state.output().map(crate::Payload::to_value),
             ),
             ("error", &self.expect.error, text(state.error())),
             ("cause", &self.expect.cause, text(state.cause())),
@@ -227,7 +227,7 @@ impl Case {
     }
 
     /// Compares the histories branch by branch, because branches interleave.
-    fn compare_history(&self, simulation: &Simulation) -> Result<(), Mismatch> {
+    fn compare_history(&self, simulation: &Simulation) -> Result<(), Box<Mismatch>> {
         if self.history.is_empty() {
             return Ok(());
         }
@@ -282,7 +282,7 @@ fn with_date(value: &Value, date: &str) -> Value {
     }
 }
 
-fn compare_branch(recorded: &[&Value], ours: &[&Value], place: &str) -> Result<(), Mismatch> {
+fn compare_branch(recorded: &[&Value], ours: &[&Value], place: &str) -> Result<(), Box<Mismatch>> {
     let types =
         |events: &[&Value]| -> Vec<Value> { events.iter().map(|it| it["type"].clone()).collect() };
     let (expected, actual) = (types(recorded), types(ours));
