@@ -15,11 +15,6 @@ mod event;
 mod evidence;
 mod expression;
 mod finding;
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "the data flow of JSONPath states is built on it next"
-)]
 mod jsonpath;
 pub mod limits;
 mod payload;

@@ -5,6 +5,11 @@
 /// Source: the payload quota of AWS Step Functions.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 
+/// Deepest nesting of such a document.
+///
+/// Source: `serde_json` reads 128 levels, and a snapshot puts some around every document.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
+
 /// Most events that one workflow may have.
 ///
 /// Source: the history quota of AWS Step Functions.

@@ -11,7 +11,7 @@ use crate::definition::{Definition, Number, Seconds, Template};
 use crate::event::rfc3339;
 use crate::expression::{EvaluationError, Expression, Scope};
 use crate::jsonpath::{ChoiceRule, Path, PathError, PathScope, ReferencePath};
-use crate::limits::{PAYLOAD_BYTES_MAX, SECONDS_MAX};
+use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, SECONDS_MAX};
 use crate::payload::Payload;
 use crate::state::{Item, Position, State, Thread, Visit};
 
@@ -487,6 +487,22 @@ pub(super) fn unplaced(error: PathError, path: &ReferencePath, seen: &Seen<'_>) 
 
 fn path_failure(error: PathError, field: &str, source: &str, seen: &Seen<'_>) -> Trouble {
     match error {
+        PathError::NotFound {
+            path,
+            detail,
+            call: Some(call),
+        } => {
+            let detail = if detail.starts_with("Filter:") {
+                detail
+            } else {
+                format!(
+                    "The JsonPath argument for the field '{path}' could not be found in the input '{}'",
+                    **seen.data
+                )
+            };
+            let detail = format!("The function '{call}' had the following error: {detail}");
+            cannot_run(seen, &detail)
+        }
         PathError::NotFound { path, .. } => {
             let detail = format!(
                 "The JSONPath '{path}' specified for the field '{field}' could not be found in the input '{}'",
@@ -524,6 +540,13 @@ fn while_executing(seen: &Seen<'_>, detail: &str) -> String {
 
 /// Refuses a document that is larger than any state may hold.
 pub(super) fn limit_size(value: &Payload, what: &str, visit: &Visit) -> Result<(), Failure> {
+    if crate::payload::is_deeper(value, PAYLOAD_DEPTH_MAX) {
+        let cause = format!(
+            "In the state '{}', {what} is nested deeper than {PAYLOAD_DEPTH_MAX} levels.",
+            visit.state
+        );
+        return Err(Failure::new(DATA_LIMIT_EXCEEDED, cause));
+    }
     if value.size_bytes() <= PAYLOAD_BYTES_MAX {
         return Ok(());
     }
