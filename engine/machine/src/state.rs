@@ -508,6 +508,17 @@ impl Position {
     }
 }
 
+impl Position {
+    /// Forgets how often the retriers of the state have been used.
+    pub(crate) fn begin_retries_anew(&mut self) {
+        match self {
+            Self::Task(task) => task.visit.retries.clear(),
+            Self::BackingOff { visit, .. } => visit.retries.clear(),
+            _ => {}
+        }
+    }
+}
+
 impl OpenTask {
     pub(crate) fn open_turn(&self) -> Option<OpenTurn> {
         let Phase::Open {
