@@ -54,12 +54,14 @@ fn fuzz(name: &'static str, n_inputs: u64, seed: u8) {
         }
         if wrong && failures.len() < FAILURES_SHOWN {
             // Fewer choices, as long as it still goes wrong.
+            let mut bytes = tree.current();
             while tree.simplify() {
-                if !is_wrong(&target, &tree.current()).0 && !tree.complicate() {
+                if is_wrong(&target, &tree.current()).0 {
+                    bytes = tree.current();
+                } else if !tree.complicate() {
                     break;
                 }
             }
-            let bytes = tree.current();
             let source = (name == "expression").then(|| expression_source(&bytes));
             failures.push(json!({"panicked": ran.is_none(), "bytes": bytes, "source": source}));
         }

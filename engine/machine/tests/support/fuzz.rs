@@ -180,7 +180,7 @@ const TYPES: [&str; 8] = [
 
 /// Changes some places of a document.
 fn mutate(document: &mut Value, others: &[Value], choices: &mut Choices<'_>) {
-    let n_changes = 1 + choices.below(4);
+    let n_changes = 1 + choices.below(6).saturating_sub(2);
     for _ in 0..n_changes {
         let mut paths = Vec::new();
         pointers(document, String::new(), &mut paths);
@@ -428,7 +428,8 @@ fn any_expression(choices: &mut Choices<'_>, depth: usize) -> String {
 /// Damages a source as a typing error, or an attacker, would.
 fn damage(source: &str, choices: &mut Choices<'_>) -> String {
     let mut characters: Vec<char> = source.chars().collect();
-    for _ in 0..choices.below(3) {
+    // Most sources stay whole: what does not parse tests only the parser.
+    for _ in 0..choices.below(8).saturating_sub(5) {
         let at = choices.below(characters.len() + 1);
         match choices.below(4) {
             0 if at < characters.len() => {
