@@ -581,20 +581,18 @@ const ENDINGS: [&str; 8] = [
 fn any_command(state: &State, choices: &mut Choices<'_>) -> Option<Command> {
     let turns = state.open_turns();
     let prompts = state.open_prompts();
-    let (task, attempt, turn) = match turns.is_empty() || choices.below(8) == 0 {
-        true => (choices.below(6), 1 + choices.below(2), 1 + choices.below(3)),
-        false => {
-            let open = choices.pick(&turns);
-            (
-                open.task as usize,
-                open.attempt as usize,
-                open.turn as usize,
-            )
-        }
+    let aims = choices.below(8) != 0;
+    let (task, attempt, turn) = if aims && !turns.is_empty() {
+        let open = choices.pick(&turns);
+        (open.task, open.attempt, open.turn)
+    } else {
+        let mut any = || u32::try_from(1 + choices.below(5)).unwrap_or(1);
+        (any(), any(), any())
     };
-    let prompt = match prompts.is_empty() || choices.below(8) == 0 {
-        true => choices.below(6),
-        false => choices.pick(&prompts).prompt as usize,
+    let prompt = if aims && !prompts.is_empty() {
+        choices.pick(&prompts).prompt
+    } else {
+        u32::try_from(choices.below(6)).unwrap_or(0)
     };
     let digest = format!("{:064}", choices.below(3));
     let payload = any_scalar(choices);
