@@ -215,6 +215,7 @@ impl Argument {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::super::tests::Fixed;
@@ -468,5 +469,29 @@ mod tests {
     fn arguments_that_grow_without_end_are_stopped() {
         let list = ["$.big"; 500].join(", ");
         check_refused(&format!("States.ArrayLength(States.Array({list}))"));
+    }
+
+    proptest! {
+        /// Whatever the arguments, a call is refused, fails, or gives a value.
+        #[test]
+        fn no_call_breaks_the_evaluation(
+            function in "(Array(Contains|GetItem|Length|Partition|Range|Unique)?|Format|Hash\
+                         |Base64(En|De)code|Json(Merge|ToString)|Math(Add|Random)\
+                         |String(Split|ToJson))",
+            arguments in prop::collection::vec(
+                r"(\$\.(list|name|object|big)|'[{}\\'a,]{0,6}'|-?[0-9]{1,20}(\.5|e9)?|null|true)",
+                0..4,
+            ),
+        ) {
+            let text = format!("States.{function}({})", arguments.join(", "));
+            if let Ok(call) = PathExpression::parse(&text) {
+                prop_assert_eq!(call.source(), &text);
+                let scope = Fixed::new(json!({"list": [1, [2]], "name": "a", "object": {"a": 1}}));
+                let random = Rc::new(Random::new(1));
+                let first = call.evaluate(&scope, &random);
+                let again = call.evaluate(&scope, &Rc::new(Random::new(1)));
+                prop_assert!(first == again, "{text}");
+            }
+        }
     }
 }
