@@ -75,11 +75,18 @@ pub fn corpus() -> Vec<Value> {
     }
     for cases in read(&recorded) {
         let cases = cases.as_array().cloned().unwrap_or_default();
-        documents.extend(cases.into_iter().map(
-            |case| json!({"name": "recorded", "timeoutSeconds": 60, "definition": case["definition"]}),
-        ));
+        documents.extend(cases.iter().map(|case| case["definition"].clone()));
     }
     documents
+}
+
+/// Parses a document with an envelope, or a bare one.
+fn parse(document: &Value) -> Option<Definition> {
+    if document.get("definition").is_some() {
+        Definition::parse(document).ok()
+    } else {
+        Definition::parse_states(document).ok()
+    }
 }
 
 fn read(folder: &Path) -> Vec<Value> {
@@ -523,7 +530,7 @@ pub fn run_definition(corpus: &[Value], bytes: &[u8]) -> Ran {
     // What a report says can always be written.
     assert!(serde_json::to_string(&report.findings).is_ok());
     let mut ran = Ran::default();
-    if let Ok(definition) = Definition::parse(&document) {
+    if let Some(definition) = parse(&document) {
         ran.accepted = true;
         let env = env(&mut choices, 1_767_225_600_000);
         timed(&mut ran, &definition, None, &start(input()), &env);
@@ -577,7 +584,7 @@ const ENDINGS: [&str; 8] = [
     "nonsense",
 ];
 
-/// A command as JSON, aimed at what is open: kinds that this version does not know are skipped.
+/// A command, mostly aimed at what is open.
 fn any_command(state: &State, choices: &mut Choices<'_>) -> Option<Command> {
     let turns = state.open_turns();
     let prompts = state.open_prompts();
@@ -593,6 +600,12 @@ fn any_command(state: &State, choices: &mut Choices<'_>) -> Option<Command> {
         choices.pick(&prompts).prompt
     } else {
         u32::try_from(choices.below(6)).unwrap_or(0)
+    };
+    let tokens = state.open_tokens();
+    let token = if aims && !tokens.is_empty() {
+        (*choices.pick(&tokens)).to_owned()
+    } else {
+        String::new()
     };
     let digest = format!("{:064}", choices.below(3));
     let payload = any_scalar(choices);
@@ -616,7 +629,12 @@ fn any_command(state: &State, choices: &mut Choices<'_>) -> Option<Command> {
         }
         7 | 8 => json!({"type": "submit", "prompt": prompt, "digest": digest, "body": payload,
             "submitter": {"kind": "applicant", "id": "a"}}),
-        9 => json!({"type": "tokenSuccess", "token": digest, "output": payload}),
+        9 => match choices.below(4) {
+            0 => json!({"type": "tokenFailure", "token": token, "error": "Down", "cause": "c"}),
+            1 => json!({"type": "tokenHeartbeat", "token": token}),
+            2 => json!({"type": "heartbeatMissed", "task": task, "attempt": attempt, "turn": turn}),
+            _ => json!({"type": "tokenSuccess", "token": token, "result": payload}),
+        },
         10 => json!({"type": "cancel", "reason": null}),
         _ => json!({"type": "tick"}),
     };
@@ -631,7 +649,7 @@ pub fn run_events(corpus: &[Value], bytes: &[u8]) -> Ran {
     if choices.below(2) == 0 {
         mutate(&mut document, corpus, &mut choices);
     }
-    let Ok(definition) = Definition::parse(&document) else {
+    let Some(definition) = parse(&document) else {
         return ran;
     };
     ran.accepted = true;
