@@ -8,6 +8,7 @@
 mod catalogue;
 mod check;
 mod command;
+pub mod conformance;
 mod definition;
 mod effect;
 mod event;

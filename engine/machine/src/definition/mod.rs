@@ -122,6 +122,11 @@ impl Definition {
         &self.name
     }
 
+    /// Whether it is a state machine without an envelope, which has no name of its own.
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
+    }
+
     pub fn title(&self) -> &str {
         &self.title
     }
