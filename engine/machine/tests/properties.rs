@@ -10,7 +10,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use btrust_machine::{Command, Definition, Env, Finding, Reply, State, Submitter, TurnResult, apply};
+use btrust_machine::{
+    Command, Definition, Env, Finding, Reply, State, Submitter, TurnResult, apply,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use proving::definitions::document;

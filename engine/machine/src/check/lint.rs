@@ -88,7 +88,11 @@ fn pauses(state: &StateDef) -> bool {
         Kind::Task(_) | Kind::Wait(_) => true,
         Kind::Parallel { branches, race, .. } => {
             let mut pauses = branches.iter().map(always_pauses);
-            if *race { pauses.all(|it| it) } else { pauses.any(|it| it) }
+            if *race {
+                pauses.all(|it| it)
+            } else {
+                pauses.any(|it| it)
+            }
         }
         Kind::Map(map) => {
             let is_empty = |it: &serde_json::Value| it.as_array().is_some_and(Vec::is_empty);
@@ -96,7 +100,9 @@ fn pauses(state: &StateDef) -> bool {
                 Items::Template(Template::Literal(items)) => is_empty(items),
                 _ => false,
             };
-            map.reader.is_some() || map.writer.is_some() || (!has_none && always_pauses(&map.processor))
+            map.reader.is_some()
+                || map.writer.is_some()
+                || (!has_none && always_pauses(&map.processor))
         }
         Kind::Choice(_) | Kind::Pass { .. } | Kind::Succeed { .. } | Kind::Fail { .. } => false,
     }
@@ -109,7 +115,9 @@ fn always_pauses(machine: &Machine) -> bool {
         return true;
     };
     pauses(&machine.states[start])
-        || !graph.from(start).any(|it| is_end(machine, it) && !pauses(&machine.states[it]))
+        || !graph
+            .from(start)
+            .any(|it| is_end(machine, it) && !pauses(&machine.states[it]))
 }
 
 /// A loop in which no time passes fills the history at once, unless it counts.
