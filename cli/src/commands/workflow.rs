@@ -1,4 +1,6 @@
-//! `btrust workflow`: the gates that publishing runs, on a file.
+//! `btrust workflow`: the gates that publishing runs, on a file; and what differs between two.
+
+mod diff;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,11 +19,16 @@ pub enum Workflow {
         #[arg(long)]
         json: bool,
     },
+    /// Compare two definitions: states, evidence, decisions and schema
+    Diff(diff::Diff),
 }
 
 impl Workflow {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self::Check { file, json } = self;
+        let (file, json) = match self {
+            Self::Check { file, json } => (file, json),
+            Self::Diff(it) => return it.run(),
+        };
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", file.display()))?;
         let envelope: Value = serde_json::from_str(&text)

@@ -138,6 +138,16 @@ async fn the_gateway_starts_and_reads_over_http() {
             json!("flow"),
         ),
         (
+            "/internal/v1/definitions/flow/versions?tenant=acme".to_owned(),
+            "/versions/0/publisher",
+            json!("admin"),
+        ),
+        (
+            "/internal/v1/definitions/flow/live?tenant=acme".to_owned(),
+            "/revision",
+            json!(1),
+        ),
+        (
             "/internal/v1/tenants/acme/acknowledgements".to_owned(),
             "",
             json!([]),
@@ -149,6 +159,16 @@ async fn the_gateway_starts_and_reads_over_http() {
             (StatusCode::OK, Some(&expected)),
             "{path}: {body}"
         );
+    }
+    let act = json!({ "tenant": "acme", "live": true, "version": 1, "actor": "admin" });
+    for (method, path, field) in [
+        (Method::POST, "versions/1/publication", "/status"),
+        (Method::PUT, "live", "/version"),
+    ] {
+        let path = format!("/internal/v1/definitions/flow/{path}");
+        let (status, body) = send(&client, "core:call", method, &path, Some(act.clone())).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        assert!(body.pointer(field).is_some(), "{path}: {body}");
     }
     let acknowledgement =
         json!({ "kind": "uncertified_liveness", "statement": "we know", "by": "admin", "at": "" });
@@ -254,6 +274,22 @@ async fn every_refusal_is_a_problem_with_a_code() {
             Some(json!({ "kind": "x", "statement": "", "by": "", "at": "" })),
             400,
             "acknowledgement_unknown",
+        ),
+        (
+            "core:call",
+            Method::POST,
+            "/internal/v1/definitions/flow/versions/1/retirement".to_owned(),
+            Some(json!({ "tenant": "acme", "actor": "admin" })),
+            409,
+            "version_live",
+        ),
+        (
+            "core:call",
+            Method::PUT,
+            "/internal/v1/definitions/flow/live".to_owned(),
+            Some(json!({ "tenant": "other", "version": 1, "actor": "admin" })),
+            404,
+            "definition_unknown",
         ),
     ] {
         let (got, problem) = send(&client, scope, method, &path, body).await;
