@@ -9,8 +9,7 @@ use btrust_machine::{Finding, check};
 use super::Gateway;
 use crate::{
     brake::BrakeError,
-    refusal::{self, Refused},
-    refusals,
+    refusal::{self, Refusal, Refused},
 };
 
 /// Definitions that are checked at once. A proof holds up to a million states in
@@ -23,14 +22,17 @@ pub(super) const PROOFS_PLACES: usize = 6;
 /// Seconds that a caller waits when too many definitions are being checked.
 const BUSY_RETRY_AFTER_S: u32 = 5;
 
-refusals! {
-    /// What every operation behind the gates can answer.
-    ByGates {
-        DEFINITION_REFUSED = 422 "definition_refused"
-            "a gate has found an error; `errors` has every finding with its JSON pointer";
-        BUSY = 503 "busy" "too many definitions are being checked; `Retry-After` says when to try again";
-    }
-}
+// Every operation behind the gates documents these two among its own refusals.
+const DEFINITION_REFUSED: Refusal = Refusal {
+    status: 422,
+    code: "definition_refused",
+    when: "a gate has found an error",
+};
+const BUSY: Refusal = Refusal {
+    status: 503,
+    code: "busy",
+    when: "too many definitions are being checked",
+};
 
 /// What has passed.
 pub(super) struct Passed {
