@@ -1,8 +1,12 @@
 //! `JSONata` expressions: parsed once, bounded, and deterministic.
 
+mod budget;
 mod check;
+mod export;
 mod fast;
 mod functions;
+mod meter;
+mod regex;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -11,23 +15,31 @@ use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError, EvaluatorOptions};
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use crate::Env;
 use crate::limits::{
-    EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_SEQUENCE_MAX, EXPRESSION_TIMEOUT_MS,
+    EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_NESTING_MAX, EXPRESSION_SEQUENCE_MAX,
+    EXPRESSION_TIMEOUT_MS,
 };
 use crate::payload::Payload;
 
+use budget::Budget;
 pub(crate) use check::walk;
+pub(crate) use export::number;
 pub(crate) use fast::equal;
+pub(crate) use functions::uuid;
 
 /// A parsed `{% ... %}` expression.
 #[derive(Debug)]
 pub(crate) struct Expression {
     /// Without the delimiters.
     source: String,
-    ast: AstNode,
+    ast: Box<AstNode>,
+    /// The same expression with the counting of work put in; this one is evaluated.
+    metered: Box<AstNode>,
+    /// What the largest pattern costs for each byte of text; 0 without a pattern.
+    regex_weight: u64,
     /// Variables that it reads, without the `$`.
     variables: BTreeSet<String>,
     /// Fields of `$states` that it reads.
@@ -43,6 +55,10 @@ pub(crate) enum EvaluationError {
     Failed(String),
     /// It gave nothing.
     Undefined,
+    /// It gave a function, or a number that JSON does not have.
+    Unsupported,
+    /// It gave more than any state may hold.
+    TooLarge,
     /// The wall-clock guard ended it; nothing may be concluded.
     WallClock,
 }
@@ -54,6 +70,9 @@ pub(crate) trait Scope {
     /// An assigned variable.
     fn variable(&self, name: &str) -> Option<&Payload>;
 }
+
+/// Longest message of an evaluation that failed, in characters.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// The fields that `$states` may have.
 pub(crate) const STATES_FIELDS: [&str; 4] = ["input", "result", "errorOutput", "context"];
@@ -104,12 +123,21 @@ impl Expression {
                 format!("the expression does not parse: {error}"),
             )
         })?;
+        if EXPRESSION_NESTING_MAX < check::depth(&ast) {
+            let message =
+                format!("the expression is nested deeper than {EXPRESSION_NESTING_MAX} levels");
+            return Err(("expression_too_deep", message));
+        }
         let names = check::names(&ast);
         check::forbidden(&ast, &names).map_err(|message| ("expression_forbidden", message))?;
+        let regex_weight =
+            check::regex_weight(&ast).map_err(|message| ("expression_forbidden", message))?;
         let states_fields = check::states_fields(&ast);
         Ok(Self {
             source: source.to_owned(),
-            ast,
+            metered: Box::new(meter::meter(&ast, regex_weight)),
+            regex_weight,
+            ast: Box::new(ast),
             variables: names.variables,
             states_fields,
             functions: names.functions,
@@ -172,11 +200,14 @@ impl Expression {
             max_sequence_length: Some(EXPRESSION_SEQUENCE_MAX),
         };
         let mut evaluator = Evaluator::with_options(context, options);
-        functions::register(&mut evaluator, &self.functions, env, random).map_err(failed)?;
-        let value = evaluator
-            .evaluate(&self.ast, &JValue::Undefined)
+        let budget = Budget::new();
+        functions::register(&mut evaluator, &self.functions, env, random, &budget)
             .map_err(failed)?;
-        to_json(&value)?
+        budget::register(&mut evaluator, &budget, self.regex_weight).map_err(failed)?;
+        let value = evaluator
+            .evaluate(&self.metered, &JValue::Undefined)
+            .map_err(failed)?;
+        export::to_json(&value)?
             .map(Payload::from)
             .ok_or(EvaluationError::Undefined)
     }
@@ -198,55 +229,9 @@ impl Expression {
 fn failed(error: EvaluatorError) -> EvaluationError {
     match error.code() {
         Some("D1012") => EvaluationError::WallClock,
-        _ => EvaluationError::Failed(error.message().to_owned()),
+        // An error of the expression's own (`$error`) may be of any length.
+        _ => EvaluationError::Failed(error.message().chars().take(MESSAGE_CHARS_MAX).collect()),
     }
-}
-
-/// Converts a result to JSON; `None` is undefined.
-fn to_json(value: &JValue) -> Result<Option<Value>, EvaluationError> {
-    jsonata_core::value::with_stack(|| {
-        let json = match value {
-            JValue::Undefined => return Ok(None),
-            JValue::Null => Value::Null,
-            JValue::Bool(it) => Value::Bool(*it),
-            JValue::Number(it) => number(*it)?,
-            JValue::String(it) => Value::String(it.to_string()),
-            JValue::Array(items) => {
-                let mut array = Vec::with_capacity(items.len());
-                for item in items {
-                    array.push(to_json(item)?.unwrap_or(Value::Null));
-                }
-                Value::Array(array)
-            }
-            JValue::Object(fields) => {
-                let mut object = Map::with_capacity(fields.len());
-                for (key, it) in fields.iter() {
-                    if let Some(it) = to_json(it)? {
-                        object.insert(key.clone(), it);
-                    }
-                }
-                Value::Object(object)
-            }
-            _ => {
-                return Err(EvaluationError::Failed(
-                    "the result is a function, not JSON".to_owned(),
-                ));
-            }
-        };
-        Ok(Some(json))
-    })
-}
-
-/// A JSON number; whole numbers are written without a fraction, as JavaScript writes them.
-#[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-pub(crate) fn number(value: f64) -> Result<Value, EvaluationError> {
-    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() < WHOLE_MAX {
-        return Ok(Value::from(value as i64));
-    }
-    Number::from_f64(value)
-        .map(Value::Number)
-        .ok_or_else(|| EvaluationError::Failed("the result is not a finite number".to_owned()))
 }
 
 #[cfg(test)]
@@ -284,7 +269,10 @@ mod tests {
             ("list", json!([1, 2])),
         ];
         Fixed {
-            states: json!({"input": {"a": {"b": "c"}, "items": [{"x": 1}, {"x": 2}]}, "result": {"outcome": "live"}}),
+            states: json!({"input": {"a": {"b": "c"}, "items": [{"x": 1}, {"x": 2}], "nested": {
+                "list": [[1, 2], [3]], "one": [[7]], "rows": [
+                    {"name": "r1", "cells": [{"v": 1}, {"v": 2}]},
+                    {"name": "r2", "cells": [{"v": 3}]}, {"name": "r3", "cells": []}]}}, "result": {"outcome": "live"}}),
             variables: variables
                 .into_iter()
                 .map(|(key, it)| (key.to_owned(), it.into()))
@@ -396,12 +384,198 @@ mod tests {
 
     #[test]
     fn a_function_or_nothing_is_not_a_value() {
-        assert!(matches!(
-            evaluate("$uppercase"),
-            Err(EvaluationError::Failed(_))
-        ));
+        assert_eq!(evaluate("$uppercase"), Err(EvaluationError::Unsupported));
+        assert_eq!(evaluate("1/0"), Err(EvaluationError::Unsupported));
         assert_eq!(evaluate("$otp.missing"), Err(EvaluationError::Undefined));
     }
+
+    /// The counting of work must not change what an expression means.
+    #[test]
+    fn a_counted_expression_gives_what_the_plain_one_gives() {
+        // Our own functions word their errors in their own way; the code is the same.
+        let coded = |it: Result<Value, EvaluationError>| match it {
+            Err(EvaluationError::Failed(message)) => {
+                Err(EvaluationError::Failed(message[..5].to_owned()))
+            }
+            other => other,
+        };
+        let mut differing = Vec::new();
+        for source in MEANINGS {
+            let expression =
+                Expression::parse(source).unwrap_or_else(|it| panic!("{source}: {it:?}"));
+            let random = Rc::new(Random::new(1));
+            let mut context = Context::new();
+            for name in &expression.variables {
+                if name == "states" {
+                    context.bind(name.clone(), expression.states(&scope()));
+                } else if let Some(value) = scope().variable(name) {
+                    context.bind(name.clone(), JValue::from(value.to_value()));
+                }
+            }
+            let mut plain = Evaluator::with_context(context);
+            let plain = plain.evaluate(&expression.ast, &JValue::Undefined);
+            let plain = plain
+                .map_err(failed)
+                .and_then(|it| export::to_json(&it)?.ok_or(EvaluationError::Undefined));
+            let counted = expression
+                .evaluate_fully(&scope(), &ENV, &random)
+                .map(|it| it.to_value());
+            if coded(counted.clone()) != coded(plain.clone()) {
+                differing.push(format!(
+                    "{source}\n  counted: {counted:?}\n  plain:   {plain:?}"
+                ));
+            }
+        }
+        assert!(differing.is_empty(), "{}", differing.join("\n"));
+    }
+
+    const MEANINGS: &[&str] = &[
+        // paths
+        "$states.input.items.x",
+        "$states.input.items[0].x",
+        "$states.input.items[-1].x",
+        "$states.input.items[x = 2].x",
+        "$states.input.items[x > 1][0]",
+        "$states.input.items[].x",
+        "$states.input.items.x[]",
+        "$states.input.items[x = 2].x[]",
+        "$states.input.nested.list",
+        "$states.input.nested.list[0]",
+        "$states.input.nested.list[1][0]",
+        "$states.input.nested.one",
+        "$states.input.nested.one[0]",
+        "$states.input.nested.rows.cells",
+        "$states.input.nested.rows.cells.v",
+        "$states.input.nested.rows.(cells.v)",
+        "$states.input.nested.rows.cells[0].v",
+        "$states.input.nested.rows.cells[v > 1].v",
+        "$states.input.nested.rows.{'n': name, 'vs': cells.v}",
+        "$states.input.nested.rows.[name, cells.v]",
+        "$states.input.nested.rows.$string(cells)",
+        "$states.input.nested.rows.name.$uppercase()",
+        "$states.input.nested.rows.name.$replace('r', 'q')",
+        "$states.input.nested.rows.name.$split('')",
+        "$states.input.nested.rows{name: $sum(cells.v)}",
+        "$states.input.nested.rows.cells{$string(v): $}",
+        "$states.input.nested.rows^(>name).name",
+        "$states.input.nested.rows^(>$sum(cells.v), name).cells.v",
+        "$states.input.nested.rows.cells^(v)[0].v",
+        "$states.input.nested.rows#$i.{'i': $i, 'n': name}",
+        "$states.input.nested.rows@$r.cells@$c[$c.v > 1].{'n': $r.name, 'v': $c.v}",
+        "$states.input.nested.rows.cells.{'v': v, 'n': %.name}",
+        "$states.input.nested.rows.(cells.{'v': v, 'n': %.%.name})",
+        "$states.input.nested.rows.cells[%.name = 'r2'].v",
+        "$states.input.nested.*.name",
+        "$states.input.nested.**.v",
+        "$states.input.**[x].x",
+        "$states.input.*",
+        "$states.input.`a`.b",
+        "[[1, 2], [3]].$",
+        "[[1, 2], [3]][0]",
+        "[{'c': [1]}, {'c': [2]}].c[0]",
+        "([1, 2, 3])[1]",
+        "[1..3].{'n': $}",
+        "[1..3][$ > 1]",
+        "[1..3].($ * 2)",
+        "{'a': [1]}.a",
+        "{'a': [[1, 2]]}.a",
+        "{'a': {'b': [5]}}.a.b",
+        "[{'k': 'a', 'v': 1}, {'k': 'b', 'v': 2}, {'k': 'a', 'v': 3}]{k: v}",
+        "$n.missing.deeper",
+        "$list.$string()",
+        "$otp.output.list.$",
+        // operators
+        "'a' & $n & null & $flag",
+        "$states.input.a = {'b': 'c'}",
+        "$states.input.a != $states.input.items",
+        "2 in $list",
+        "$n in [1, 2, 3]",
+        "-$n + 2 * 3 - 1 / 4 % 2",
+        "$n > 2 and $n <= 3 or false",
+        "$missing ? 1 : $n ? 2 : 3",
+        "$missing ?? 'default'",
+        "$missing ?: 'default'",
+        // functions
+        "$map($list, function($v, $i) { $v + $i })",
+        "$map([3, 1], $string)",
+        "$filter([1..9], function($v) { $v % 2 = 0 })",
+        "$reduce([1..9], function($a, $b) { $a + $b }, 10)",
+        "$reduce(['a', 'b'], function($a, $b) { $a & $b })",
+        "$single([1, 2], function($v) { $v = 2 })",
+        "$sift({'a': 1, 'b': 2}, function($v, $k) { $k = 'b' })",
+        "$each({'a': 1, 'b': 2}, function($v, $k) { $k & $v })",
+        "$sort([3, 1, 2])",
+        "$sort([{'a': 2}, {'a': 1}], function($l, $r) { $l.a > $r.a })",
+        "$zip([1, 2], ['a', 'b'])",
+        "$distinct([1, 2, 1, 'a', 'a'])",
+        "$merge([{'a': 1}, {'b': 2}])",
+        "$spread({'a': 1, 'b': 2})",
+        "$keys($states.input)",
+        "$lookup($states.input, 'a').b",
+        "$append($list, 3)",
+        "$reverse($list)",
+        "$count($states.input.items)",
+        "$exists($missing) or $exists($list)",
+        "$type($list)",
+        "$sum($states.input.items.x) / $count($states.input.items)",
+        "$max([1, 5, 3]) + $average([1, 2])",
+        "$string({'a': [1, {'b': null}]}, true)",
+        "$number('12.5') + $abs(-1) + $round(2.345, 2)",
+        "$substring('hello', 1, 3) & $substringBefore('a-b', '-') & $substringAfter('a-b', '-')",
+        "$uppercase('a') & $lowercase('B') & $trim('  c ')",
+        "$length('hello')",
+        "$pad('7', -3, '0') & $pad('a', 3) & '|'",
+        "$pad('abc', 5, 'xy')",
+        "$join(['a', 'b', 'c'], ', ')",
+        "$join('a')",
+        "$join($missing)",
+        "$join([])",
+        "$join([1])",
+        "$split('a,b,c', ',')",
+        "$split('a1b2c', /[0-9]/, 2)",
+        "$match('a1b22', /[0-9]+/)",
+        "$match('a1b22', /([a-z])([0-9])/)[0].groups",
+        "$contains('Hello', /hello/i)",
+        "$contains('Hello', 'ell')",
+        "$replace('a-b-c', '-', '+')",
+        "$replace('a-b-c', '-', '+', 1)",
+        "$replace('John Smith', /(\\w+)\\s(\\w+)/, '$2, $1')",
+        "$replace('abc', /b/, function($m) { $uppercase($m.match) })",
+        "$replace($missing, 'a', 'b')",
+        "$replace('abc', '', 'b')",
+        "$replace(1, 'a', 'b')",
+        "'abc' ~> $replace('a', 'x') ~> $uppercase()",
+        "'abc' ~> $uppercase ~> $length",
+        "($f := $uppercase ~> $trim; $f(' a '))",
+        "$list ~> $map(function($v) { $v * 2 }) ~> $sum()",
+        "$states.input.items ~> $filter(function($v) { $v.x = 1 })[0]",
+        "$states.input ~> |items|{'x': x + 1}|",
+        "$states.input ~> |a|{'d': 1}, 'b'|",
+        "($add := function($a, $b) { $a + $b }; $inc := $add(1, ?); $inc(2))",
+        "($f := function($n) { $n <= 1 ? 1 : $n * $f($n - 1) }; $f(10))",
+        "($f := function($n, $a) { $n = 0 ? $a : $f($n - 1, $a + $n) }; $f(300, 0))",
+        "(function($x) { $x * 2 })(21)",
+        "($x := 5; $y := $x * 2; {'x': $x, 'y': $y})",
+        "($y := function($f) { (function($x) { $x($x) })(function($g) { $f(function($a) { ($g($g))($a) }) }) }; $y(function($f) { function($n) { $n < 2 ? $n : $f($n - 1) + $f($n - 2) } })(10))",
+        "$formatNumber(1234.5, '#,##0.00') & $formatBase(255, 16) & $formatInteger(12, 'w')",
+        "$fromMillis(1510067557121, '[Y0001]-[M01]-[D01]')",
+        "$toMillis('2017-11-07T15:07:54.972Z')",
+        "$base64decode($base64encode('hello')) & $encodeUrlComponent('a b')",
+        "$boolean([0]) or $not(true)",
+        "$power(2, 10) + $sqrt(16) + $floor(1.5) + $ceil(1.5)",
+        "$error('mine')",
+        "$assert(false, 'mine')",
+        "$sum('a')",
+        "1 + 'a'",
+        "$undefined_function(1)",
+        "[1..3] ~> $join(', ')",
+        "$map([1..5], function($x) { $x }) [0]",
+        "$states.input.items.(x > 1 ? {'big': x} : {'small': x})",
+        "$states.input.items.(($v := x; $v + 1))",
+        "$states.input.items.$sum([x, 1])",
+        "$states.input.items.$n",
+        "$states.input.items.$otp.outcome",
+    ];
 
     #[test]
     fn what_would_differ_between_runs_is_refused() {

@@ -15,9 +15,17 @@ mod event;
 mod evidence;
 mod expression;
 mod finding;
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the data flow of JSONPath states is built on it next"
+)]
+mod jsonpath;
 pub mod limits;
 mod payload;
+mod render;
 mod run;
+pub mod simulate;
 mod state;
 
 pub use catalogue::{Catalogue, Contract};
@@ -29,6 +37,7 @@ pub use effect::{CloseReason, Effect, OpenPrompt, OpenTurn, TurnReason};
 pub use event::{Event, EventKind, StateType};
 pub use finding::{Finding, Gate, Severity};
 pub use payload::Payload;
+pub use render::render;
 pub use run::{Applied, apply};
 pub use state::{State, Status};
 

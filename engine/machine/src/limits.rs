@@ -37,8 +37,29 @@ pub const STATE_NAME_CHARS_MAX: usize = 80;
 /// Longest `JSONata` expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
-/// Deepest evaluation of an expression, in nested levels.
-pub const EXPRESSION_DEPTH_MAX: usize = 500;
+/// Deepest nesting of a parsed expression; a chain of operators nests once for each of them.
+pub const EXPRESSION_NESTING_MAX: usize = 250;
+
+/// Deepest evaluation of an expression, in nested levels of the evaluator.
+///
+/// A call of a function takes about six of them.
+pub const EXPRESSION_DEPTH_MAX: usize = 2_000;
+
+/// Steps that one evaluation may take; a step is about a tenth of a microsecond of work.
+///
+/// Counted, not timed: the same expression over the same data ends at the same step everywhere. It
+/// keeps every evaluation of `tests/hostile.rs` below 100 ms, and is about 20,000 calls of a small
+/// function.
+pub const EXPRESSION_STEPS_MAX: u64 = 400_000;
+
+/// Longest text that an expression may build on the way to its result, in bytes.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 4 * PAYLOAD_BYTES_MAX;
+
+/// Deepest nesting of the result of an expression.
+///
+/// A document nested deeper than 128 cannot be read back from a history: `serde_json` refuses it. A
+/// template (see [`TEMPLATE_DEPTH_MAX`]) may nest the result further.
+pub const EXPRESSION_RESULT_DEPTH_MAX: usize = 50;
 
 /// Longest sequence that an expression may build, in items.
 pub const EXPRESSION_SEQUENCE_MAX: usize = 10_000;
@@ -64,3 +85,39 @@ pub const COUNTEREXAMPLES_MAX: usize = 10;
 
 /// Deepest object that the proof follows exactly; below it a value is unknown.
 pub const PROOF_VALUE_DEPTH_MAX: usize = 6;
+
+/// Commands after which a simulation is abandoned.
+///
+/// Every command of a simulation writes an event or more, and [`HISTORY_EVENTS_MAX`] ends a workflow.
+pub const SIMULATION_COMMANDS_MAX: usize = 25_000;
+
+/// Most steps of one `JSONPath`.
+pub const JSONPATH_SEGMENTS_MAX: usize = 100;
+
+/// Deepest nesting of filters, of parentheses in them and of arrays of literals in a `JSONPath`.
+pub const JSONPATH_NESTING_MAX: usize = 16;
+
+/// Work of one evaluation of a `JSONPath`, in values looked at (and four times the values copied).
+///
+/// A payload of [`PAYLOAD_BYTES_MAX`] has at most half as many values as bytes, so every path that
+/// goes through the whole of it once or twice fits; a chain of `..` that multiplies does not.
+pub const JSONPATH_WORK_MAX: usize = 1_000_000;
+
+/// Deepest nesting of intrinsic functions.
+///
+/// Source: the Step Functions developer guide allows ten in one field.
+pub const INTRINSIC_NESTING_MAX: usize = 10;
+
+/// Bytes of all arguments and results within one intrinsic call.
+///
+/// A path may bring a whole payload and a call may name several; more is not usable, because the
+/// result must fit [`PAYLOAD_BYTES_MAX`].
+pub const INTRINSIC_BYTES_MAX: usize = 16 * PAYLOAD_BYTES_MAX;
+
+/// Most numbers of `States.ArrayRange`. Source: the Step Functions developer guide.
+pub const INTRINSIC_RANGE_ITEMS_MAX: usize = 1_000;
+
+/// Longest text of `States.Hash` and `States.Base64...`, in UTF-16 units.
+///
+/// Source: the Step Functions developer guide.
+pub const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;

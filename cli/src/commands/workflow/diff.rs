@@ -1,13 +1,14 @@
 //! `btrust workflow diff`: what differs between two definitions, state by state.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use btrust_machine::{Difference, diff};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::read_json;
 
 /// Longest value that is printed whole, in characters; a line of a terminal has little more.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -25,7 +26,7 @@ pub struct Diff {
 
 impl Diff {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let differences = diff(&read(&self.before)?, &read(&self.after)?);
+        let differences = diff(&read_json(&self.before)?, &read_json(&self.after)?);
         if self.json {
             println!("{:#}", json!({ "differences": differences }));
         } else {
@@ -33,12 +34,6 @@ impl Diff {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn read(file: &Path) -> anyhow::Result<Value> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
 fn show(differences: &[Difference]) -> String {

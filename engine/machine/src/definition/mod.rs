@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::catalogue::Catalogue;
 use crate::finding::{Finding, Gate, at};
 
+pub(crate) use reader::Reader;
 pub(crate) use states::{
     Catcher, Condition, Jitter, Kind, Machine, Next, Retrier, Rule, Seconds, StateDef, TaskDef,
     Timestamp, Until, no_arguments,

@@ -2,22 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
+use jsonata_core::ast::{AstNode, BinaryOp, Stage};
 use jsonata_core::value::with_stack;
 
 use super::STATES_FIELDS;
+use super::meter::CALLED_ONLY;
+use super::regex;
 
 /// Functions that no definition may use, and why.
-const FORBIDDEN: [(&str, &str); 2] = [
-    (
-        "eval",
-        "`$eval` hides from every check what an expression reads and calls",
-    ),
-    (
-        "pad",
-        "`$pad` builds a text of any length at once, which no limit of an evaluation can stop",
-    ),
-];
+const FORBIDDEN: [(&str, &str); 1] = [(
+    "eval",
+    "`$eval` hides from every check what an expression reads and calls",
+)];
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -73,6 +69,9 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
             return Err(reason.to_owned());
         }
     }
+    if let Some(message) = counted_otherwise(ast) {
+        return Err(message);
+    }
     let mut refused = None;
     walk(ast, &mut |node| {
         let with_picture = match node {
@@ -96,91 +95,147 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
     refused.map_or(Ok(()), Err)
 }
 
+/// A function that is counted by how it is called, but passed on or redefined.
+fn counted_otherwise(ast: &AstNode) -> Option<String> {
+    let mut refused = None;
+    walk(ast, &mut |node| {
+        let named: Vec<&String> = match node {
+            AstNode::Variable(name) => vec![name],
+            AstNode::Lambda { params, .. } => params.iter().collect(),
+            AstNode::Path { steps } => steps
+                .iter()
+                .flat_map(|it| it.focus.iter().chain(&it.index_var))
+                .collect(),
+            AstNode::Function { name, args, .. }
+                if args.iter().any(|it| matches!(it, AstNode::Placeholder)) =>
+            {
+                vec![name]
+            }
+            _ => Vec::new(),
+        };
+        if let Some(name) = named
+            .into_iter()
+            .find(|it| CALLED_ONLY.contains(&it.as_str()))
+        {
+            refused = Some(format!(
+                "`${name}` can only be called: write `function($it) {{ ${name}($it, ..) }}` to pass it on"
+            ));
+        }
+    });
+    refused
+}
+
+/// How much the largest pattern of an expression costs for each byte of text; 0 without a pattern.
+pub(super) fn regex_weight(ast: &AstNode) -> Result<u64, String> {
+    let mut weight = Ok(0);
+    walk(ast, &mut |node| {
+        if let (AstNode::Regex { pattern, flags }, Ok(largest)) = (node, &weight) {
+            let own = regex::weight(&regex::translate(pattern), flags);
+            weight = own.map(|it| it.max(*largest));
+        }
+    });
+    weight
+}
+
+/// The deepest nesting of an expression.
+pub(super) fn depth(ast: &AstNode) -> usize {
+    let mut deepest = 0;
+    let mut open = vec![(ast, 1_usize)];
+    while let Some((node, level)) = open.pop() {
+        deepest = deepest.max(level);
+        children(node, &mut |child| open.push((child, level + 1)));
+    }
+    deepest
+}
+
 /// Visits every node, parents first.
 pub(crate) fn walk<'a>(node: &'a AstNode, visit: &mut dyn FnMut(&'a AstNode)) {
     with_stack(|| {
         visit(node);
-        match node {
-            AstNode::Path { steps } => steps.iter().for_each(|it| walk_step(it, visit)),
-            AstNode::Binary { lhs, rhs, .. } => {
-                walk(lhs, visit);
-                walk(rhs, visit);
-            }
-            AstNode::Unary { operand, .. } => walk(operand, visit),
-            AstNode::Function { args: items, .. }
-            | AstNode::Array(items)
-            | AstNode::Block(items)
-            | AstNode::ArrayGroup(items) => items.iter().for_each(|it| walk(it, visit)),
-            AstNode::Call { procedure, args } => {
-                walk(procedure, visit);
-                for arg in args {
-                    walk(arg, visit);
-                }
-            }
-            AstNode::Lambda { body, .. } => walk(body, visit),
-            AstNode::Object(pairs) => walk_pairs(pairs, visit),
-            AstNode::ObjectTransform { input, pattern } => {
-                walk(input, visit);
-                walk_pairs(pattern, visit);
-            }
-            AstNode::Conditional {
-                condition,
-                then_branch,
-                else_branch,
-            } => {
-                walk(condition, visit);
-                walk(then_branch, visit);
-                if let Some(branch) = else_branch {
-                    walk(branch, visit);
-                }
-            }
-            AstNode::FunctionApplication(inner) => walk(inner, visit),
-            AstNode::Sort { input, terms } => {
-                walk(input, visit);
-                for (term, _) in terms {
-                    walk(term, visit);
-                }
-            }
-            AstNode::Transform {
-                location,
-                update,
-                delete,
-            } => {
-                walk(location, visit);
-                walk(update, visit);
-                if let Some(delete) = delete {
-                    walk(delete, visit);
-                }
-            }
-            AstNode::String(_)
-            | AstNode::Name(_)
-            | AstNode::Number(_)
-            | AstNode::Boolean(_)
-            | AstNode::Null
-            | AstNode::Undefined
-            | AstNode::Placeholder
-            | AstNode::Regex { .. }
-            | AstNode::Variable(_)
-            | AstNode::ParentVariable(_)
-            | AstNode::Wildcard
-            | AstNode::Descendant
-            | AstNode::Parent(_) => {}
-        }
+        children(node, &mut |child| walk(child, visit));
     });
 }
 
-fn walk_step<'a>(step: &'a PathStep, visit: &mut dyn FnMut(&'a AstNode)) {
-    walk(&step.node, visit);
-    for stage in &step.stages {
-        if let Stage::Filter(filter) = stage {
-            walk(filter, visit);
+/// Visits the nodes directly below a node, in order.
+fn children<'a>(node: &'a AstNode, visit: &mut dyn FnMut(&'a AstNode)) {
+    match node {
+        AstNode::Path { steps } => {
+            for step in steps {
+                visit(&step.node);
+                for stage in &step.stages {
+                    if let Stage::Filter(filter) = stage {
+                        visit(filter);
+                    }
+                }
+            }
         }
+        AstNode::Binary { lhs, rhs, .. } => {
+            visit(lhs);
+            visit(rhs);
+        }
+        AstNode::Unary { operand: inner, .. }
+        | AstNode::Lambda { body: inner, .. }
+        | AstNode::FunctionApplication(inner) => visit(inner),
+        AstNode::Function { args: items, .. }
+        | AstNode::Array(items)
+        | AstNode::Block(items)
+        | AstNode::ArrayGroup(items) => items.iter().for_each(visit),
+        AstNode::Call { procedure, args } => {
+            visit(procedure);
+            args.iter().for_each(visit);
+        }
+        AstNode::Object(pairs) => pair_children(pairs, visit),
+        AstNode::ObjectTransform { input, pattern } => {
+            visit(input);
+            pair_children(pattern, visit);
+        }
+        AstNode::Conditional {
+            condition,
+            then_branch,
+            else_branch,
+        } => {
+            visit(condition);
+            visit(then_branch);
+            if let Some(branch) = else_branch {
+                visit(branch);
+            }
+        }
+        AstNode::Sort { input, terms } => {
+            visit(input);
+            for (term, _) in terms {
+                visit(term);
+            }
+        }
+        AstNode::Transform {
+            location,
+            update,
+            delete,
+        } => {
+            visit(location);
+            visit(update);
+            if let Some(delete) = delete {
+                visit(delete);
+            }
+        }
+        AstNode::String(_)
+        | AstNode::Name(_)
+        | AstNode::Number(_)
+        | AstNode::Boolean(_)
+        | AstNode::Null
+        | AstNode::Undefined
+        | AstNode::Placeholder
+        | AstNode::Regex { .. }
+        | AstNode::Variable(_)
+        | AstNode::ParentVariable(_)
+        | AstNode::Wildcard
+        | AstNode::Descendant
+        | AstNode::Parent(_) => {}
     }
 }
 
-fn walk_pairs<'a>(pairs: &'a [(AstNode, AstNode)], visit: &mut dyn FnMut(&'a AstNode)) {
+fn pair_children<'a>(pairs: &'a [(AstNode, AstNode)], visit: &mut dyn FnMut(&'a AstNode)) {
     for (key, value) in pairs {
-        walk(key, visit);
-        walk(value, visit);
+        visit(key);
+        visit(value);
     }
 }

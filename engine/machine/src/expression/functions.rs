@@ -8,6 +8,7 @@ use jsonata_core::value::JValue;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::Random;
+use super::budget::{Budget, Cost, limit_built, refuse};
 use crate::Env;
 use crate::event::rfc3339;
 use crate::limits::EXPRESSION_SEQUENCE_MAX;
@@ -20,10 +21,11 @@ pub(super) fn register(
     named: &BTreeSet<String>,
     env: &Env,
     random: &Rc<Random>,
+    budget: &Rc<Budget>,
 ) -> Result<(), EvaluatorError> {
     let now_ms = env.now_ms;
     for name in named {
-        let random = Rc::clone(random);
+        let (random, budget) = (Rc::clone(random), Rc::clone(budget));
         match name.as_str() {
             "now" => evaluator.register_fn_override("now", move |_: &[JValue]| {
                 Ok(JValue::from(rfc3339(now_ms)))
@@ -37,18 +39,24 @@ pub(super) fn register(
             })?,
             "uuid" => evaluator
                 .register_fn("uuid", move |_: &[JValue]| Ok(JValue::from(uuid(&random))))?,
-            "partition" => evaluator.register_fn("partition", partition)?,
-            "range" => evaluator.register_fn("range", range)?,
+            "partition" => {
+                evaluator
+                    .register_fn("partition", move |args: &[JValue]| partition(args, &budget))?;
+            }
+            "range" => {
+                evaluator.register_fn("range", move |args: &[JValue]| range(args, &budget))?;
+            }
             "hash" => evaluator.register_fn("hash", hash)?,
-            "parse" => evaluator.register_fn("parse", parse)?,
+            "parse" => {
+                evaluator.register_fn("parse", move |args: &[JValue]| parse(args, &budget))?;
+            }
+            "pad" => {
+                evaluator.register_fn_override("pad", move |args: &[JValue]| pad(args, &budget))?;
+            }
             _ => {}
         }
     }
     Ok(())
-}
-
-fn refuse(message: &str) -> EvaluatorError {
-    EvaluatorError::EvaluationError(message.to_owned())
 }
 
 /// `$random()` follows the command's seed; `$random(seed)` always gives the same number.
@@ -75,7 +83,7 @@ fn shuffle(args: &[JValue], random: &Random) -> JValue {
 }
 
 /// A version 4 UUID made from the command's seed.
-fn uuid(random: &Random) -> String {
+pub(crate) fn uuid(random: &Random) -> String {
     let high = (random.next() & !0xf000) | 0x4000;
     let low = (random.next() & !(0xc << 60)) | (0x8 << 60);
     let hex = format!("{high:016x}{low:016x}");
@@ -90,7 +98,7 @@ fn uuid(random: &Random) -> String {
 }
 
 /// `$partition(array, size)`: the array in pieces of `size` items.
-fn partition(args: &[JValue]) -> Answer {
+fn partition(args: &[JValue], budget: &Budget) -> Answer {
     let (Some(JValue::Array(items)), Some(size)) =
         (args.first(), args.get(1).and_then(JValue::as_i64))
     else {
@@ -98,16 +106,14 @@ fn partition(args: &[JValue]) -> Answer {
     };
     let size = usize::try_from(size).ok().filter(|it| 0 < *it);
     let size = size.ok_or_else(|| refuse("the size of $partition must be positive"))?;
-    Ok(JValue::array(
-        items
-            .chunks(size)
-            .map(|it| JValue::array(it.to_vec()))
-            .collect(),
-    ))
+    let parts = items.chunks(size).map(|it| JValue::array(it.to_vec()));
+    let parts = JValue::array(parts.collect());
+    budget.charge(&parts, Cost::Shallow, 4)?;
+    Ok(parts)
 }
 
 /// `$range(first, last, step)`: the numbers from `first` to `last`, both included.
-fn range(args: &[JValue]) -> Answer {
+fn range(args: &[JValue], budget: &Budget) -> Answer {
     let number = |index: usize| args.get(index).and_then(JValue::as_f64);
     let (Some(first), Some(last), Some(step)) = (number(0), number(1), number(2)) else {
         return Err(refuse("$range takes three numbers"));
@@ -126,9 +132,14 @@ fn range(args: &[JValue]) -> Answer {
             return Err(refuse("$range has too many numbers"));
         }
         items.push(JValue::Number(next));
+        if (next + step).to_bits() == next.to_bits() {
+            return Err(refuse("the step of $range is too small for its numbers"));
+        }
         next += step;
     }
-    Ok(JValue::array(items))
+    let items = JValue::array(items);
+    budget.charge(&items, Cost::Shallow, 1)?;
+    Ok(items)
 }
 
 /// `$hash(text, algorithm)` in hex; the broken algorithms (MD5, SHA-1) are refused.
@@ -153,12 +164,150 @@ fn hash(args: &[JValue]) -> Answer {
 }
 
 /// `$parse(text)`: the JSON document in a text.
-fn parse(args: &[JValue]) -> Answer {
-    let text = args
-        .first()
-        .and_then(JValue::as_str)
-        .ok_or_else(|| refuse("$parse takes a text"))?;
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|_| refuse("$parse: the text is not JSON"))?;
+fn parse(args: &[JValue], budget: &Budget) -> Answer {
+    let text = args.first().filter(|it| it.is_string());
+    let text = text.ok_or_else(|| refuse("$parse takes a text"))?;
+    budget.charge(text, Cost::Shallow, 8)?;
+    let value: serde_json::Value = serde_json::from_str(text.as_str().unwrap_or_default())
+        .map_err(|_| refuse("$parse: the text is not JSON"))?;
     Ok(JValue::from(value))
+}
+
+/// `$pad(text, width, characters)`: on the left where the width is negative.
+fn pad(args: &[JValue], budget: &Budget) -> Answer {
+    let mismatch = |index: usize| {
+        refuse(format!(
+            "T0410: Argument {index} of function \"pad\" does not match function signature"
+        ))
+    };
+    let text = match args.first() {
+        Some(JValue::Undefined) | None => return Ok(JValue::Undefined),
+        Some(JValue::String(text)) => text,
+        Some(_) => return Err(mismatch(1)),
+    };
+    let width = args.get(1).and_then(JValue::as_f64);
+    let width = width.ok_or_else(|| mismatch(2))?;
+    let filler: Vec<char> = match args.get(2) {
+        Some(JValue::Undefined) | None => vec![' '],
+        Some(JValue::String(filler)) if filler.is_empty() => vec![' '],
+        Some(JValue::String(filler)) => filler.chars().collect(),
+        Some(_) => return Err(mismatch(3)),
+    };
+    let n_wanted = whole(width.abs());
+    limit_built(n_wanted)?;
+    let n_missing = n_wanted.saturating_sub(text.chars().count());
+    let filling: String = filler.iter().cycle().take(n_missing).collect();
+    limit_built(text.len() + filling.len())?;
+    let padded = JValue::from(if width < 0.0 {
+        format!("{filling}{text}")
+    } else {
+        format!("{text}{filling}")
+    });
+    budget.charge(&padded, Cost::Shallow, 1)?;
+    Ok(padded)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, which is meant: it is compared with a limit"
+)]
+fn whole(number: f64) -> usize {
+    number as usize
+}
+
+/// `$join(texts, separator)`, whose result is measured before it is built.
+pub(super) fn join(args: &[JValue], budget: &Budget) -> Answer {
+    let separator = match args.get(1) {
+        Some(JValue::Undefined) | None => "",
+        Some(JValue::String(separator)) => separator,
+        Some(_) => {
+            return Err(refuse(
+                "T0410: Argument 2 of function \"join\" does not match function signature",
+            ));
+        }
+    };
+    if 2 < args.len() {
+        return Err(refuse(
+            "T0410: Argument 3 of function \"join\" does not match function signature",
+        ));
+    }
+    let items = match args.first() {
+        Some(JValue::Undefined) | None => return Ok(JValue::Undefined),
+        Some(JValue::Array(items)) => items.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+    };
+    let mut n_bytes = 0_usize;
+    let mut texts = Vec::with_capacity(items.len());
+    for item in items {
+        let text = item.as_str().ok_or_else(|| {
+            refuse("T0412: Argument 1 of function \"join\" must be an array of strings")
+        })?;
+        n_bytes += text.len() + separator.len();
+        limit_built(n_bytes)?;
+        texts.push(text);
+    }
+    let joined = JValue::from(texts.join(separator));
+    budget.charge(&joined, Cost::Shallow, 1)?;
+    Ok(joined)
+}
+
+/// `$replace(text, pattern, replacement, limit)`, whose result is bounded before it is built.
+pub(super) fn replace(args: &[JValue], budget: &Budget, regex_weight: u64) -> Answer {
+    let mismatch = |index: usize| {
+        refuse(format!(
+            "T0410: Argument {index} of function \"replace\" does not match function signature"
+        ))
+    };
+    let text = match args.first() {
+        Some(JValue::Undefined) | None => return Ok(JValue::Undefined),
+        Some(JValue::String(text)) => text,
+        Some(_) => return Err(mismatch(1)),
+    };
+    let pattern = args.get(1).ok_or_else(|| mismatch(2))?;
+    let replacement = match args.get(2) {
+        Some(JValue::String(replacement)) => replacement,
+        Some(it) if it.is_function() => {
+            return Err(refuse(
+                "$replace takes a function only where it is written as an argument",
+            ));
+        }
+        _ => return Err(mismatch(3)),
+    };
+    let limit = match args.get(3) {
+        Some(JValue::Undefined) | None => None,
+        Some(JValue::Number(limit)) if *limit < 0.0 => {
+            return Err(refuse(
+                "D3011: Fourth argument of replace function must evaluate to a positive number",
+            ));
+        }
+        Some(JValue::Number(limit)) => Some(whole(*limit)),
+        Some(_) => return Err(mismatch(4)),
+    };
+    let text_value = JValue::String(Rc::clone(text));
+    let n_matches = match pattern {
+        JValue::String(pattern) if pattern.is_empty() => 0,
+        JValue::String(pattern) => {
+            budget.charge(&text_value, Cost::Shallow, 1)?;
+            text.matches(&**pattern).count()
+        }
+        JValue::Regex { pattern, flags } => {
+            budget.charge(&text_value, Cost::Matched, 2 * regex_weight.max(1))?;
+            let regex = jsonata_core::functions::string::build_regex(pattern, flags)?;
+            let n_groups = replacement.matches('$').count();
+            limit_built(text.len().saturating_mul(n_groups))?;
+            regex.find_iter(text).count()
+        }
+        _ => return Err(mismatch(2)),
+    };
+    let n_matches = limit.map_or(n_matches, |it| n_matches.min(it));
+    limit_built(
+        replacement
+            .len()
+            .saturating_mul(n_matches)
+            .saturating_add(text.len()),
+    )?;
+    let replaced = jsonata_core::functions::string::replace(text, pattern, replacement, limit)?;
+    budget.charge(&replaced, Cost::Shallow, 2)?;
+    Ok(replaced)
 }

@@ -100,8 +100,13 @@ impl Run<'_> {
                 .into());
             }
             Err(EvaluationError::Undefined) => "returned nothing (undefined).".to_owned(),
+            Err(EvaluationError::Unsupported) => "returned an unsupported result type.".to_owned(),
+            Err(EvaluationError::TooLarge) => {
+                let what = format!("the result of the field '{location}'");
+                return Err(too_large(&what, seen.visit).into());
+            }
             Err(EvaluationError::Failed(message)) => {
-                format!("threw an error during evaluation: {message}")
+                format!("threw an error during evaluation. {message}")
             }
         };
         Err(wrong(expression, location, seen, &detail))
@@ -243,10 +248,13 @@ pub(super) fn limit_size(value: &Payload, what: &str, visit: &Visit) -> Result<(
     if value.size_bytes() <= PAYLOAD_BYTES_MAX {
         return Ok(());
     }
+    Err(too_large(what, visit))
+}
+
+fn too_large(what: &str, visit: &Visit) -> Failure {
     let cause = format!(
-        "In the state '{}', {what} has {} bytes, more than {PAYLOAD_BYTES_MAX}.",
+        "In the state '{}', {what} has more than {PAYLOAD_BYTES_MAX} bytes.",
         visit.state,
-        value.size_bytes()
     );
-    Err(Failure::new(DATA_LIMIT_EXCEEDED, cause))
+    Failure::new(DATA_LIMIT_EXCEEDED, cause)
 }

@@ -1,40 +1,26 @@
-//! `btrust workflow`: the gates that publishing runs, on a file; and what differs between two.
-
-mod diff;
+//! `btrust workflow check`: the gates that publishing runs, on a file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use btrust_machine::{Report, Severity};
-use clap::Subcommand;
-use serde_json::Value;
+use clap::Args;
 
-#[derive(Subcommand)]
-pub enum Workflow {
-    /// Check that a definition is valid, sound and proven; exits with 1 when it is not
-    Check {
-        file: PathBuf,
-        /// Print the whole report as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Compare two definitions: states, evidence, decisions and schema
-    Diff(diff::Diff),
+use super::read_json;
+
+#[derive(Args)]
+pub struct Check {
+    file: PathBuf,
+    /// Print the whole report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-impl Workflow {
+impl Check {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (file, json) = match self {
-            Self::Check { file, json } => (file, json),
-            Self::Diff(it) => return it.run(),
-        };
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
-        let envelope: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not JSON", file.display()))?;
+        let envelope = read_json(&self.file)?;
         let report = btrust_machine::check(&envelope, &btrust_api::gateway::catalogue());
-        if json {
+        if self.json {
             println!("{:#}", serde_json::to_value(&report)?);
         } else {
             print(&report);
