@@ -494,7 +494,7 @@ fn count(events: &[Event]) {
             }
             EventKind::TaskSucceeded {
                 resource, outcome, ..
-            } => (resource, outcome.as_str()),
+            } => (resource, outcome.as_deref().unwrap_or("succeeded")),
             EventKind::TaskFailed { resource, .. } => (resource, "failed"),
             EventKind::TaskTimedOut { resource, .. } => (resource, "timed_out"),
             _ => continue,

@@ -138,11 +138,57 @@ fn summary(event: &Event) -> Value {
         EventKind::StateEntered { name, .. }
         | EventKind::StateExited { name, .. }
         | EventKind::ParallelStateStarted { name }
-        | EventKind::ParallelStateSucceeded { name } => put("state", json!(name)),
+        | EventKind::ParallelStateSucceeded { name }
+        | EventKind::MapStateStarted { name, .. }
+        | EventKind::MapStateSucceeded { name }
+        | EventKind::MapRunStarted { name, .. }
+        | EventKind::CompensationRegistered { name, .. } => put("state", json!(name)),
         EventKind::EvaluationFailed { name, error, .. }
-        | EventKind::ParallelStateFailed { name, error, .. } => {
+        | EventKind::ParallelStateFailed { name, error, .. }
+        | EventKind::MapStateFailed { name, error, .. }
+        | EventKind::MapRunFailed { name, error, .. }
+        | EventKind::CompensationFailed { name, error, .. } => {
             put("state", json!(name));
             put("error", json!(error));
+        }
+        EventKind::MapIterationStarted { name, index }
+        | EventKind::MapIterationSucceeded { name, index }
+        | EventKind::MapIterationAborted { name, index } => {
+            put("state", json!(name));
+            put("item", json!(index));
+        }
+        EventKind::MapIterationFailed {
+            name, index, error, ..
+        } => {
+            put("state", json!(name));
+            put("item", json!(index));
+            put("error", json!(error));
+        }
+        EventKind::MapRunSucceeded { name, failed } => {
+            put("state", json!(name));
+            put("failed", json!(failed));
+        }
+        EventKind::TaskSubmitted {
+            task,
+            attempt,
+            name,
+            ..
+        } => {
+            put("state", json!(name));
+            put("task", json!([task, attempt]));
+        }
+        EventKind::TaskKept { name, outcome, .. } => {
+            put("state", json!(name));
+            put("outcome", json!(outcome));
+        }
+        EventKind::CompensationStarted { count, error } => {
+            put("count", json!(count));
+            put("error", json!(error));
+        }
+        EventKind::CompensationFinished { failed } => put("failed", json!(failed)),
+        EventKind::WorkflowMigrated { from, to } => {
+            put("from", json!(from));
+            put("to", json!(to));
         }
         EventKind::TaskScheduled {
             task,
@@ -189,11 +235,13 @@ fn summary(event: &Event) -> Value {
             attempt,
             turn,
             name,
+            error,
             duration_ms,
             ..
         } => {
             put("state", json!(name));
             put("task", json!([task, attempt, turn]));
+            put("error", json!(error));
             put("durationMs", json!(duration_ms));
         }
         EventKind::TurnScheduled {
@@ -312,12 +360,13 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
             turn,
             name,
             resource,
+            error,
             duration_ms,
             ..
         } => {
             put("state", json!(name));
             put("resource", json!(resource));
-            put("error", json!("States.Timeout"));
+            put("error", json!(error));
             put("attempt", json!(attempt));
             put("turn", json!(turn));
             put("durationMs", json!(duration_ms));

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// Scheme of every `Resource` that names a step: `kyc:otp` or `kyc:otp@1`.
 pub(crate) const RESOURCE_SCHEME: &str = "kyc:";
 
+/// End of a `Resource` whose attempt ends when its token is sent back.
+pub(crate) const WAIT_FOR_TASK_TOKEN: &str = ".waitForTaskToken";
+
 /// Every step that the platform offers, by name.
 ///
 /// The key is the step (`otp`) for its newest major version; older majors may be kept as `otp@1`.

@@ -48,6 +48,22 @@ pub enum Command {
     },
     /// Judges every deadline that is due; every other command does so too, before itself.
     Tick,
+    /// Somebody sends the token of a `.waitForTaskToken` task back with its result.
+    TokenSuccess {
+        token: String,
+        /// For a step of ours `{outcome, output}`, otherwise the result itself.
+        result: Payload,
+    },
+    /// Somebody sends the token back with an error.
+    TokenFailure {
+        token: String,
+        error: String,
+        cause: String,
+    },
+    /// Whoever has the token is still at it.
+    TokenHeartbeat { token: String },
+    /// The worker that leased this turn has been silent for longer than `HeartbeatSeconds`.
+    HeartbeatMissed { task: u32, attempt: u32, turn: u32 },
     /// Ends the workflow on request.
     Cancel { reason: Option<String> },
 }
@@ -62,6 +78,8 @@ pub enum Command {
 pub enum TurnResult {
     /// The task is done; `outcome` is one of its contract's words.
     Complete { outcome: String, output: Payload },
+    /// The task is done; `output` is the whole result. For resources that are no steps of ours.
+    Output { output: Payload },
     /// The step needs a person; the task is parked with `state` until the answer, the expiry or the wake-up.
     Ask {
         /// `applicant`, `portal` or `reviewer`.
@@ -126,6 +144,8 @@ pub enum Refusal {
         crate::limits::PAYLOAD_BYTES_MAX
     )]
     PayloadTooLarge { size_bytes: usize },
+    #[error("no task waits for this token")]
+    TokenUnknown,
     /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
     #[error(
         "an expression of state `{state}` ran longer than {} ms",
@@ -151,6 +171,7 @@ impl Refusal {
             Self::TurnClosed { .. } => "turn_closed",
             Self::TurnUnknown { .. } => "turn_unknown",
             Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::TokenUnknown => "token_unknown",
             Self::EvaluationLimit { .. } => "evaluation_limit",
             Self::StateMismatch { .. } => "state_mismatch",
         }

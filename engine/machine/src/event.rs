@@ -1,8 +1,9 @@
 //! What has happened to a workflow.
 
+mod projection;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use crate::command::Submitter;
 use crate::effect::CloseReason;
@@ -17,6 +18,10 @@ pub struct Event {
     /// The event before it in the same branch; 0 for the first.
     pub previous: u64,
     pub at_ms: i64,
+    /// The item of a distributed `Map` that it belongs to, such as `Check/3`: AWS keeps it in a
+    /// history of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<String>,
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -31,6 +36,7 @@ pub enum StateType {
     Succeed,
     Fail,
     Parallel,
+    Map,
 }
 
 /// The types of AWS Step Functions, then ours.
@@ -76,10 +82,25 @@ pub enum EventKind {
         turn: u32,
         name: String,
         resource: String,
-        outcome: String,
+        /// The outcome of a step; `None` where `output` is the whole result.
+        outcome: Option<String>,
         output: Payload,
         /// Since the attempt was scheduled.
         duration_ms: i64,
+    },
+    /// The work of a `.waitForTaskToken` task was handed on; the attempt waits for its token.
+    TaskSubmitted {
+        task: u32,
+        attempt: u32,
+        name: String,
+        resource: String,
+        output: Payload,
+    },
+    /// A rework found an earlier result of the state still valid.
+    TaskKept {
+        name: String,
+        outcome: String,
+        output: Payload,
     },
     TaskFailed {
         task: u32,
@@ -97,10 +118,14 @@ pub enum EventKind {
         turn: u32,
         name: String,
         resource: String,
+        /// `States.Timeout` or `States.HeartbeatTimeout`.
+        #[serde(default = "timeout")]
+        error: String,
         duration_ms: i64,
     },
     EvaluationFailed {
         name: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         location: String,
         error: String,
         cause: String,
@@ -115,6 +140,77 @@ pub enum EventKind {
         name: String,
         error: String,
         cause: String,
+    },
+    MapStateStarted {
+        name: String,
+        /// How many runs of the processor there will be.
+        length: usize,
+    },
+    MapStateSucceeded {
+        name: String,
+    },
+    MapStateFailed {
+        name: String,
+        error: String,
+        cause: String,
+    },
+    MapIterationStarted {
+        name: String,
+        index: usize,
+    },
+    MapIterationSucceeded {
+        name: String,
+        index: usize,
+    },
+    MapIterationFailed {
+        name: String,
+        index: usize,
+        error: String,
+        cause: String,
+    },
+    MapIterationAborted {
+        name: String,
+        index: usize,
+    },
+    /// The runs of a distributed `Map` begin.
+    MapRunStarted {
+        name: String,
+        length: usize,
+    },
+    MapRunSucceeded {
+        name: String,
+        failed: usize,
+    },
+    MapRunFailed {
+        name: String,
+        error: String,
+        cause: String,
+    },
+    /// What undoes a state was noted; it runs when the workflow fails.
+    CompensationRegistered {
+        name: String,
+        resource: String,
+        arguments: Payload,
+    },
+    /// What was done is undone, the latest first.
+    CompensationStarted {
+        /// How many tasks there are to undo.
+        count: usize,
+        error: String,
+    },
+    /// A state could not be undone; the others are.
+    CompensationFailed {
+        name: String,
+        error: String,
+        cause: String,
+    },
+    CompensationFinished {
+        failed: usize,
+    },
+    /// The workflow goes on with another version of its definition.
+    WorkflowMigrated {
+        from: u32,
+        to: u32,
     },
     ExecutionSucceeded {
         output: Payload,
@@ -177,32 +273,6 @@ pub enum EventKind {
     },
 }
 
-impl Event {
-    /// The type as the history spells it, such as `TaskStateEntered`.
-    #[must_use]
-    pub fn type_name(&self) -> String {
-        match &self.kind {
-            EventKind::StateEntered { state_type, .. } => format!("{state_type:?}StateEntered"),
-            EventKind::StateExited { state_type, .. } => format!("{state_type:?}StateExited"),
-            kind => kind.word().to_owned(),
-        }
-    }
-
-    /// The event as AWS Step Functions would show it in a history.
-    #[must_use]
-    pub fn to_step_functions(&self) -> Value {
-        let mut shown = Map::new();
-        shown.insert("id".to_owned(), json!(self.id));
-        shown.insert("previousEventId".to_owned(), json!(self.previous));
-        shown.insert("timestamp".to_owned(), json!(rfc3339(self.at_ms)));
-        shown.insert("type".to_owned(), json!(self.type_name()));
-        if let Some((key, details)) = self.kind.details() {
-            shown.insert(format!("{key}EventDetails"), details);
-        }
-        Value::Object(shown)
-    }
-}
-
 /// Formats milliseconds since the epoch as RFC 3339 in UTC.
 pub(crate) fn rfc3339(at_ms: i64) -> String {
     DateTime::<Utc>::from_timestamp_millis(at_ms)
@@ -210,181 +280,7 @@ pub(crate) fn rfc3339(at_ms: i64) -> String {
         .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-impl EventKind {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::ExecutionStarted { .. } => "ExecutionStarted",
-            Self::StateEntered { .. } => "StateEntered",
-            Self::StateExited { .. } => "StateExited",
-            Self::TaskScheduled { .. } => "TaskScheduled",
-            Self::TaskStarted { .. } => "TaskStarted",
-            Self::TaskSucceeded { .. } => "TaskSucceeded",
-            Self::TaskFailed { .. } => "TaskFailed",
-            Self::TaskTimedOut { .. } => "TaskTimedOut",
-            Self::EvaluationFailed { .. } => "EvaluationFailed",
-            Self::ParallelStateStarted { .. } => "ParallelStateStarted",
-            Self::ParallelStateSucceeded { .. } => "ParallelStateSucceeded",
-            Self::ParallelStateFailed { .. } => "ParallelStateFailed",
-            Self::ExecutionSucceeded { .. } => "ExecutionSucceeded",
-            Self::ExecutionFailed { .. } => "ExecutionFailed",
-            Self::ExecutionAborted { .. } => "ExecutionAborted",
-            Self::ExecutionTimedOut {} => "ExecutionTimedOut",
-            Self::TurnScheduled { .. } => "TurnScheduled",
-            Self::TaskCheckpointed { .. } => "TaskCheckpointed",
-            Self::PromptOpened { .. } => "PromptOpened",
-            Self::PromptExtended { .. } => "PromptExtended",
-            Self::PromptAnswered { .. } => "PromptAnswered",
-            Self::PromptClosed { .. } => "PromptClosed",
-            Self::EvidenceGained { .. } => "EvidenceGained",
-            Self::EvidenceRetracted { .. } => "EvidenceRetracted",
-        }
-    }
-
-    /// The key (without `EventDetails`) and value of the details, where the type has any.
-    fn details(&self) -> Option<(&'static str, Value)> {
-        let whole = json!({"truncated": false});
-        let shown = match self {
-            Self::ExecutionStarted { input, .. } => (
-                "executionStarted",
-                json!({"input": input, "inputDetails": whole}),
-            ),
-            Self::StateEntered { name, input, .. } => (
-                "stateEntered",
-                json!({"name": name, "input": input, "inputDetails": whole}),
-            ),
-            Self::StateExited {
-                name,
-                output,
-                assigned,
-                ..
-            } => {
-                let mut details = json!({"name": name, "output": output, "outputDetails": whole});
-                if !assigned.is_empty() {
-                    let variables: Map<String, Value> = assigned
-                        .iter()
-                        .map(|(key, it)| (key.clone(), json!(it.to_string())))
-                        .collect();
-                    details["assignedVariables"] = Value::Object(variables);
-                    details["assignedVariablesDetails"] = whole;
-                }
-                ("stateExited", details)
-            }
-            Self::ExecutionSucceeded { output, .. } => (
-                "executionSucceeded",
-                json!({"output": output, "outputDetails": whole}),
-            ),
-            Self::ExecutionFailed { error, cause } => {
-                ("executionFailed", error_details(error, cause))
-            }
-            Self::ExecutionAborted { reason } => (
-                "executionAborted",
-                error_details("", reason.as_deref().unwrap_or("")),
-            ),
-            Self::ExecutionTimedOut {} => {
-                ("executionTimedOut", error_details("States.Timeout", ""))
-            }
-            Self::EvaluationFailed {
-                name,
-                location,
-                error,
-                cause,
-            } => (
-                "evaluationFailed",
-                json!({"state": name, "location": location, "error": error, "cause": cause}),
-            ),
-            Self::ParallelStateStarted { .. }
-            | Self::ParallelStateSucceeded { .. }
-            | Self::ParallelStateFailed { .. } => return None,
-            _ => return self.task_details(),
-        };
-        Some(shown)
-    }
-
-    fn task_details(&self) -> Option<(&'static str, Value)> {
-        let shown = match self {
-            Self::TaskScheduled {
-                resource,
-                arguments,
-                timeout_seconds,
-                heartbeat_seconds,
-                ..
-            } => {
-                let mut details = with_resource(resource, json!({"parameters": arguments}));
-                if let Some(seconds) = timeout_seconds {
-                    details["timeoutInSeconds"] = json!(seconds);
-                }
-                if let Some(seconds) = heartbeat_seconds {
-                    details["heartbeatInSeconds"] = json!(seconds);
-                }
-                ("taskScheduled", details)
-            }
-            Self::TaskStarted { resource, .. } => {
-                ("taskStarted", with_resource(resource, json!({})))
-            }
-            Self::TaskSucceeded {
-                resource,
-                outcome,
-                output,
-                ..
-            } => {
-                let result = json!({"outcome": outcome, "output": output});
-                let details = json!({"output": result, "outputDetails": {"truncated": false}});
-                ("taskSucceeded", with_resource(resource, details))
-            }
-            Self::TaskFailed {
-                resource,
-                error,
-                cause,
-                ..
-            } => (
-                "taskFailed",
-                with_resource(resource, json!({"error": error, "cause": cause})),
-            ),
-            Self::TaskTimedOut { resource, .. } => (
-                "taskTimedOut",
-                with_resource(resource, json!({"error": "States.Timeout"})),
-            ),
-            // Ours have no counterpart: they are shown as they are stored.
-            ours => {
-                let mut stored = serde_json::to_value(ours).unwrap_or_default();
-                let fields = stored.as_object_mut()?;
-                fields.remove("type");
-                (ours.own_key()?, stored)
-            }
-        };
-        Some(shown)
-    }
-
-    fn own_key(&self) -> Option<&'static str> {
-        match self {
-            Self::TurnScheduled { .. } => Some("turnScheduled"),
-            Self::TaskCheckpointed { .. } => Some("taskCheckpointed"),
-            Self::PromptOpened { .. } => Some("promptOpened"),
-            Self::PromptExtended { .. } => Some("promptExtended"),
-            Self::PromptAnswered { .. } => Some("promptAnswered"),
-            Self::PromptClosed { .. } => Some("promptClosed"),
-            Self::EvidenceGained { .. } => Some("evidenceGained"),
-            Self::EvidenceRetracted { .. } => Some("evidenceRetracted"),
-            _ => None,
-        }
-    }
-}
-
-/// Adds the resource as AWS splits it: `kyc:otp@1` is resource `otp@1` of type `kyc`.
-fn with_resource(resource: &str, mut details: Value) -> Value {
-    let (kind, name) = resource.split_once(':').unwrap_or(("", resource));
-    details["resourceType"] = json!(kind);
-    details["resource"] = json!(name);
-    details
-}
-
-/// Error and cause as AWS shows them: absent where empty.
-fn error_details(error: &str, cause: &str) -> Value {
-    let mut details = Map::new();
-    for (key, text) in [("error", error), ("cause", cause)] {
-        if !text.is_empty() {
-            details.insert(key.to_owned(), json!(text));
-        }
-    }
-    Value::Object(details)
+/// What events before `HeartbeatSeconds` meant.
+fn timeout() -> String {
+    "States.Timeout".to_owned()
 }

@@ -8,6 +8,7 @@
 mod catalogue;
 mod check;
 mod command;
+pub mod conformance;
 mod definition;
 mod diff;
 mod effect;
@@ -15,11 +16,6 @@ mod event;
 mod evidence;
 mod expression;
 mod finding;
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "the data flow of JSONPath states is built on it next"
-)]
 mod jsonpath;
 pub mod limits;
 mod payload;

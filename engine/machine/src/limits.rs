@@ -5,6 +5,11 @@
 /// Source: the payload quota of AWS Step Functions.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 
+/// Deepest nesting of such a document.
+///
+/// Source: `serde_json` reads 128 levels, and a snapshot puts some around every document.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
+
 /// Most events that one workflow may have.
 ///
 /// Source: the history quota of AWS Step Functions.
@@ -12,6 +17,19 @@ pub const HISTORY_EVENTS_MAX: u64 = 25_000;
 
 /// Events kept free below [`HISTORY_EVENTS_MAX`] so that closing a workflow always fits.
 pub const HISTORY_EVENTS_RESERVED: u64 = 100;
+
+/// Events below [`HISTORY_EVENTS_MAX`] at which the state that is entered next fails with
+/// `BTrust.HistoryLimitExceeded`, once: room for a `Catch` to bring the workflow to a good end.
+pub const HISTORY_EVENTS_CATCHABLE: u64 = 1_000;
+
+/// Items (or batches) of one `Map`.
+///
+/// Source: they are branches of the same workflow and part of its snapshot; 1,000 of 64 bytes are a
+/// quarter of what a snapshot may hold.
+pub const MAP_ITEMS_MAX: usize = 1_000;
+
+/// Compensations that one branch may have registered.
+pub const COMPENSATIONS_MAX: usize = 1_000;
 
 /// Closed turns whose digests are remembered, so that a repeated result gets the same answer.
 ///

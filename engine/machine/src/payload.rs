@@ -32,6 +32,18 @@ impl Payload {
     }
 }
 
+/// Whether `value` is nested deeper than `levels`.
+pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else {
+        return value.is_array() || value.is_object();
+    };
+    match value {
+        Value::Array(items) => items.iter().any(|it| is_deeper(it, below)),
+        Value::Object(fields) => fields.values().any(|it| is_deeper(it, below)),
+        _ => false,
+    }
+}
+
 /// Counts the bytes of `value` as compact JSON; an upper bound for strings with control characters.
 fn size_bytes(value: &Value) -> usize {
     match value {

@@ -52,6 +52,15 @@ pub struct State {
     /// The tree of branches, flat: each names its parent; the root is 0.
     pub(crate) threads: BTreeMap<u32, Thread>,
     pub(crate) outcomes: BTreeMap<String, String>,
+    /// The latest results of states with `BTrust.Keep`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kept: BTreeMap<String, Kept>,
+    /// How many compensations have been registered.
+    #[serde(default)]
+    pub(crate) n_compensations: u32,
+    /// Whether the workflow has been told that its history is nearly full.
+    #[serde(default)]
+    pub(crate) history_nearly_full: bool,
     pub(crate) closed_turns: VecDeque<ClosedTurn>,
     pub(crate) closed_prompts: VecDeque<ClosedPrompt>,
 }
@@ -73,8 +82,20 @@ pub(crate) struct Closing {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Thread {
     pub parent: Option<u32>,
-    /// The `Parallel` states and branch indexes that lead from the root to this branch.
+    /// The `Parallel` and `Map` states, and the indexes of branch or item, that lead from the root to this branch.
     pub path: Vec<(String, usize)>,
+    /// The item of the `Map` that this branch is a run for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Item>,
+    /// The distributed item that this branch belongs to; its events carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<String>,
+    /// What undoes what this branch has done, in the order in which it was done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compensations: Vec<Registered>,
+    /// What follows when everything is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensating: Option<Compensating>,
     pub variables: BTreeMap<String, Payload>,
     pub evidence: Evidence<String>,
     /// The latest event of this branch.
@@ -101,10 +122,91 @@ pub(crate) enum Position {
         visit: Visit,
         branches: Vec<Branch>,
     },
-    /// A `Parallel` that will run again.
+    Mapping(Box<Mapping>),
+    /// A `Parallel` or `Map` that will run again.
     BackingOff {
         visit: Visit,
         until_ms: i64,
+    },
+}
+
+/// The item of a `Map` as `$states.context.Map.Item` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Item {
+    pub index: usize,
+    pub value: Payload,
+}
+
+/// A `Map` at work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mapping {
+    pub visit: Visit,
+    /// Items, or batches of them.
+    pub items: Vec<Payload>,
+    /// What the runs get when it is not the items themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Vec<Payload>>,
+    /// The index of the item that begins next.
+    pub next: usize,
+    /// At least 1.
+    pub concurrency: usize,
+    /// How many items may fail.
+    pub tolerated: usize,
+    pub failed: usize,
+    /// Branch to index of its item.
+    pub running: BTreeMap<u32, usize>,
+    pub outputs: BTreeMap<usize, Payload>,
+    /// What the ended items have gained together.
+    pub evidence: Option<Evidence<String>>,
+}
+
+/// The latest result of a state with `BTrust.Keep`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Kept {
+    pub arguments: Payload,
+    pub outcome: String,
+    pub output: Payload,
+    /// Whether a rework lets the state keep it.
+    pub usable: bool,
+}
+
+/// A task that undoes another one, ready to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Registered {
+    /// Counts the registrations of the workflow.
+    pub order: u32,
+    /// The state that it undoes.
+    pub state: String,
+    pub arguments: Payload,
+}
+
+/// A branch that undoes what it has done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Compensating {
+    pub failed: usize,
+    pub then: Then,
+}
+
+/// What follows when everything is undone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Then {
+    Fail {
+        error: String,
+        cause: String,
+    },
+    TimeOut,
+    /// The catcher with this index goes on.
+    Catch {
+        visit: Visit,
+        catcher: usize,
+        error: String,
+        cause: String,
     },
 }
 
@@ -132,6 +234,31 @@ pub(crate) enum Branch {
         output: Payload,
         evidence: Evidence<String>,
     },
+    /// It has dropped out of a race.
+    Failed {
+        evidence: Evidence<String>,
+    },
+}
+
+/// What a task is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Role {
+    /// The work of a `Task` state.
+    #[default]
+    Work,
+    /// `ItemReader`.
+    Read,
+    /// `ResultWriter`.
+    Write,
+    /// `BTrust.Compensation`.
+    Compensate,
+}
+
+impl Role {
+    fn is_work(&self) -> bool {
+        *self == Self::Work
+    }
 }
 
 /// A task between its scheduling and its end.
@@ -139,6 +266,8 @@ pub(crate) enum Branch {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OpenTask {
     pub task: u32,
+    #[serde(default, skip_serializing_if = "Role::is_work")]
+    pub role: Role,
     pub visit: Visit,
     pub resource: String,
     pub arguments: Payload,
@@ -152,6 +281,15 @@ pub(crate) struct OpenTask {
     pub parked: Option<Payload>,
     pub prompt: Option<OpenPrompt>,
     pub wake_ms: Option<i64>,
+    /// What has to be sent back to end a `.waitForTaskToken` attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// When the holder of the token has been silent for too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<i64>,
+    /// What a `ResultWriter` has to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Payload>,
     pub phase: Phase,
 }
 
@@ -196,6 +334,12 @@ impl State {
     #[must_use]
     pub fn open_turns(&self) -> Vec<OpenTurn> {
         self.tasks().filter_map(OpenTask::open_turn).collect()
+    }
+
+    /// The tokens that may be sent back, by task.
+    #[must_use]
+    pub fn open_tokens(&self) -> Vec<&str> {
+        self.tasks().filter_map(|it| it.token.as_deref()).collect()
     }
 
     /// Every prompt that may be answered, by task.
@@ -313,6 +457,14 @@ impl State {
         })
     }
 
+    /// The branch whose task waits for this token.
+    pub(crate) fn thread_of_token(&self, token: &str) -> Option<u32> {
+        self.threads.iter().find_map(|(id, it)| match &it.position {
+            Position::Task(open) if open.token.as_deref() == Some(token) => Some(*id),
+            _ => None,
+        })
+    }
+
     /// The branch whose task has this prompt open.
     pub(crate) fn thread_of_prompt(&self, prompt: u32) -> Option<u32> {
         self.threads.iter().find_map(|(id, it)| match &it.position {
@@ -334,7 +486,10 @@ impl Thread {
             Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => {
                 Some(*until_ms)
             }
-            Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => None,
+            Position::Forked { .. }
+            | Position::Mapping(_)
+            | Position::Visiting { .. }
+            | Position::Moving => None,
         }
     }
 }
@@ -343,6 +498,7 @@ impl Position {
     pub(crate) fn visit(&self) -> Option<&Visit> {
         match self {
             Self::Task(task) => Some(&task.visit),
+            Self::Mapping(mapping) => Some(&mapping.visit),
             Self::Visiting { visit }
             | Self::Waiting { visit, .. }
             | Self::Forked { visit, .. }
@@ -389,6 +545,7 @@ impl OpenTask {
                 .into_iter()
                 .chain(expires_ms)
                 .chain(self.wake_ms)
+                .chain(self.heartbeat_ms)
                 .min(),
         }
     }

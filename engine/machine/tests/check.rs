@@ -117,8 +117,8 @@ fn the_gate_valid_names_the_place_of_every_mistake() {
         (
             "/definition/QueryLanguage",
             json!("JSONPath"),
-            "jsonpath_unsupported",
-            "/definition/QueryLanguage".to_owned(),
+            "query_language_mismatch",
+            format!("{states}/VerifyPhone/Arguments"),
         ),
         (
             "/definition/States/VerifyPhone/Next",
@@ -141,7 +141,7 @@ fn the_gate_valid_names_the_place_of_every_mistake() {
         (
             "/definition/States/VerifyPhone/ResultPath",
             json!("$"),
-            "jsonpath_unsupported",
+            "query_language_mismatch",
             format!("{states}/VerifyPhone/ResultPath"),
         ),
         (
@@ -171,8 +171,8 @@ fn the_gate_valid_names_the_place_of_every_mistake() {
         (
             "/definition/States/VerifyPhone/Type",
             json!("Map"),
-            "state_type_unsupported",
-            format!("{states}/VerifyPhone/Type"),
+            "missing_field",
+            format!("{states}/VerifyPhone"),
         ),
         (
             "/definition/States/VerifyPhone/Type",

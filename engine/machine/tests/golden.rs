@@ -345,7 +345,10 @@ fn show_event(event: &Event) -> String {
             outcome,
             ..
         } => {
-            format!("{task}.{attempt}.{turn} {outcome}")
+            format!(
+                "{task}.{attempt}.{turn} {}",
+                outcome.as_deref().unwrap_or("-")
+            )
         }
         EventKind::TaskFailed {
             task,
@@ -394,6 +397,26 @@ fn show_event(event: &Event) -> String {
         }
         EventKind::EvidenceGained { evidence, .. }
         | EventKind::EvidenceRetracted { evidence, .. } => evidence.clone(),
+        EventKind::TaskSubmitted { task, attempt, .. } => format!("{task}.{attempt}"),
+        EventKind::TaskKept { name, outcome, .. } => format!("{name} {outcome}"),
+        EventKind::MapStateStarted { name, length } | EventKind::MapRunStarted { name, length } => {
+            format!("{name} {length}")
+        }
+        EventKind::MapStateSucceeded { name } => name.clone(),
+        EventKind::MapRunSucceeded { name, failed } => format!("{name} failed {failed}"),
+        EventKind::MapIterationStarted { name, index }
+        | EventKind::MapIterationSucceeded { name, index }
+        | EventKind::MapIterationAborted { name, index } => format!("{name} {index}"),
+        EventKind::MapIterationFailed {
+            name, index, error, ..
+        } => format!("{name} {index} {error}"),
+        EventKind::MapStateFailed { name, error, .. }
+        | EventKind::MapRunFailed { name, error, .. }
+        | EventKind::CompensationFailed { name, error, .. } => format!("{name} {error}"),
+        EventKind::CompensationRegistered { name, .. } => name.clone(),
+        EventKind::CompensationStarted { count, error } => format!("{count} {error}"),
+        EventKind::CompensationFinished { failed } => format!("failed {failed}"),
+        EventKind::WorkflowMigrated { from, to } => format!("{from} {to}"),
     };
     format!("{} {detail}", event.type_name())
         .trim_end()

@@ -1,6 +1,7 @@
 //! `btrust workflow`: what an author of definitions does with a file, without a running platform.
 
 mod check;
+mod conformance;
 mod diff;
 mod render;
 mod test;
@@ -26,6 +27,8 @@ pub enum Workflow {
     Render(render::Render),
     /// Compare two definitions: states, evidence, decisions and schema
     Diff(diff::Diff),
+    /// Compare this machine with recorded executions of AWS Step Functions; exits with 1 when one differs
+    Conformance(conformance::Conformance),
 }
 
 impl Workflow {
@@ -35,6 +38,7 @@ impl Workflow {
             Self::Test(it) => Ok(or_bad_usage(it.run())),
             Self::Render(it) => Ok(or_bad_usage(it.run())),
             Self::Diff(it) => Ok(or_bad_usage(it.run())),
+            Self::Conformance(it) => Ok(or_bad_usage(it.run())),
         }
     }
 }
@@ -53,15 +57,21 @@ fn read_json(file: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
-/// Reads a definition; its steps are those of this program's catalogue.
+/// Reads a definition, or a bare state machine without an envelope.
+///
+/// The steps of a definition are those of this program's catalogue.
 fn read_definition(file: &Path) -> anyhow::Result<Definition> {
     let document = read_json(file)?;
-    Definition::parse(&document)
-        .and_then(|it| it.with_catalogue(&btrust_api::gateway::catalogue()))
-        .map_err(|findings| {
-            let shown: Vec<String> = findings.iter().map(show).collect();
-            anyhow::anyhow!("{} is not valid:\n{}", file.display(), shown.join("\n"))
-        })
+    let parsed = if document.get("StartAt").is_some() {
+        Definition::parse_states(&document)
+    } else {
+        Definition::parse(&document)
+            .and_then(|it| it.with_catalogue(&btrust_api::gateway::catalogue()))
+    };
+    parsed.map_err(|findings| {
+        let shown: Vec<String> = findings.iter().map(show).collect();
+        anyhow::anyhow!("{} is not valid:\n{}", file.display(), shown.join("\n"))
+    })
 }
 
 fn show(finding: &Finding) -> String {

@@ -78,7 +78,8 @@ impl Test {
     fn choose(&self, definition: &Definition, mocks: MockFile) -> anyhow::Result<Vec<TestCase>> {
         let belongs = |case: &TestCase| match &case.state_machine {
             None => true,
-            Some(machine) => machine == definition.name(),
+            // A bare state machine has no name.
+            Some(machine) => definition.is_bare() || machine == definition.name(),
         };
         let cases: Vec<TestCase> = mocks.cases.into_iter().filter(|it| belongs(it)).collect();
         ensure!(

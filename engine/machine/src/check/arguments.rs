@@ -39,7 +39,7 @@ fn check_template(
 ) {
     let schema = dereference(schema, root);
     match template {
-        Template::Expression(_) => {}
+        Template::Expression(_) | Template::Path(_) => {}
         Template::Literal(value) => check_literal(value, schema, root, pointer, findings),
         Template::Array(items) => {
             if let Some(of_items) = schema.get("items") {

@@ -14,7 +14,7 @@ use super::graph::Graph;
 use super::value::Abstract;
 use super::{Counterexample, PathStep, Proof};
 use crate::catalogue::Catalogue;
-use crate::definition::{Decision, Definition, Kind, StateDef};
+use crate::definition::{Decision, Definition, Kind, Language, StateDef};
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Gate};
 use crate::limits::{COUNTEREXAMPLES_MAX, PROOF_STATES_MAX};
@@ -61,14 +61,12 @@ struct Explorer<'d> {
 }
 
 pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored {
-    let parallel = definition
-        .machine
-        .states
-        .iter()
-        .find(|it| matches!(it.kind, Kind::Parallel { .. }));
-    if let Some(state) = parallel {
+    let uncovered = definition.machine.states.iter().find(|it| {
+        matches!(it.kind, Kind::Parallel { .. } | Kind::Map(_)) || it.language == Language::JsonPath
+    });
+    if let Some(state) = uncovered {
         let message = format!(
-            "`{}` is a `Parallel`, which the proof does not cover yet",
+            "`{}` is of a kind that the proof does not cover yet",
             state.name
         );
         let fix = "write its branches one after the other";

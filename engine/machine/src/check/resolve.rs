@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, WAIT_FOR_TASK_TOKEN};
 
 /// Gives every `Resource` its version, and stores outcomes and hash of each contract under `contracts`.
 pub(super) fn resolve(mut document: Value, catalogue: &Catalogue) -> Value {
@@ -26,16 +26,33 @@ fn resolve_level(machine: &mut Value, catalogue: &Catalogue, contracts: &mut Map
                 resolve_level(branch, catalogue, contracts);
             }
         }
-        let Some(resource) = state.get("Resource").and_then(Value::as_str) else {
-            continue;
-        };
-        if let Some(contract) = catalogue.resolve(resource) {
-            let resource = contract.resource();
-            contracts.insert(
-                resource.clone(),
-                json!({"outcomes": contract.outcomes, "hash": contract.hash}),
-            );
-            state["Resource"] = Value::String(resource);
+        for processor in ["ItemProcessor", "Iterator"] {
+            if let Some(processor) = state.get_mut(processor) {
+                resolve_level(processor, catalogue, contracts);
+            }
+        }
+        resolve_resource(state, catalogue, contracts);
+        for task in ["BTrust.Compensation", "ItemReader", "ResultWriter"] {
+            if let Some(task) = state.get_mut(task) {
+                resolve_resource(task, catalogue, contracts);
+            }
         }
     }
+}
+
+fn resolve_resource(task: &mut Value, catalogue: &Catalogue, contracts: &mut Map<String, Value>) {
+    let Some(written) = task.get("Resource").and_then(Value::as_str) else {
+        return;
+    };
+    let step = written.strip_suffix(WAIT_FOR_TASK_TOKEN).unwrap_or(written);
+    let Some(contract) = catalogue.resolve(step) else {
+        return;
+    };
+    let resource = contract.resource();
+    let suffix = &written[step.len()..];
+    task["Resource"] = Value::String(format!("{resource}{suffix}"));
+    contracts.insert(
+        resource,
+        json!({"outcomes": contract.outcomes, "hash": contract.hash}),
+    );
 }

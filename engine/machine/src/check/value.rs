@@ -111,6 +111,7 @@ pub(super) fn of_template(template: &Template, scope: &Scope<'_>) -> Option<Abst
             Abstract::Undefined => return None,
             value => value,
         },
+        Template::Path(_) => Abstract::Unknown,
         Template::Array(items) => {
             for item in items {
                 of_template(item, scope)?;

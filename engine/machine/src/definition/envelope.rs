@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::reader::Reader;
-use super::states::{Kind, Machine};
+use super::states::{Kind, Language, Machine};
 use super::{Decision, Definition, EvidenceRule, parse};
 use crate::finding::{Finding, at};
 use crate::limits::SECONDS_MAX;
@@ -85,7 +85,36 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
         evidence,
         decisions,
         machine,
+        is_bare: false,
     })
+}
+
+/// Reads a document that is only states.
+pub(super) fn parse_bare(json: &Value) -> Result<Definition, Vec<Finding>> {
+    let mut reader = Reader {
+        is_bare: true,
+        language: Language::JsonPath,
+        ..Reader::default()
+    };
+    let timeout_seconds = json
+        .as_object()
+        .and_then(|it| reader.whole(it, "TimeoutSeconds", "", 1..=SECONDS_MAX));
+    match parse::root(&mut reader, json, "", None) {
+        Some(machine) if reader.findings.is_empty() => Ok(Definition {
+            name: "states".to_owned(),
+            title: "states".to_owned(),
+            input_schema: None,
+            input_validator: None,
+            timeout_seconds,
+            locales: Vec::new(),
+            retention: None,
+            evidence: Vec::new(),
+            decisions: BTreeMap::new(),
+            machine,
+            is_bare: true,
+        }),
+        _ => Err(reader.findings),
+    }
 }
 
 fn is_name(name: &str) -> bool {

@@ -5,20 +5,23 @@ mod parse;
 mod reader;
 mod states;
 mod template;
+mod visit;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use crate::catalogue::Catalogue;
-use crate::finding::{Finding, Gate, at};
+use crate::finding::{Finding, Gate};
 
 pub(crate) use reader::Reader;
 pub(crate) use states::{
-    Catcher, Condition, Jitter, Kind, Machine, Next, Retrier, Rule, Seconds, StateDef, TaskDef,
-    Timestamp, Until, no_arguments,
+    Batcher, Catcher, Compensation, Condition, Handlers, Items, Jitter, Kind, Language, Machine,
+    MapDef, Next, Number, Paths, Placement, Retrier, Rule, Seconds, Selection, StateDef, TaskDef,
+    Timestamp, Transfer, Until, no_arguments,
 };
 pub(crate) use template::Template;
+pub(crate) use visit::Query;
 
 /// A parsed and compiled definition; immutable, and shared by an `Arc`.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Definition {
     pub(crate) evidence: Vec<EvidenceRule>,
     pub(crate) decisions: BTreeMap<String, Decision>,
     pub(crate) machine: Machine,
+    /// Whether it was parsed without an envelope.
+    pub(crate) is_bare: bool,
 }
 
 /// A named proof: this state's latest run ended with this outcome.
@@ -71,6 +76,18 @@ impl Definition {
         envelope::parse(json)
     }
 
+    /// Parses a bare Amazon States Language document: no envelope, any `Resource`, and JSONPath
+    /// where no query language is written.
+    ///
+    /// It can be simulated and drawn, but not published: it has no evidence and decides nothing.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its place.
+    pub fn parse_states(json: &Value) -> Result<Self, Vec<Finding>> {
+        envelope::parse_bare(json)
+    }
+
     /// Resolves every `Resource` to its published contract, so that outcomes are known.
     ///
     /// # Errors
@@ -78,21 +95,22 @@ impl Definition {
     /// A finding for every resource that the catalogue does not have.
     pub fn with_catalogue(mut self, catalogue: &Catalogue) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
-        self.machine.tasks_mut(
-            &mut |pointer, task| match catalogue.resolve(&task.resource) {
-                Some(contract) => {
-                    task.resource = contract.resource();
-                    task.outcomes = Some(contract.outcomes.clone());
-                }
-                None => findings.push(Finding::error(
-                    Gate::Valid,
-                    "step_unknown",
-                    at(pointer, "Resource"),
-                    format!("there is no step `{}`", task.resource),
-                    "name a step of the catalogue, such as `kyc:otp`",
-                )),
-            },
-        );
+        self.machine
+            .resources_mut(
+                &mut |pointer, resource, outcomes| match catalogue.resolve(resource) {
+                    Some(contract) => {
+                        *resource = contract.resource();
+                        *outcomes = Some(contract.outcomes.clone());
+                    }
+                    None => findings.push(Finding::error(
+                        Gate::Valid,
+                        "step_unknown",
+                        pointer,
+                        format!("there is no step `{resource}`"),
+                        "name a step of the catalogue, such as `kyc:otp`",
+                    )),
+                },
+            );
         if findings.is_empty() {
             Ok(self)
         } else {
@@ -102,6 +120,11 @@ impl Definition {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is a state machine without an envelope, which has no name of its own.
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
     }
 
     pub fn title(&self) -> &str {
@@ -172,12 +195,25 @@ impl Definition {
         }
     }
 
+    /// The state of this name, at whatever level; names are unique in a document.
+    pub(crate) fn state_anywhere(&self, name: &str) -> Option<&StateDef> {
+        fn find<'m>(machine: &'m Machine, name: &str) -> Option<&'m StateDef> {
+            machine.state(name).or_else(|| {
+                let mut inner = machine.states.iter().flat_map(StateDef::levels);
+                inner.find_map(|it| find(it, name))
+            })
+        }
+        find(&self.machine, name)
+    }
+
     /// The states of the branch that `path` leads to.
     pub(crate) fn machine_at(&self, path: &[(String, usize)]) -> Option<&Machine> {
         let mut machine = &self.machine;
         for (state, index) in path {
             match &machine.state(state)?.kind {
                 Kind::Parallel { branches, .. } => machine = branches.get(*index)?,
+                // The index is the item's.
+                Kind::Map(map) => machine = &map.processor,
                 _ => return None,
             }
         }

@@ -2,13 +2,16 @@
 
 mod handlers;
 mod kinds;
+mod maps;
+mod paths;
+mod tasks;
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
 use super::reader::Reader;
-use super::states::{Kind, Machine, Next, StateDef};
+use super::states::{Kind, Language, Machine, Next, StateDef};
 use super::template::Template;
 use crate::finding::at;
 use crate::limits::{STATE_NAME_CHARS_MAX, STATES_MAX};
@@ -16,8 +19,8 @@ use crate::limits::{STATE_NAME_CHARS_MAX, STATES_MAX};
 /// Fields that every state type may have.
 const COMMON: [&str; 4] = ["Type", "Comment", "QueryLanguage", "Assign"];
 
-/// Fields of the other query language; they come with it.
-const JSONPATH: [&str; 13] = [
+/// Fields that only a JSONPath state has; it has them in place of `Arguments` and `Output`.
+const JSONPATH: [&str; 17] = [
     "InputPath",
     "Parameters",
     "ResultSelector",
@@ -30,8 +33,22 @@ const JSONPATH: [&str; 13] = [
     "HeartbeatSecondsPath",
     "ErrorPath",
     "CausePath",
+    "ItemsPath",
+    "MaxConcurrencyPath",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentagePath",
     "Variable",
 ];
+
+/// Fields that only a JSONata state has.
+const JSONATA: [&str; 3] = ["Arguments", "Output", "Items"];
+
+/// Our extensions; a definition without them is plain ASL.
+pub(super) const REWORK: &str = "BTrust.Rework";
+pub(super) const KEEP: &str = "BTrust.Keep";
+pub(super) const COMPENSATION: &str = "BTrust.Compensation";
+pub(super) const COMPENSATE: &str = "BTrust.Compensate";
+pub(super) const RACE: &str = "BTrust.Race";
 
 /// Parses the whole `definition` and, where the document carries them, the outcomes of its contracts.
 pub(super) fn root(
@@ -41,6 +58,14 @@ pub(super) fn root(
     contracts: Option<&Value>,
 ) -> Option<Machine> {
     let mut machine = level(reader, value, pointer, &["Version", "TimeoutSeconds"])?;
+    if !reader.is_bare && value.get("TimeoutSeconds").is_some() {
+        reader.error(
+            "timeout_misplaced",
+            &at(pointer, "TimeoutSeconds"),
+            "the time limit of the whole workflow belongs to the envelope",
+            "write it as `timeoutSeconds` beside `definition`",
+        );
+    }
     check_names(reader, &machine, pointer);
     check_scopes(reader, &machine, &BTreeSet::new());
     if let Some(contracts) = contracts {
@@ -59,15 +84,8 @@ pub(super) fn level(
     let fields = reader.object(value, pointer)?;
     let known = [&["Comment", "QueryLanguage", "StartAt", "States"], more].concat();
     reader.only(fields, pointer, &known);
-    check_language(reader, fields, pointer);
-    if fields.contains_key("TimeoutSeconds") {
-        reader.error(
-            "timeout_misplaced",
-            &at(pointer, "TimeoutSeconds"),
-            "the time limit of the whole workflow belongs to the envelope",
-            "write it as `timeoutSeconds` beside `definition`",
-        );
-    }
+    let around = reader.language;
+    read_language(reader, fields, pointer);
     let start_at = reader
         .required_text(fields, "StartAt", pointer)
         .unwrap_or_default()
@@ -90,80 +108,68 @@ pub(super) fn level(
             machine.states.push(state);
         }
     }
+    reader.language = around;
     check_targets(reader, &machine, states, pointer);
     Some(machine)
 }
 
-fn check_language(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) {
+/// Takes the query language that is written here, if one is.
+fn read_language(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) {
     match reader.text(fields, "QueryLanguage", pointer) {
-        None | Some("JSONata") => {}
-        Some(_) => reader.error(
-            "jsonpath_unsupported",
+        None => {}
+        Some("JSONata") => reader.language = Language::Jsonata,
+        Some("JSONPath") => reader.language = Language::JsonPath,
+        Some(other) => reader.error(
+            "query_language_unknown",
             &at(pointer, "QueryLanguage"),
-            "the query language is JSONata",
-            "rewrite the paths as `{% ... %}` expressions",
+            format!("there is no query language `{other}`"),
+            "write `JSONata` or `JSONPath`",
         ),
     }
 }
 
 fn read_state(reader: &mut Reader, name: &str, value: &Value, pointer: &str) -> Option<StateDef> {
     let fields = reader.object(value, pointer)?;
-    check_language(reader, fields, pointer);
+    let around = reader.language;
+    read_language(reader, fields, pointer);
+    let state = read_state_in(reader, name, fields, pointer);
+    reader.language = around;
+    state
+}
+
+/// Reads a state in the query language of the reader.
+fn read_state_in(
+    reader: &mut Reader,
+    name: &str,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Option<StateDef> {
     let kind_name = reader.required_text(fields, "Type", pointer)?;
-    let before = reader.findings.len();
-    for field in fields.keys().filter(|it| JSONPATH.contains(&it.as_str())) {
+    let Some(own) = kinds::fields(kind_name) else {
         reader.error(
-            "jsonpath_unsupported",
+            "state_type_unknown",
+            &at(pointer, "Type"),
+            format!("there is no state type `{kind_name}`"),
+            "use Task, Choice, Pass, Wait, Succeed, Fail, Parallel or Map",
+        );
+        return None;
+    };
+    let language = reader.language;
+    let (foreign, other): (&[&str], _) = match language {
+        Language::Jsonata => (&JSONPATH, "JSONPath"),
+        Language::JsonPath => (&JSONATA, "JSONata"),
+    };
+    let before = reader.findings.len();
+    for field in fields.keys().filter(|it| foreign.contains(&it.as_str())) {
+        reader.error(
+            "query_language_mismatch",
             &at(pointer, field),
-            format!("`{field}` belongs to JSONPath"),
-            "use `Arguments`, `Assign` and `Output` with JSONata",
+            format!("`{field}` belongs to {other}"),
+            format!(
+                "write what this state's language has for it, or `\"QueryLanguage\": \"{other}\"`"
+            ),
         );
     }
-    let own: &[&str] = match kind_name {
-        "Task" => &[
-            "Resource",
-            "Arguments",
-            "TimeoutSeconds",
-            "HeartbeatSeconds",
-            "Retry",
-            "Catch",
-            "Output",
-            "Next",
-            "End",
-        ],
-        "Choice" => &["Choices", "Default", "Output"],
-        "Pass" => &["Output", "Next", "End"],
-        "Wait" => &["Seconds", "Timestamp", "Output", "Next", "End"],
-        "Succeed" => &["Output"],
-        "Fail" => &["Error", "Cause"],
-        "Parallel" => &[
-            "Branches",
-            "Arguments",
-            "Retry",
-            "Catch",
-            "Output",
-            "Next",
-            "End",
-        ],
-        "Map" => {
-            reader.error(
-                "state_type_unsupported",
-                &at(pointer, "Type"),
-                "`Map` is not supported yet",
-                "write one state for each item",
-            );
-            return None;
-        }
-        other => {
-            reader.error(
-                "state_type_unknown",
-                &at(pointer, "Type"),
-                format!("there is no state type `{other}`"),
-                "use Task, Choice, Pass, Wait, Succeed, Fail or Parallel",
-            );
-            return None;
-        }
-    };
     if reader.findings.len() == before {
         reader.only(fields, pointer, &[&COMMON, own].concat());
     }
@@ -173,9 +179,12 @@ fn read_state(reader: &mut Reader, name: &str, value: &Value, pointer: &str) -> 
         name: name.to_owned(),
         pointer: pointer.to_owned(),
         kind,
+        language,
         assign: read_assign(reader, fields, pointer),
         output: read_output(reader, fields, pointer),
+        paths: paths::read(reader, fields, pointer),
         next,
+        rework: reader.flag(fields, REWORK, pointer),
     })
 }
 
@@ -191,19 +200,7 @@ fn read_next(reader: &mut Reader, kind: &Kind, fields: &Map<String, Value>, poin
         _ => {}
     }
     let next = reader.text(fields, "Next", pointer).map(str::to_owned);
-    let ends = match fields.get("End") {
-        None => false,
-        Some(Value::Bool(ends)) => *ends,
-        Some(_) => {
-            reader.error(
-                "wrong_type",
-                &at(pointer, "End"),
-                "`End` must be `true`",
-                "write `\"End\": true`",
-            );
-            false
-        }
-    };
+    let ends = reader.flag(fields, "End", pointer);
     match (next, ends) {
         (Some(next), false) => Next::State(next),
         (None, true) => Next::End,
@@ -242,9 +239,10 @@ pub(super) fn read_assign(
         return Vec::new();
     };
     let mut assign = Vec::with_capacity(variables.len());
-    for (name, value) in variables {
-        let place = at(&pointer, name);
-        if !is_variable(name) {
+    for (key, value) in variables {
+        let place = at(&pointer, key);
+        let (name, template) = Template::parse_field(reader, key, value, &pointer, 0);
+        if !is_variable(&name) {
             reader.error(
                 "variable_invalid",
                 &place,
@@ -252,7 +250,7 @@ pub(super) fn read_assign(
                 "choose such a name",
             );
         }
-        assign.push((name.clone(), Template::parse(reader, value, &place)));
+        assign.push((name, template));
     }
     assign
 }
@@ -361,11 +359,12 @@ fn check_scopes(reader: &mut Reader, machine: &Machine, around: &BTreeSet<&str>)
             own.insert(name);
         }
     }
+    let nothing = BTreeSet::new();
     for state in &machine.states {
-        if let Kind::Parallel { branches, .. } = &state.kind {
-            for branch in branches {
-                check_scopes(reader, branch, &own);
-            }
+        // What is distributed sees no variables around, and so cannot mistake them for its own.
+        let is_apart = matches!(&state.kind, Kind::Map(map) if map.is_distributed);
+        for inner in state.levels() {
+            check_scopes(reader, inner, if is_apart { &nothing } else { &own });
         }
     }
 }
@@ -390,5 +389,7 @@ fn read_contracts(reader: &mut Reader, value: &Value, machine: &mut Machine) {
             None => reader.missing("outcomes", &pointer),
         }
     }
-    machine.tasks_mut(&mut |_, task| task.outcomes = outcomes.get(task.resource.as_str()).cloned());
+    machine.resources_mut(&mut |_, resource, known| {
+        *known = outcomes.get(resource.as_str()).cloned();
+    });
 }

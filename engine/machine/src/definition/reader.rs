@@ -2,12 +2,17 @@
 
 use serde_json::{Map, Value};
 
+use super::states::Language;
 use crate::finding::{Finding, Gate, at};
 
 /// Collects the findings of the gate `valid`.
 #[derive(Default)]
 pub(crate) struct Reader {
     pub findings: Vec<Finding>,
+    /// The query language of the state that is being read.
+    pub language: Language,
+    /// Whether the document has no envelope: any resource, plain ASL.
+    pub is_bare: bool,
 }
 
 impl Reader {
@@ -107,6 +112,23 @@ impl Reader {
             );
         }
         whole
+    }
+
+    /// A switch that may be there; absent is off.
+    pub fn flag(&mut self, fields: &Map<String, Value>, name: &str, pointer: &str) -> bool {
+        match fields.get(name) {
+            None => false,
+            Some(Value::Bool(it)) => *it,
+            Some(_) => {
+                self.error(
+                    "wrong_type",
+                    &at(pointer, name),
+                    format!("`{name}` must be `true`"),
+                    format!("write `\"{name}\": true`"),
+                );
+                false
+            }
+        }
     }
 
     /// The texts of an array that may be there.

@@ -5,9 +5,18 @@ use std::collections::HashMap;
 use super::template::Template;
 use crate::event::StateType;
 use crate::expression::Expression;
+use crate::jsonpath::{ChoiceRule, Path, ReferencePath};
 use crate::payload::Payload;
 
-/// The states of one level: the whole definition, or one branch of a `Parallel`.
+/// How a state spells its queries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Language {
+    #[default]
+    Jsonata,
+    JsonPath,
+}
+
+/// The states of one level: the whole definition, a branch of a `Parallel`, or the processor of a `Map`.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub start_at: String,
@@ -23,10 +32,46 @@ pub(crate) struct StateDef {
     /// JSON pointer into the document.
     pub pointer: String,
     pub kind: Kind,
+    pub language: Language,
     pub assign: Vec<(String, Template)>,
+    /// `Output`; never of a JSONPath state.
     pub output: Option<Template>,
+    /// What a JSONPath state selects; all of it in a JSONata state.
+    pub paths: Paths,
     /// For `Choice` this is `Default`.
     pub next: Next,
+    /// `BTrust.Rework`: `next` goes back to be run again, and what is still valid is kept.
+    pub rework: bool,
+}
+
+/// The data flow of a JSONPath state: input -> `InputPath` -> `Parameters` -> work -> `ResultSelector`
+/// -> `ResultPath` -> `OutputPath`.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    pub input: Selection,
+    pub selector: Option<Template>,
+    pub result: Placement,
+    pub output: Selection,
+}
+
+/// A path that may be `null`, which selects an empty object.
+#[derive(Debug, Default)]
+pub(crate) enum Selection {
+    #[default]
+    Whole,
+    Nothing,
+    Path(Path),
+}
+
+/// Where a result goes in the input.
+#[derive(Debug, Default)]
+pub(crate) enum Placement {
+    /// In place of it.
+    #[default]
+    Whole,
+    /// Nowhere.
+    Discard,
+    At(ReferencePath),
 }
 
 /// Where a state leads.
@@ -42,7 +87,11 @@ pub(crate) enum Next {
 pub(crate) enum Kind {
     Task(Box<TaskDef>),
     Choice(Vec<Rule>),
-    Pass,
+    /// With `Parameters` and `Result`, which only JSONPath has.
+    Pass {
+        parameters: Option<Template>,
+        result: Option<Payload>,
+    },
     Wait(Until),
     /// With the literal `decision` of its `Output`.
     Succeed {
@@ -55,20 +104,96 @@ pub(crate) enum Kind {
     Parallel {
         branches: Vec<Machine>,
         arguments: Option<Template>,
+        /// `BTrust.Race`: the first branch that ends well wins.
+        race: bool,
         handlers: Handlers,
     },
+    Map(Box<MapDef>),
 }
 
 #[derive(Debug)]
 pub(crate) struct TaskDef {
-    /// As written: `kyc:otp` or `kyc:otp@1`.
+    /// As written, without `.waitForTaskToken`: `kyc:otp` or `kyc:otp@1`; in a bare document any resource.
     pub resource: String,
-    /// The published outcomes; `None` before the catalogue is known.
+    /// Whether the attempt ends when somebody sends its token back.
+    pub waits_for_token: bool,
+    /// The published outcomes; `None` before the catalogue is known, and for what is no step of ours.
     pub outcomes: Option<Vec<String>>,
     pub arguments: Option<Template>,
     pub timeout: Option<Seconds>,
     pub heartbeat: Option<Seconds>,
     pub handlers: Handlers,
+    /// `BTrust.Keep`: outcomes that stay valid when a rework leads here again with equal arguments.
+    pub keep: Vec<String>,
+    /// `BTrust.Compensation`: what undoes the task.
+    pub compensation: Option<Box<Compensation>>,
+}
+
+/// The task that undoes another one.
+#[derive(Debug)]
+pub(crate) struct Compensation {
+    pub resource: String,
+    pub outcomes: Option<Vec<String>>,
+    /// Evaluated when the task that it undoes has ended.
+    pub arguments: Option<Template>,
+    pub timeout_seconds: Option<i64>,
+    pub retry: Vec<Retrier>,
+}
+
+/// A `Map`: the same states for every item.
+#[derive(Debug)]
+pub(crate) struct MapDef {
+    pub items: Items,
+    pub reader: Option<Transfer>,
+    /// `ItemSelector`, or `Parameters` in its older spelling.
+    pub selector: Option<Template>,
+    pub batcher: Option<Batcher>,
+    pub processor: Machine,
+    /// Whether the items are on their own: no variables of the states around, failures may be tolerated.
+    pub is_distributed: bool,
+    /// 0 is no limit.
+    pub concurrency: Number,
+    pub tolerated_count: Option<Number>,
+    /// From 0 to 100.
+    pub tolerated_percentage: Option<Number>,
+    pub writer: Option<Transfer>,
+    pub handlers: Handlers,
+}
+
+/// Where the items of a `Map` come from when there is no reader.
+#[derive(Debug)]
+pub(crate) enum Items {
+    /// The effective input.
+    Input,
+    /// `Items`.
+    Template(Template),
+    /// `ItemsPath`.
+    Path(Path),
+}
+
+/// `ItemBatcher`: several items for one run of the processor.
+#[derive(Debug)]
+pub(crate) struct Batcher {
+    pub items_max: Option<Number>,
+    pub bytes_max: Option<Number>,
+    pub input: Option<Template>,
+}
+
+/// `ItemReader` or `ResultWriter`: a task that moves items from or to the object store.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub resource: String,
+    pub outcomes: Option<Vec<String>>,
+    pub config: Payload,
+    pub arguments: Option<Template>,
+}
+
+/// A number, literal or computed.
+#[derive(Debug)]
+pub(crate) enum Number {
+    Literal(f64),
+    Computed(Expression),
+    Path(Path),
 }
 
 /// A time span in seconds, literal or computed.
@@ -76,6 +201,7 @@ pub(crate) struct TaskDef {
 pub(crate) enum Seconds {
     Literal(i64),
     Computed(Expression),
+    Path(Path),
 }
 
 #[derive(Debug)]
@@ -89,6 +215,7 @@ pub(crate) enum Timestamp {
     /// Milliseconds since the epoch.
     Literal(i64),
     Computed(Expression),
+    Path(Path),
 }
 
 /// What happens when a state fails.
@@ -119,7 +246,12 @@ pub(crate) struct Catcher {
     pub errors: Vec<String>,
     pub assign: Vec<(String, Template)>,
     pub output: Option<Template>,
+    /// `ResultPath` of the error.
+    pub result: Placement,
     pub next: String,
+    pub rework: bool,
+    /// `BTrust.Compensate`: undoes what has been done before it goes on.
+    pub compensate: bool,
 }
 
 /// One rule of a `Choice`.
@@ -129,12 +261,14 @@ pub(crate) struct Rule {
     pub assign: Vec<(String, Template)>,
     pub output: Option<Template>,
     pub next: String,
+    pub rework: bool,
 }
 
 #[derive(Debug)]
 pub(crate) enum Condition {
     Literal(bool),
     Computed(Expression),
+    Compared(ChoiceRule),
 }
 
 impl Machine {
@@ -147,22 +281,41 @@ impl Machine {
         let mut found = Vec::new();
         for state in &self.states {
             found.push(state);
-            if let Kind::Parallel { branches, .. } = &state.kind {
-                found.extend(branches.iter().flat_map(Machine::all));
-            }
+            found.extend(state.levels().into_iter().flat_map(Machine::all));
         }
         found
     }
 
-    /// Calls `change` with every task, branches included.
-    pub fn tasks_mut(&mut self, change: &mut dyn FnMut(&str, &mut TaskDef)) {
+    /// Calls `change` with the JSON pointer of every resource, the resource, and its outcomes.
+    pub fn resources_mut(
+        &mut self,
+        change: &mut dyn FnMut(&str, &mut String, &mut Option<Vec<String>>),
+    ) {
         for state in &mut self.states {
+            let at = |field: &str| format!("{}/{field}", state.pointer);
             match &mut state.kind {
-                Kind::Task(task) => change(&state.pointer, task),
+                Kind::Task(task) => {
+                    change(&at("Resource"), &mut task.resource, &mut task.outcomes);
+                    if let Some(it) = &mut task.compensation {
+                        let pointer = at("BTrust.Compensation/Resource");
+                        change(&pointer, &mut it.resource, &mut it.outcomes);
+                    }
+                }
                 Kind::Parallel { branches, .. } => {
                     for branch in branches {
-                        branch.tasks_mut(change);
+                        branch.resources_mut(change);
                     }
+                }
+                Kind::Map(map) => {
+                    for (transfer, field) in [
+                        (&mut map.reader, "ItemReader/Resource"),
+                        (&mut map.writer, "ResultWriter/Resource"),
+                    ] {
+                        if let Some(it) = transfer {
+                            change(&at(field), &mut it.resource, &mut it.outcomes);
+                        }
+                    }
+                    map.processor.resources_mut(change);
                 }
                 _ => {}
             }
@@ -171,15 +324,25 @@ impl Machine {
 }
 
 impl StateDef {
+    /// The levels inside the state: branches, or the processor.
+    pub fn levels(&self) -> Vec<&Machine> {
+        match &self.kind {
+            Kind::Parallel { branches, .. } => branches.iter().collect(),
+            Kind::Map(map) => vec![&map.processor],
+            _ => Vec::new(),
+        }
+    }
+
     pub fn state_type(&self) -> StateType {
         match self.kind {
             Kind::Task(_) => StateType::Task,
             Kind::Choice(_) => StateType::Choice,
-            Kind::Pass => StateType::Pass,
+            Kind::Pass { .. } => StateType::Pass,
             Kind::Wait(_) => StateType::Wait,
             Kind::Succeed { .. } => StateType::Succeed,
             Kind::Fail { .. } => StateType::Fail,
             Kind::Parallel { .. } => StateType::Parallel,
+            Kind::Map(_) => StateType::Map,
         }
     }
 
@@ -187,6 +350,7 @@ impl StateDef {
         match &self.kind {
             Kind::Task(task) => Some(&task.handlers),
             Kind::Parallel { handlers, .. } => Some(handlers),
+            Kind::Map(map) => Some(&map.handlers),
             _ => None,
         }
     }
@@ -206,66 +370,6 @@ impl StateDef {
         found
     }
 
-    /// Visits every expression of the state with its JSON pointer (branches not included).
-    pub fn expressions<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Expression)) {
-        let at = |field: &str| format!("{}/{field}", self.pointer);
-        visit_assign(&self.assign, &at("Assign"), visit);
-        visit_template(self.output.as_ref(), &at("Output"), visit);
-        match &self.kind {
-            Kind::Task(task) => {
-                visit_template(task.arguments.as_ref(), &at("Arguments"), visit);
-                for (seconds, field) in [
-                    (&task.timeout, "TimeoutSeconds"),
-                    (&task.heartbeat, "HeartbeatSeconds"),
-                ] {
-                    if let Some(Seconds::Computed(expression)) = seconds {
-                        visit(&at(field), expression);
-                    }
-                }
-            }
-            Kind::Choice(rules) => {
-                for (index, rule) in rules.iter().enumerate() {
-                    let pointer = at(&format!("Choices/{index}"));
-                    if let Condition::Computed(expression) = &rule.condition {
-                        visit(&format!("{pointer}/Condition"), expression);
-                    }
-                    visit_assign(&rule.assign, &format!("{pointer}/Assign"), visit);
-                    visit_template(rule.output.as_ref(), &format!("{pointer}/Output"), visit);
-                }
-            }
-            Kind::Wait(Until::Seconds(Seconds::Computed(expression))) => {
-                visit(&at("Seconds"), expression);
-            }
-            Kind::Wait(Until::Timestamp(Timestamp::Computed(expression))) => {
-                visit(&at("Timestamp"), expression);
-            }
-            Kind::Fail { error, cause } => {
-                visit_template(error.as_ref(), &at("Error"), visit);
-                visit_template(cause.as_ref(), &at("Cause"), visit);
-            }
-            Kind::Parallel { arguments, .. } => {
-                visit_template(arguments.as_ref(), &at("Arguments"), visit);
-            }
-            Kind::Wait(_) | Kind::Pass | Kind::Succeed { .. } => {}
-        }
-        for (index, catcher) in self
-            .handlers()
-            .into_iter()
-            .flat_map(|it| it.catch.iter().enumerate())
-        {
-            visit_assign(
-                &catcher.assign,
-                &at(&format!("Catch/{index}/Assign")),
-                visit,
-            );
-            visit_template(
-                catcher.output.as_ref(),
-                &at(&format!("Catch/{index}/Output")),
-                visit,
-            );
-        }
-    }
-
     /// Every variable that the state may assign.
     pub fn assigned(&self) -> Vec<&str> {
         let mut found: Vec<&str> = self.assign.iter().map(|(name, _)| name.as_str()).collect();
@@ -280,26 +384,6 @@ impl StateDef {
             found.extend(catcher.assign.iter().map(|(name, _)| name.as_str()));
         }
         found
-    }
-}
-
-fn visit_assign<'a>(
-    assign: &'a [(String, Template)],
-    pointer: &str,
-    visit: &mut dyn FnMut(&str, &'a Expression),
-) {
-    for (name, template) in assign {
-        template.expressions(&crate::finding::at(pointer, name), visit);
-    }
-}
-
-fn visit_template<'a>(
-    template: Option<&'a Template>,
-    pointer: &str,
-    visit: &mut dyn FnMut(&str, &'a Expression),
-) {
-    if let Some(template) = template {
-        template.expressions(pointer, visit);
     }
 }
 

@@ -3,16 +3,20 @@
 use serde_json::Value;
 
 use super::reader::Reader;
+use super::states::Language;
+use super::visit::Query;
 use crate::expression::Expression;
 use crate::finding::at;
+use crate::jsonpath::PathExpression;
 use crate::limits::TEMPLATE_DEPTH_MAX;
 use crate::payload::Payload;
 
-/// A JSON value whose texts may be `{% expressions %}`.
+/// A JSON value whose texts may be `{% expressions %}`, or in JSONPath whose keys `k.$` hold paths.
 #[derive(Debug)]
 pub(crate) enum Template {
     Literal(Payload),
     Expression(Expression),
+    Path(PathExpression),
     Array(Vec<Template>),
     Object(Vec<(String, Template)>),
 }
@@ -34,7 +38,9 @@ impl Template {
             return Self::Literal(Value::Null.into());
         }
         let parsed = match value {
-            Value::String(text) => return Self::parse_text(reader, text, pointer),
+            Value::String(text) if reader.language == Language::Jsonata => {
+                return Self::parse_text(reader, text, pointer);
+            }
             Value::Array(items) => Self::Array(
                 items
                     .iter()
@@ -47,12 +53,7 @@ impl Template {
             Value::Object(fields) => Self::Object(
                 fields
                     .iter()
-                    .map(|(key, it)| {
-                        (
-                            key.clone(),
-                            Self::parse_below(reader, it, &at(pointer, key), depth + 1),
-                        )
-                    })
+                    .map(|(key, it)| Self::parse_field(reader, key, it, pointer, depth))
                     .collect(),
             ),
             _ => return Self::Literal(value.clone().into()),
@@ -61,6 +62,46 @@ impl Template {
             Self::Literal(value.clone().into())
         } else {
             parsed
+        }
+    }
+
+    /// Parses one field of an object; in JSONPath the key `k.$` means `k`, and its value is a path.
+    pub fn parse_field(
+        reader: &mut Reader,
+        key: &str,
+        value: &Value,
+        pointer: &str,
+        depth: usize,
+    ) -> (String, Self) {
+        let place = at(pointer, key);
+        match key.strip_suffix(".$") {
+            Some(name) if reader.language == Language::JsonPath => {
+                (name.to_owned(), Self::parse_path(reader, value, &place))
+            }
+            _ => (
+                key.to_owned(),
+                Self::parse_below(reader, value, &place, depth + 1),
+            ),
+        }
+    }
+
+    /// Parses a text that is a path or a call of an intrinsic function.
+    pub fn parse_path(reader: &mut Reader, value: &Value, pointer: &str) -> Self {
+        let parsed = match value.as_str() {
+            Some(text) => PathExpression::parse(text),
+            None => Err("a path is a text".to_owned()),
+        };
+        match parsed {
+            Ok(it) => Self::Path(it),
+            Err(message) => {
+                reader.error(
+                    "path_invalid",
+                    pointer,
+                    message,
+                    "write a path such as `$.a.b`, or a call such as `States.Format('{}', $.a)`",
+                );
+                Self::Literal(Value::Null.into())
+            }
         }
     }
 
@@ -99,7 +140,7 @@ impl Template {
     fn is_literal(&self) -> bool {
         match self {
             Self::Literal(_) => true,
-            Self::Expression(_) => false,
+            Self::Expression(_) | Self::Path(_) => false,
             Self::Array(items) => items.iter().all(Self::is_literal),
             Self::Object(fields) => fields.iter().all(|(_, it)| it.is_literal()),
         }
@@ -118,23 +159,28 @@ impl Template {
                         _ => FieldOf::Computed,
                     })
             }
-            Self::Expression(_) | Self::Array(_) => None,
+            Self::Expression(_) | Self::Path(_) | Self::Array(_) => None,
         }
     }
 
-    /// Visits every expression with its JSON pointer below `pointer`.
-    pub fn expressions<'a>(&'a self, pointer: &str, visit: &mut dyn FnMut(&str, &'a Expression)) {
+    /// Visits every query with its JSON pointer below `pointer`.
+    pub fn queries<'a>(&'a self, pointer: &str, visit: &mut dyn FnMut(&str, Query<'a>)) {
         match self {
             Self::Literal(_) => {}
-            Self::Expression(expression) => visit(pointer, expression),
+            Self::Expression(it) => visit(pointer, Query::Expression(it)),
+            Self::Path(it) => visit(pointer, Query::PathExpression(it)),
             Self::Array(items) => {
                 for (index, it) in items.iter().enumerate() {
-                    it.expressions(&format!("{pointer}/{index}"), visit);
+                    it.queries(&format!("{pointer}/{index}"), visit);
                 }
             }
             Self::Object(fields) => {
                 for (key, it) in fields {
-                    it.expressions(&at(pointer, key), visit);
+                    let place = match it {
+                        Self::Path(_) => at(pointer, &format!("{key}.$")),
+                        _ => at(pointer, key),
+                    };
+                    it.queries(&place, visit);
                 }
             }
         }

@@ -14,6 +14,7 @@
 mod call;
 mod choice;
 mod cursor;
+mod describe;
 mod evaluation;
 mod filter;
 mod hash;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::definition::{
-    Catcher, Condition, Kind, Machine, Next, Seconds, StateDef, Template, Timestamp, Until,
+    Catcher, Condition, Kind, Machine, Next, Number, Seconds, StateDef, Template, Timestamp, Until,
 };
 use crate::event::StateType;
 
@@ -115,7 +115,7 @@ fn node(state: &StateDef) -> Node {
         name: state.name.clone(),
         notes,
         tooltip: tooltip.join("\n"),
-        inner: super::inner(state).iter().map(read).collect(),
+        inner: state.levels().into_iter().map(read).collect(),
     }
 }
 
@@ -133,6 +133,9 @@ fn notes(state: &StateDef) -> Vec<String> {
             if !limits.is_empty() {
                 notes.push(limits.join(" · "));
             }
+            if let Some(compensation) = &task.compensation {
+                notes.push(format!("undone by {}", compensation.resource));
+            }
         }
         Kind::Wait(until) => notes.push(match until {
             Until::Seconds(it) => format!("Wait {}", seconds(it)),
@@ -140,6 +143,7 @@ fn notes(state: &StateDef) -> Vec<String> {
                 format!("Wait until {}", crate::event::rfc3339(*at_ms))
             }
             Until::Timestamp(Timestamp::Computed(it)) => format!("Wait until {}", it.source()),
+            Until::Timestamp(Timestamp::Path(it)) => format!("Wait until {}", it.source()),
         }),
         Kind::Succeed { decision } => notes.push(match decision {
             Some(decision) => format!("decision: {decision}"),
@@ -151,8 +155,25 @@ fn notes(state: &StateDef) -> Vec<String> {
             }
             _ => "Fail".to_owned(),
         }),
-        Kind::Parallel { .. } => {
-            notes.push("Parallel".to_owned());
+        Kind::Parallel { race, .. } => {
+            let name = if *race {
+                "Parallel, the first wins"
+            } else {
+                "Parallel"
+            };
+            notes.push(name.to_owned());
+            notes.extend(retries(state));
+        }
+        Kind::Map(map) => {
+            let name = if map.is_distributed {
+                "Map, distributed"
+            } else {
+                "Map"
+            };
+            notes.push(match map.concurrency {
+                Number::Literal(limit) if 0.0 < limit => format!("{name}, {limit} at once"),
+                _ => name.to_owned(),
+            });
             notes.extend(retries(state));
         }
         _ => notes.push(format!("{:?}", state.state_type())),
@@ -183,6 +204,7 @@ fn seconds(seconds: &Seconds) -> String {
             }
         }
         Seconds::Computed(expression) => expression.source().to_owned(),
+        Seconds::Path(path) => path.source().to_owned(),
     }
 }
 
@@ -193,11 +215,16 @@ fn exits(state: &StateDef) -> Vec<(Option<&str>, bool, Option<String>)> {
     if let Kind::Choice(rules) = &state.kind {
         for (index, rule) in rules.iter().enumerate() {
             let label = format!("{}. {}", index + 1, condition(&rule.condition));
+            let label = with_rework(label, rule.rework);
             exits.push((Some(rule.next.as_str()), false, Some(label)));
         }
         otherwise = Some("otherwise".to_owned());
     }
     match &state.next {
+        Next::State(next) if state.rework => {
+            let label = with_rework(otherwise.unwrap_or_default(), true);
+            exits.push((Some(next), false, Some(label)));
+        }
         Next::State(next) => exits.push((Some(next), false, otherwise)),
         Next::End => match state.kind {
             Kind::Succeed { .. } | Kind::Fail { .. } => {}
@@ -206,15 +233,26 @@ fn exits(state: &StateDef) -> Vec<(Option<&str>, bool, Option<String>)> {
         Next::None => {}
     }
     for catcher in state.handlers().into_iter().flat_map(|it| &it.catch) {
-        exits.push((Some(&catcher.next), true, Some(errors(catcher))));
+        let label = with_rework(errors(catcher), catcher.rework);
+        exits.push((Some(&catcher.next), true, Some(label)));
     }
     exits
+}
+
+/// Says of an arrow that it keeps what is still valid.
+fn with_rework(label: String, rework: bool) -> String {
+    match (rework, label.is_empty()) {
+        (false, _) => label,
+        (true, true) => "rework".to_owned(),
+        (true, false) => format!("{label} (rework)"),
+    }
 }
 
 fn condition(condition: &Condition) -> String {
     match condition {
         Condition::Literal(holds) => holds.to_string(),
         Condition::Computed(expression) => expression.source().trim().to_owned(),
+        Condition::Compared(rule) => rule.to_string(),
     }
 }
 

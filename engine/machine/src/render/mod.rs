@@ -8,21 +8,13 @@ mod order;
 mod svg;
 mod text;
 
-use crate::definition::{Definition, Kind, Machine, StateDef};
+use crate::definition::Definition;
 
 /// Draws the graph of a definition as one SVG document.
 #[must_use]
 pub fn render(definition: &Definition) -> String {
     let graph = graph::read(&definition.machine);
     svg::document(definition.title(), &graph)
-}
-
-/// The levels inside a state: its branches.
-pub(crate) fn inner(state: &StateDef) -> &[Machine] {
-    match &state.kind {
-        Kind::Parallel { branches, .. } => branches,
-        _ => &[],
-    }
 }
 
 #[cfg(test)]

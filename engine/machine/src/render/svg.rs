@@ -419,7 +419,7 @@ fn box_class(kind: StateType) -> (&'static str, u8) {
         StateType::Wait => ("wait", 6),
         StateType::Succeed => ("succeed", 16),
         StateType::Fail => ("fail", 16),
-        StateType::Parallel => ("group", 8),
+        StateType::Parallel | StateType::Map => ("group", 8),
     }
 }
 

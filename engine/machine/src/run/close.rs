@@ -1,7 +1,6 @@
 //! The end of a workflow.
 
-use super::evaluate::Seen;
-use super::{Failure, Run, Trouble};
+use super::{Failure, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::effect::{CloseReason, Effect};
 use crate::event::EventKind;
@@ -57,9 +56,10 @@ impl Run<'_> {
             error: error.clone(),
             cause: cause.clone(),
         };
+        let some = |text: String| if text.is_empty() { None } else { Some(text) };
         let closing = Closing {
-            error: Some(error),
-            cause: Some(cause),
+            error: some(error),
+            cause: some(cause),
             ..self.closing()
         };
         self.close(Status::Failed, closing, event);

@@ -1,15 +1,18 @@
 //! What time brings about.
 
 use super::Run;
+use super::failure::{HEARTBEAT_TIMEOUT, TIMEOUT};
 use crate::command::Refusal;
+use crate::definition::Kind;
 use crate::effect::TurnReason;
-use crate::state::{OpenTask, Phase, Position};
+use crate::state::{OpenTask, Phase, Position, Role};
 
 /// What is due, in the order in which ties are judged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Workflow,
     Attempt,
+    Heartbeat,
     Prompt,
     Wake,
     Resume,
@@ -26,8 +29,9 @@ impl Run<'_> {
                 return Ok(());
             }
             match due {
-                Due::Workflow => self.close_timed_out(),
-                Due::Attempt => self.time_out(thread)?,
+                Due::Workflow => self.time_out_workflow()?,
+                Due::Attempt => self.time_out(thread, TIMEOUT)?,
+                Due::Heartbeat => self.time_out(thread, HEARTBEAT_TIMEOUT)?,
                 Due::Prompt => self.expire(thread)?,
                 Due::Wake => self.open_turn(thread, TurnReason::Woken)?,
                 Due::Resume => self.resume(thread)?,
@@ -44,7 +48,10 @@ impl Run<'_> {
                 Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => {
                     (*until_ms, Due::Resume)
                 }
-                Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => {
+                Position::Forked { .. }
+                | Position::Mapping(_)
+                | Position::Visiting { .. }
+                | Position::Moving => {
                     return None;
                 }
             };
@@ -67,9 +74,16 @@ impl Run<'_> {
             Position::BackingOff { visit, .. } => {
                 let visit = visit.clone();
                 let state_def = self.state_def(thread, &visit.state)?;
-                self.fork(thread, state_def, visit)
+                match &state_def.kind {
+                    Kind::Map(map) => self.enter_map(thread, state_def, map, visit),
+                    Kind::Task(_) => self.begin_task(thread, visit, Role::Work),
+                    _ => self.fork(thread, state_def, visit),
+                }
             }
-            Position::Forked { .. } | Position::Visiting { .. } | Position::Moving => Ok(()),
+            Position::Forked { .. }
+            | Position::Mapping(_)
+            | Position::Visiting { .. }
+            | Position::Moving => Ok(()),
         }
     }
 }
@@ -82,7 +96,13 @@ fn due_of_task(task: &OpenTask) -> Option<(i64, Due)> {
         Phase::Open { .. } => attempt.into_iter().chain(prompt).min(),
         Phase::Parked => {
             let wake = task.wake_ms.map(|at_ms| (at_ms, Due::Wake));
-            attempt.into_iter().chain(prompt).chain(wake).min()
+            let heartbeat = task.heartbeat_ms.map(|at_ms| (at_ms, Due::Heartbeat));
+            attempt
+                .into_iter()
+                .chain(heartbeat)
+                .chain(prompt)
+                .chain(wake)
+                .min()
         }
     }
 }

@@ -1,27 +1,46 @@
 //! How a branch goes from state to state.
 
 use chrono::DateTime;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::evaluate::{Seen, limit_size, unexpected};
-use super::{Failure, Move, Run, Trouble};
+use super::evaluate::limit_size;
+use super::failure::RUNTIME;
+use super::{Failure, Move, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{
-    Catcher, Condition, Jitter, Kind, Next, Retrier, Rule, StateDef, Template, Timestamp, Until,
+    Catcher, Condition, Kind, Language, Next, Paths, Placement, Rule, Selection, StateDef,
+    Template, Timestamp, Until,
 };
 use crate::event::EventKind;
-use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED, SECONDS_MAX};
+use crate::limits::{HISTORY_EVENTS_CATCHABLE, HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED};
 use crate::payload::Payload;
-use crate::state::{Phase, Position, ROOT, Visit};
+use crate::state::{Position, ROOT, Visit};
 
-pub(super) const TIMEOUT: &str = "States.Timeout";
-const RUNTIME: &str = "States.Runtime";
+const HISTORY_LIMIT_EXCEEDED: &str = "BTrust.HistoryLimitExceeded";
+
+/// Longest that a `Wait` for a timestamp may last, in seconds. Source: the recordings; 24,856 days are too long.
+const WAIT_SECONDS_MAX: i64 = i32::MAX as i64;
 
 /// The parts of a state (or of the rule or catcher that was taken) that shape its exit.
 pub(super) struct Exit<'a> {
     pub assign: &'a [(String, Template)],
     pub output: Option<&'a Template>,
+    pub flow: Flow<'a>,
     pub next: Target<'a>,
+    /// Whether the exit goes back for a rework.
+    pub rework: bool,
+}
+
+/// What a result passes on its way out.
+#[derive(Clone, Copy)]
+pub(super) enum Flow<'a> {
+    /// Nothing: `Output` has seen it all.
+    Jsonata,
+    JsonPath {
+        selector: Option<&'a Template>,
+        result: &'a Placement,
+        output: &'a Selection,
+    },
 }
 
 /// Where an exit leads.
@@ -29,6 +48,48 @@ pub(super) struct Exit<'a> {
 pub(super) enum Target<'a> {
     State(&'a str),
     End,
+}
+
+impl<'a> Flow<'a> {
+    fn of(language: Language, paths: &'a Paths) -> Self {
+        match language {
+            Language::Jsonata => Self::Jsonata,
+            Language::JsonPath => Self::JsonPath {
+                selector: paths.selector.as_ref(),
+                result: &paths.result,
+                output: &paths.output,
+            },
+        }
+    }
+
+    /// What an error passes: `ResultPath` of the catcher, and nothing of the state.
+    pub fn of_catcher(state_def: &StateDef, catcher: &'a Catcher) -> Self {
+        match state_def.language {
+            Language::Jsonata => Self::Jsonata,
+            Language::JsonPath => Self::JsonPath {
+                selector: None,
+                result: &catcher.result,
+                output: &Selection::Whole,
+            },
+        }
+    }
+}
+
+impl StateDef {
+    /// The exit by `Next` (for a `Choice`: by `Default`).
+    pub(super) fn exit(&self) -> Exit<'_> {
+        let next = match &self.next {
+            Next::State(name) => Target::State(name),
+            Next::End | Next::None => Target::End,
+        };
+        Exit {
+            assign: &self.assign,
+            output: self.output.as_ref(),
+            flow: Flow::of(self.language, &self.paths),
+            next,
+            rework: self.rework,
+        }
+    }
 }
 
 impl<'a> Run<'a> {
@@ -74,37 +135,49 @@ impl<'a> Run<'a> {
         self.thread_mut(thread)?.position = Position::Visiting {
             visit: visit.clone(),
         };
-        let seen = Seen {
-            thread,
-            visit: &visit,
-            result: None,
-            error_output: None,
-        };
-        let outcome = match &state_def.kind {
-            Kind::Task(_) => return self.enter_task(thread, state_def, visit),
+        if let Some(failure) = self.warn_of_history() {
+            return self.fail_state(thread, failure);
+        }
+        match &state_def.kind {
+            Kind::Task(_) => return self.enter_task(thread, visit),
             Kind::Parallel { .. } => return self.fork(thread, state_def, visit),
-            Kind::Pass => self.leave(state_def.exit(), &seen, &visit.input),
-            Kind::Choice(rules) => self.choose(state_def, rules, &seen),
-            Kind::Wait(until) => self.wait(state_def, until, &seen),
-            Kind::Succeed { decision } => self.succeed(state_def, decision.as_deref(), &seen),
-            Kind::Fail { error, cause } => {
-                Err(self.fail_on_purpose(error.as_ref(), cause.as_ref(), &seen))
-            }
-        };
+            Kind::Map(map) => return self.enter_map(thread, state_def, map, visit),
+            _ => {}
+        }
+        let outcome = self
+            .effective_input(state_def, thread, &visit)
+            .and_then(|input| {
+                let seen = Seen::of(thread, &visit).with_data(&input);
+                match &state_def.kind {
+                    Kind::Pass { parameters, result } => {
+                        self.pass(state_def, parameters.as_ref(), result.as_ref(), &seen)
+                    }
+                    Kind::Choice(rules) => self.choose(state_def, rules, &seen),
+                    Kind::Wait(until) => self.wait(state_def, until, &seen),
+                    Kind::Succeed { decision } => {
+                        self.succeed(state_def, decision.as_deref(), &seen)
+                    }
+                    Kind::Fail { error, cause } => {
+                        Err(self.fail_on_purpose(error.as_ref(), cause.as_ref(), &seen))
+                    }
+                    Kind::Task(_) | Kind::Parallel { .. } | Kind::Map(_) => Ok(()),
+                }
+            });
         self.settle(thread, outcome)
     }
 
-    /// Deals with the trouble that a state has had.
-    pub(super) fn settle(
-        &mut self,
-        thread: u32,
-        outcome: Result<(), Trouble>,
-    ) -> Result<(), Refusal> {
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(Trouble::Stop(refusal)) => Err(refusal),
-            Err(Trouble::Failure(failure)) => self.fail_state(thread, failure),
+    /// The one warning that the history is nearly full: an error that a `Catch` may catch.
+    fn warn_of_history(&mut self) -> Option<Failure> {
+        let is_near = HISTORY_EVENTS_MAX - HISTORY_EVENTS_CATCHABLE <= self.state.n_events;
+        if !is_near || self.state.history_nearly_full {
+            return None;
         }
+        self.state.history_nearly_full = true;
+        let cause = format!(
+            "The workflow has {} events; it may have {HISTORY_EVENTS_MAX}.",
+            self.state.n_events
+        );
+        Some(Failure::new(HISTORY_LIMIT_EXCEEDED, cause))
     }
 
     /// Exits a state: evaluates `Assign` and `Output`, and moves on.
@@ -114,11 +187,7 @@ impl<'a> Run<'a> {
         seen: &Seen<'_>,
         default: &Payload,
     ) -> Result<(), Trouble> {
-        let assigned = self.assignments(exit.assign, seen)?;
-        let output = match exit.output {
-            Some(template) => self.template(template, "Output", seen)?,
-            None => default.clone(),
-        };
+        let (assigned, output) = self.outgoing(&exit, seen, default)?;
         limit_size(&output, "the output", seen.visit)?;
         self.gain_evidence(seen)?;
         let state_type = self.state_def(seen.thread, &seen.visit.state)?.state_type();
@@ -135,15 +204,36 @@ impl<'a> Run<'a> {
         );
         self.thread_mut(seen.thread)?.position = Position::Moving;
         match exit.next {
-            Target::State(to) => self.moves.push_back(Move {
-                thread: seen.thread,
-                to,
-                input: output,
-            }),
+            Target::State(to) => {
+                if exit.rework {
+                    self.begin_rework(to);
+                }
+                self.moves.push_back(Move {
+                    thread: seen.thread,
+                    to,
+                    input: output,
+                });
+            }
             Target::End if seen.thread == ROOT => self.close_succeeded(output, None),
             Target::End => self.finish_branch(seen.thread, output)?,
         }
         Ok(())
+    }
+
+    fn pass(
+        &mut self,
+        state_def: &'a StateDef,
+        parameters: Option<&'a Template>,
+        result: Option<&'a Payload>,
+        seen: &Seen<'_>,
+    ) -> Result<(), Trouble> {
+        let passed = match (result, parameters) {
+            (Some(result), _) => result.clone(),
+            (None, Some(template)) => self.template(template, "Parameters", seen)?,
+            (None, None) => seen.data.clone(),
+        };
+        let seen = seen.with_data(&passed);
+        self.leave(state_def.exit(), &seen, &passed)
     }
 
     fn choose(
@@ -153,26 +243,15 @@ impl<'a> Run<'a> {
         seen: &Seen<'_>,
     ) -> Result<(), Trouble> {
         for (index, rule) in rules.iter().enumerate() {
-            let holds = match &rule.condition {
-                Condition::Literal(holds) => *holds,
-                Condition::Computed(expression) => {
-                    let location = format!("Choices/{index}/Condition");
-                    let value = self.expression(expression, &location, seen)?;
-                    match value.as_bool() {
-                        Some(holds) => holds,
-                        None => {
-                            return Err(unexpected(expression, &location, seen, "boolean", &value));
-                        }
-                    }
-                }
-            };
-            if holds {
+            if self.holds(&rule.condition, index, seen)? {
                 let exit = Exit {
                     assign: &rule.assign,
                     output: rule.output.as_ref(),
+                    flow: Flow::of(state_def.language, &state_def.paths),
                     next: Target::State(&rule.next),
+                    rework: rule.rework,
                 };
-                return self.leave(exit, seen, &seen.visit.input);
+                return self.leave(exit, seen, seen.data);
             }
         }
         if state_def.next == Next::None {
@@ -182,7 +261,21 @@ impl<'a> Run<'a> {
             );
             return Err(Failure::new("States.NoChoiceMatched", cause).into());
         }
-        self.leave(state_def.exit(), seen, &seen.visit.input)
+        self.leave(state_def.exit(), seen, seen.data)
+    }
+
+    fn holds(&self, condition: &Condition, index: usize, seen: &Seen<'_>) -> Result<bool, Trouble> {
+        match condition {
+            Condition::Literal(holds) => Ok(*holds),
+            Condition::Compared(rule) => self.compare(rule, seen),
+            Condition::Computed(expression) => {
+                let location = format!("Choices/{index}/Condition");
+                let value = self.expression(expression, &location, seen)?;
+                value.as_bool().ok_or_else(|| {
+                    super::evaluate::unexpected(expression, &location, seen, "boolean", &value)
+                })
+            }
+        }
     }
 
     fn wait(
@@ -195,34 +288,56 @@ impl<'a> Run<'a> {
             Until::Seconds(seconds) => self
                 .now_ms()
                 .saturating_add(self.seconds(seconds, "Seconds", 0, seen)? * 1000),
-            Until::Timestamp(Timestamp::Literal(at_ms)) => *at_ms,
-            Until::Timestamp(Timestamp::Computed(expression)) => {
-                let value = self.expression(expression, "Timestamp", seen)?;
-                let time = value
-                    .as_str()
-                    .and_then(|it| DateTime::parse_from_rfc3339(it).ok());
-                match time {
-                    Some(time) => time.timestamp_millis(),
-                    None => {
-                        return Err(unexpected(
-                            expression,
-                            "Timestamp",
-                            seen,
-                            "RFC 3339 time",
-                            &value,
-                        ));
-                    }
-                }
-            }
+            Until::Timestamp(timestamp) => self.timestamp(timestamp, seen)?,
         };
+        if WAIT_SECONDS_MAX * 1000 < until_ms.saturating_sub(self.now_ms()) {
+            return Err(super::evaluate::cannot_run(
+                seen,
+                "Wait state delay is too long.",
+            ));
+        }
         if until_ms <= self.now_ms() {
-            return self.leave(state_def.exit(), seen, &seen.visit.input);
+            return self.leave(state_def.exit(), seen, seen.data);
         }
         self.thread_mut(seen.thread)?.position = Position::Waiting {
             visit: seen.visit.clone(),
             until_ms,
         };
         Ok(())
+    }
+
+    fn timestamp(&self, timestamp: &Timestamp, seen: &Seen<'_>) -> Result<i64, Trouble> {
+        let (value, path) = match timestamp {
+            Timestamp::Literal(at_ms) => return Ok(*at_ms),
+            Timestamp::Computed(it) => (self.expression(it, "Timestamp", seen)?, None),
+            Timestamp::Path(it) => (self.path(it, seen)?, Some(it)),
+        };
+        let shown = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let time = value
+            .as_str()
+            .filter(|it| it.as_bytes().get(10) == Some(&b'T'))
+            .and_then(|it| DateTime::parse_from_rfc3339(it).ok());
+        match (time, path) {
+            (Some(time), _) => Ok(time.timestamp_millis()),
+            (None, Some(path)) => Err(super::evaluate::cannot_run(
+                seen,
+                &format!(
+                    "The TimestampPath parameter does not reference a valid ISO-8601 extended \
+                     offset date-time format string: {} == {shown}",
+                    path.source()
+                ),
+            )),
+            (None, None) => Err(super::evaluate::misread(
+                "Timestamp",
+                seen,
+                &format!(
+                    "The Timestamp field cannot be parsed as an ISO-8601 extended offset \
+                     date-time format string: {shown}"
+                ),
+            )),
+        }
     }
 
     /// The time of a `Wait` has come.
@@ -232,13 +347,12 @@ impl<'a> Run<'a> {
         };
         let visit = visit.clone();
         let state_def = self.state_def(thread, &visit.state)?;
-        let seen = Seen {
-            thread,
-            visit: &visit,
-            result: None,
-            error_output: None,
-        };
-        let outcome = self.leave(state_def.exit(), &seen, &visit.input);
+        let outcome = self
+            .effective_input(state_def, thread, &visit)
+            .and_then(|input| {
+                let seen = Seen::of(thread, &visit).with_data(&input);
+                self.leave(state_def.exit(), &seen, &input)
+            });
         self.settle(thread, outcome)
     }
 
@@ -248,16 +362,12 @@ impl<'a> Run<'a> {
         decision: Option<&str>,
         seen: &Seen<'_>,
     ) -> Result<(), Trouble> {
-        let output = match &state_def.output {
-            Some(template) => self.template(template, "Output", seen)?,
-            None => seen.visit.input.clone(),
-        };
+        let (assigned, output) = self.outgoing(&state_def.exit(), seen, seen.data)?;
         limit_size(&output, "the output", seen.visit)?;
         let decision = if seen.thread == ROOT { decision } else { None };
         if let Some(decision) = decision {
             self.guard(decision, seen)?;
         }
-        let assigned = self.assignments(&state_def.assign, seen)?;
         self.assign(seen.thread, &assigned)?;
         let state_type = state_def.state_type();
         let name = seen.visit.state.clone();
@@ -287,7 +397,11 @@ impl<'a> Run<'a> {
         let text = |template: Option<&Template>, location: &str| match template {
             None => Ok(String::new()),
             Some(template) => {
-                let value = self.template(template, location, seen)?;
+                let location = match template {
+                    Template::Path(_) => format!("{location}Path"),
+                    _ => location.to_owned(),
+                };
+                let value = self.template(template, &location, seen)?;
                 let text = value
                     .as_str()
                     .map_or_else(|| value.to_string(), str::to_owned);
@@ -298,149 +412,6 @@ impl<'a> Run<'a> {
             (Ok(error), Ok(cause)) => Failure::new(&error, cause).into(),
             (Err(trouble), _) | (_, Err(trouble)) => trouble,
         }
-    }
-
-    /// A state has failed: its `Retry` and `Catch` decide, or its branch fails.
-    pub(super) fn fail_state(&mut self, thread: u32, failure: Failure) -> Result<(), Refusal> {
-        let Some(visit) = self.thread(thread)?.position.visit().cloned() else {
-            return Err(super::mismatch(
-                "a branch between two states cannot fail".to_owned(),
-            ));
-        };
-        let state_def = self.state_def(thread, &visit.state)?;
-        if let Some(location) = &failure.location {
-            self.emit(
-                thread,
-                EventKind::EvaluationFailed {
-                    name: visit.state.clone(),
-                    location: location.clone(),
-                    error: failure.error.clone(),
-                    cause: failure.cause.clone(),
-                },
-            );
-        }
-        if let Some(handlers) = state_def.handlers() {
-            let retrier = handlers
-                .retry
-                .iter()
-                .enumerate()
-                .find(|(_, it)| matches_error(&it.errors, &failure.error));
-            if let Some((index, retrier)) = retrier
-                && visit.retries.get(index).copied().unwrap_or(0) < retrier.attempts_max
-            {
-                return self.retry(thread, index, retrier);
-            }
-            if let Some(catcher) = handlers
-                .catch
-                .iter()
-                .find(|it| matches_error(&it.errors, &failure.error))
-            {
-                return self.catch(thread, &visit, catcher, failure);
-            }
-        }
-        self.fail_branch(thread, failure)
-    }
-
-    fn retry(&mut self, thread: u32, index: usize, retrier: &Retrier) -> Result<(), Refusal> {
-        let (now_ms, random) = (self.now_ms(), std::rc::Rc::clone(&self.random));
-        let position = &mut self.thread_mut(thread)?.position;
-        let visit = match position {
-            Position::Task(task) => &mut task.visit,
-            Position::Visiting { visit } => visit,
-            _ => return Ok(()),
-        };
-        if visit.retries.len() <= index {
-            visit.retries.resize(index + 1, 0);
-        }
-        let until_ms = now_ms.saturating_add(delay_ms(retrier, visit.retries[index], &random));
-        visit.retries[index] += 1;
-        match position {
-            Position::Task(task) => {
-                task.phase = Phase::BackingOff { until_ms };
-                task.deadline_ms = None;
-                task.wake_ms = None;
-            }
-            other => {
-                if let Some(visit) = other.visit().cloned() {
-                    *other = Position::BackingOff { visit, until_ms };
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn catch(
-        &mut self,
-        thread: u32,
-        visit: &Visit,
-        catcher: &'a Catcher,
-        failure: Failure,
-    ) -> Result<(), Refusal> {
-        let error_output: Payload = json!({"Error": failure.error, "Cause": failure.cause}).into();
-        let seen = Seen {
-            thread,
-            visit,
-            result: None,
-            error_output: Some(&error_output),
-        };
-        self.thread_mut(thread)?.position = Position::Visiting {
-            visit: visit.clone(),
-        };
-        let exit = Exit {
-            assign: &catcher.assign,
-            output: catcher.output.as_ref(),
-            next: Target::State(&catcher.next),
-        };
-        match self.leave(exit, &seen, &error_output) {
-            Ok(()) => Ok(()),
-            Err(Trouble::Stop(refusal)) => Err(refusal),
-            // What a catcher itself gets wrong is not caught.
-            Err(Trouble::Failure(failure)) => self.fail_branch(thread, failure),
-        }
-    }
-}
-
-impl StateDef {
-    /// The exit by `Next` (for a `Choice`: by `Default`).
-    pub(super) fn exit(&self) -> Exit<'_> {
-        let next = match &self.next {
-            Next::State(name) => Target::State(name),
-            Next::End | Next::None => Target::End,
-        };
-        Exit {
-            assign: &self.assign,
-            output: self.output.as_ref(),
-            next,
-        }
-    }
-}
-
-/// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
-fn matches_error(names: &[String], error: &str) -> bool {
-    names.iter().any(|name| match name.as_str() {
-        "States.ALL" => error != RUNTIME && error != super::evaluate::DATA_LIMIT_EXCEEDED,
-        "States.TaskFailed" => {
-            error != TIMEOUT && error != RUNTIME && error != super::evaluate::DATA_LIMIT_EXCEEDED
-        }
-        TIMEOUT => error == TIMEOUT || error == "States.HeartbeatTimeout",
-        name => name == error,
-    })
-}
-
-/// How long to wait before the retry that follows `n_used` earlier ones.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "bounded by SECONDS_MAX"
-)]
-fn delay_ms(retrier: &Retrier, n_used: u32, random: &crate::expression::Random) -> i64 {
-    let exponent = i32::try_from(n_used).unwrap_or(i32::MAX);
-    let grown = retrier.interval_seconds as f64 * retrier.backoff_rate.powi(exponent);
-    let seconds_max = retrier.delay_max_seconds.unwrap_or(SECONDS_MAX) as f64;
-    let bounded_ms = grown.min(seconds_max) * 1000.0;
-    match retrier.jitter {
-        Jitter::None => bounded_ms as i64,
-        Jitter::Full => (bounded_ms * random.unit()) as i64,
     }
 }
 

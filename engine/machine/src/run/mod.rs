@@ -1,16 +1,24 @@
 //! The transition: one command applied to one workflow.
 
 mod close;
+mod compensate;
+mod dataflow;
 mod deadline;
 mod evaluate;
+mod failure;
 mod flow;
+mod map;
 mod parallel;
 mod prompt;
+mod rework;
 mod start;
 mod task;
+mod token;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+
+use evaluate::Seen;
 
 use crate::Env;
 use crate::command::{Command, Refusal, Reply};
@@ -73,6 +81,11 @@ pub fn apply(
         attempt,
         turn,
         ..
+    }
+    | Command::HeartbeatMissed {
+        task,
+        attempt,
+        turn,
     } = command
     {
         // A turn that a deadline opens just now has not been given to anybody.
@@ -86,43 +99,7 @@ pub fn apply(
     if run.state.status.is_closed() && *command != Command::Tick {
         return Err(Refusal::WorkflowClosed);
     }
-    match command {
-        Command::TurnResult {
-            task,
-            attempt,
-            turn,
-            digest,
-            result,
-        } => {
-            let turn = task::TurnId {
-                task: *task,
-                attempt: *attempt,
-                turn: *turn,
-            };
-            run.turn_result(turn, digest, result)?;
-        }
-        Command::Checkpoint {
-            task,
-            attempt,
-            turn,
-            state,
-        } => {
-            let turn = task::TurnId {
-                task: *task,
-                attempt: *attempt,
-                turn: *turn,
-            };
-            run.checkpoint(turn, state)?;
-        }
-        Command::Submit {
-            prompt,
-            digest,
-            body,
-            submitter,
-        } => run.submit(*prompt, digest, body, submitter)?,
-        Command::Cancel { reason } => run.cancel(reason.clone()),
-        Command::Tick | Command::Start { .. } => {}
-    }
+    run.obey(command)?;
     run.finish()
 }
 
@@ -252,6 +229,69 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn obey(&mut self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::TurnResult {
+                task,
+                attempt,
+                turn,
+                digest,
+                result,
+            } => {
+                let turn = task::TurnId {
+                    task: *task,
+                    attempt: *attempt,
+                    turn: *turn,
+                };
+                self.turn_result(turn, digest, result)
+            }
+            Command::Checkpoint {
+                task,
+                attempt,
+                turn,
+                state,
+            } => {
+                let turn = task::TurnId {
+                    task: *task,
+                    attempt: *attempt,
+                    turn: *turn,
+                };
+                self.checkpoint(turn, state)
+            }
+            Command::HeartbeatMissed {
+                task,
+                attempt,
+                turn,
+            } => {
+                let turn = task::TurnId {
+                    task: *task,
+                    attempt: *attempt,
+                    turn: *turn,
+                };
+                let thread = self.find_turn(turn)?;
+                self.time_out(thread, failure::HEARTBEAT_TIMEOUT)
+            }
+            Command::Submit {
+                prompt,
+                digest,
+                body,
+                submitter,
+            } => self.submit(*prompt, digest, body, submitter),
+            Command::TokenSuccess { token, result } => self.token_success(token, result),
+            Command::TokenFailure {
+                token,
+                error,
+                cause,
+            } => self.token_failure(token, error, cause),
+            Command::TokenHeartbeat { token } => self.token_heartbeat(token),
+            Command::Cancel { reason } => {
+                self.cancel(reason.clone());
+                Ok(())
+            }
+            Command::Tick | Command::Start { .. } => Ok(()),
+        }
+    }
+
     /// Makes every move that is possible now, and hands over what has come of it.
     fn finish(mut self) -> Result<Applied, Refusal> {
         self.make_moves()?;
@@ -295,10 +335,21 @@ impl<'a> Run<'a> {
 
     /// Writes an event of a branch and returns its id.
     fn emit(&mut self, thread: u32, kind: EventKind) -> u64 {
-        let previous = self.state.threads.get(&thread).map_or(0, |it| it.previous);
-        let id = self.emit_after(previous, kind);
+        let id = self.emit_aside(thread, kind);
         if let Some(thread) = self.state.threads.get_mut(&thread) {
             thread.previous = id;
+        }
+        id
+    }
+
+    /// Writes an event of a branch that no later event of it follows.
+    fn emit_aside(&mut self, thread: u32, kind: EventKind) -> u64 {
+        let branch = self.state.threads.get(&thread);
+        let previous = branch.map_or(0, |it| it.previous);
+        let child = branch.and_then(|it| it.child.clone());
+        let id = self.emit_after(previous, kind);
+        if let Some(event) = self.events.last_mut() {
+            event.child = child;
         }
         id
     }
@@ -310,6 +361,7 @@ impl<'a> Run<'a> {
             id,
             previous,
             at_ms: self.env.now_ms,
+            child: None,
             kind,
         });
         id

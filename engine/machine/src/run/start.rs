@@ -37,6 +37,10 @@ pub(super) fn start(
         evidence: Evidence::default(),
         previous: 0,
         position: Position::Moving,
+        item: None,
+        child: None,
+        compensations: Vec::new(),
+        compensating: None,
     };
     let state = State {
         v: STATE_VERSION,
@@ -55,6 +59,9 @@ pub(super) fn start(
         n_threads: 1,
         threads: BTreeMap::from([(ROOT, root)]),
         outcomes: BTreeMap::new(),
+        kept: BTreeMap::new(),
+        n_compensations: 0,
+        history_nearly_full: false,
         closed_turns: VecDeque::new(),
         closed_prompts: VecDeque::new(),
     };

@@ -1,20 +1,23 @@
 //! Tasks: attempts, turns and their results.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::evaluate::{DATA_LIMIT_EXCEEDED, Seen};
-use super::flow::TIMEOUT;
+use super::failure::DATA_LIMIT_EXCEEDED;
 use super::prompt::Question;
-use super::{Failure, Run, Trouble, mismatch};
+use super::{Failure, Run, Seen, Trouble, mismatch};
+use crate::catalogue::RESOURCE_SCHEME;
 use crate::command::{Refusal, TurnResult};
-use crate::definition::{Kind, StateDef, TaskDef, no_arguments};
+use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
 use crate::event::EventKind;
 use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
 use crate::payload::Payload;
-use crate::state::{ClosedTurn, OpenTask, Phase, Position, Visit};
+use crate::state::{ClosedTurn, OpenTask, Phase, Position, Role, Visit};
 
 const UNKNOWN_OUTCOME: &str = "BTrust.UnknownOutcome";
+
+/// How long an `ItemReader` or `ResultWriter` may take, in seconds.
+const TRANSFER_SECONDS_MAX: i64 = 300;
 
 /// The idempotency key of a turn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,28 +45,50 @@ impl TurnId {
     }
 }
 
+/// What a task has to do, whatever it is for.
+struct Work<'a> {
+    resource: &'a str,
+    outcomes: Option<&'a [String]>,
+    timeout: Option<&'a Seconds>,
+    timeout_seconds: Option<i64>,
+    heartbeat: Option<&'a Seconds>,
+    waits_for_token: bool,
+}
+
 impl<'a> Run<'a> {
-    pub(super) fn enter_task(
-        &mut self,
-        thread: u32,
-        state_def: &'a StateDef,
-        visit: Visit,
-    ) -> Result<(), Refusal> {
-        if self
-            .definition
-            .evidence
-            .iter()
-            .any(|it| it.state == state_def.name)
-        {
-            let retracted = self.thread_mut(thread)?.evidence.begin(&state_def.name);
+    pub(super) fn enter_task(&mut self, thread: u32, visit: Visit) -> Result<(), Refusal> {
+        let state = &visit.state;
+        if self.definition.evidence.iter().any(|it| it.state == *state) {
+            let retracted = self.thread_mut(thread)?.evidence.begin(state);
             for evidence in retracted {
-                let name = state_def.name.clone();
+                let name = state.clone();
                 self.emit(thread, EventKind::EvidenceRetracted { evidence, name });
             }
         }
+        self.begin_task(thread, visit, Role::Work)
+    }
+
+    /// Adds a task and schedules its first attempt.
+    pub(super) fn begin_task(
+        &mut self,
+        thread: u32,
+        visit: Visit,
+        role: Role,
+    ) -> Result<(), Refusal> {
+        self.add_task(thread, visit, role, None)
+    }
+
+    fn add_task(
+        &mut self,
+        thread: u32,
+        visit: Visit,
+        role: Role,
+        results: Option<Payload>,
+    ) -> Result<(), Refusal> {
         self.state.n_tasks += 1;
         let task = OpenTask {
             task: self.state.n_tasks,
+            role,
             visit,
             resource: String::new(),
             arguments: no_arguments(),
@@ -76,12 +101,25 @@ impl<'a> Run<'a> {
             parked: None,
             prompt: None,
             wake_ms: None,
+            token: None,
+            heartbeat_ms: None,
+            results,
             phase: Phase::BackingOff {
                 until_ms: self.now_ms(),
             },
         };
         self.thread_mut(thread)?.position = Position::Task(Box::new(task));
         self.begin_attempt(thread)
+    }
+
+    /// Hands the outputs of a `Map` to its writer.
+    pub(super) fn begin_writer(
+        &mut self,
+        thread: u32,
+        visit: Visit,
+        results: Payload,
+    ) -> Result<(), Refusal> {
+        self.add_task(thread, visit, Role::Write, Some(results))
     }
 
     /// Schedules the first turn of the next attempt.
@@ -93,37 +131,72 @@ impl<'a> Run<'a> {
         task.started = false;
         task.scheduled_ms = now_ms;
         task.parked = None;
-        let visit = task.visit.clone();
-        let Kind::Task(task_def) = &self.state_def(thread, &visit.state)?.kind else {
-            return Err(mismatch(format!("`{}` is not a task state", visit.state)));
-        };
-        let outcome = self.schedule(thread, task_def, &visit);
+        let (visit, role) = (task.visit.clone(), task.role);
+        let outcome = self.schedule(thread, role, &visit);
         self.settle(thread, outcome)
     }
 
-    fn schedule(&mut self, thread: u32, task_def: &TaskDef, visit: &Visit) -> Result<(), Trouble> {
-        let seen = Seen {
-            thread,
-            visit,
-            result: None,
-            error_output: None,
+    fn work(&self, thread: u32, role: Role, state: &str) -> Result<Work<'a>, Refusal> {
+        let of_transfer = |it: &'a Transfer| Work {
+            resource: &it.resource,
+            outcomes: it.outcomes.as_deref(),
+            timeout: None,
+            timeout_seconds: Some(TRANSFER_SECONDS_MAX),
+            heartbeat: None,
+            waits_for_token: false,
         };
-        let arguments = match &task_def.arguments {
-            Some(template) => self.template(template, "Arguments", &seen)?,
-            None => no_arguments(),
-        };
-        super::evaluate::limit_size(&arguments, "the value of Arguments", visit)?;
-        let timeout_seconds = match &task_def.timeout {
+        if role == Role::Compensate {
+            let it = self.compensation(state)?;
+            return Ok(Work {
+                resource: &it.resource,
+                outcomes: it.outcomes.as_deref(),
+                timeout: None,
+                timeout_seconds: it.timeout_seconds,
+                heartbeat: None,
+                waits_for_token: false,
+            });
+        }
+        match (&self.state_def(thread, state)?.kind, role) {
+            (Kind::Task(it), Role::Work) => Some(Work {
+                resource: &it.resource,
+                outcomes: it.outcomes.as_deref(),
+                timeout: it.timeout.as_ref(),
+                timeout_seconds: None,
+                heartbeat: it.heartbeat.as_ref(),
+                waits_for_token: it.waits_for_token,
+            }),
+            (Kind::Map(map), Role::Read) => map.reader.as_ref().map(of_transfer),
+            (Kind::Map(map), Role::Write) => map.writer.as_ref().map(of_transfer),
+            _ => None,
+        }
+        .ok_or_else(|| mismatch(format!("`{state}` has no such task")))
+    }
+
+    fn schedule(&mut self, thread: u32, role: Role, visit: &Visit) -> Result<(), Trouble> {
+        let work = self.work(thread, role, &visit.state)?;
+        if work.waits_for_token {
+            let token = self.mint_token(self.state.n_tasks);
+            self.task_mut(thread)?.token = Some(token);
+        }
+        let state_def = self.definition.state_anywhere(&visit.state);
+        let state_def =
+            state_def.ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
+        let arguments = self.task_arguments(thread, role, state_def, visit)?;
+        if role == Role::Work && self.keep(thread, state_def, visit, &arguments)? {
+            return Ok(());
+        }
+        let seen = Seen::of(thread, visit);
+        let timeout_seconds = match work.timeout {
             Some(seconds) => Some(self.seconds(seconds, "TimeoutSeconds", 1, &seen)?),
-            None => None,
+            None => work.timeout_seconds,
         };
-        let heartbeat_seconds = match &task_def.heartbeat {
+        let heartbeat_seconds = match work.heartbeat {
             Some(seconds) => Some(self.seconds(seconds, "HeartbeatSeconds", 1, &seen)?),
             None => None,
         };
         let now_ms = self.now_ms();
         let task = self.task_mut(thread)?;
-        task.resource.clone_from(&task_def.resource);
+        work.resource.clone_into(&mut task.resource);
         task.arguments = arguments.clone();
         task.deadline_ms = timeout_seconds.map(|it| now_ms.saturating_add(it * 1000));
         task.heartbeat_seconds = heartbeat_seconds;
@@ -131,7 +204,7 @@ impl<'a> Run<'a> {
             task: task.task,
             attempt: task.attempt,
             name: visit.state.clone(),
-            resource: task_def.resource.clone(),
+            resource: work.resource.to_owned(),
             arguments,
             timeout_seconds,
             heartbeat_seconds,
@@ -139,6 +212,61 @@ impl<'a> Run<'a> {
         self.emit(thread, scheduled);
         self.open_turn(thread, TurnReason::First)?;
         Ok(())
+    }
+
+    fn task_arguments(
+        &self,
+        thread: u32,
+        role: Role,
+        state_def: &'a StateDef,
+        visit: &Visit,
+    ) -> Result<Payload, Trouble> {
+        if role == Role::Compensate {
+            return Ok(visit.input.clone());
+        }
+        let input = self.effective_input(state_def, thread, visit)?;
+        let seen = Seen::of(thread, visit).with_data(&input);
+        let transfer = match &state_def.kind {
+            Kind::Task(it)
+                if it.arguments.is_none() && it.resource.starts_with(RESOURCE_SCHEME) =>
+            {
+                return Ok(no_arguments());
+            }
+            Kind::Task(it) => return self.arguments(it.arguments.as_ref(), &seen),
+            Kind::Map(map) if role == Role::Read => map.reader.as_ref(),
+            Kind::Map(map) => map.writer.as_ref(),
+            _ => None,
+        };
+        let Some(transfer) = transfer else {
+            return Ok(no_arguments());
+        };
+        let mut arguments = self.transfer_arguments(transfer.arguments.as_ref(), &seen)?;
+        arguments.insert("config".to_owned(), transfer.config.to_value());
+        if let Position::Task(task) = &self.thread(thread)?.position
+            && let Some(results) = &task.results
+        {
+            arguments.insert("results".to_owned(), results.to_value());
+        }
+        let arguments: Payload = Value::Object(arguments).into();
+        super::evaluate::limit_size(&arguments, "the value of Arguments", visit)?;
+        Ok(arguments)
+    }
+
+    fn transfer_arguments(
+        &self,
+        template: Option<&Template>,
+        seen: &Seen<'_>,
+    ) -> Result<Map<String, Value>, Trouble> {
+        let Some(template) = template else {
+            return Ok(Map::new());
+        };
+        match self.template(template, "Arguments", seen)?.to_value() {
+            Value::Object(fields) => Ok(fields),
+            other => Err(super::evaluate::cannot_run(
+                seen,
+                &format!("Arguments must be an object, but was: {other}"),
+            )),
+        }
     }
 
     /// Opens the next turn of the attempt and hands it to a worker.
@@ -214,7 +342,14 @@ impl<'a> Run<'a> {
         });
         self.note_start(thread)?;
         match result {
-            TurnResult::Complete { outcome, output } => self.complete(thread, outcome, output),
+            TurnResult::Complete { output, .. } | TurnResult::Output { output }
+                if self.task_mut(thread)?.token.is_some() =>
+            {
+                self.submitted(thread, output)
+            }
+            TurnResult::Complete { .. } | TurnResult::Output { .. } => {
+                self.conclude(thread, result)
+            }
             TurnResult::Ask {
                 audience,
                 kind,
@@ -287,22 +422,27 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn complete(&mut self, thread: u32, outcome: &str, output: &Payload) -> Result<(), Refusal> {
+    /// The attempt has a result: `{outcome, output}` of a step, or anything else of what is none.
+    pub(super) fn conclude(&mut self, thread: u32, result: &TurnResult) -> Result<(), Refusal> {
         let task = self.task_mut(thread)?;
         task.phase = Phase::Parked;
-        let state_name = task.visit.state.clone();
-        let state_def = self.state_def(thread, &state_name)?;
-        let Kind::Task(task_def) = &state_def.kind else {
-            return Err(mismatch(format!("`{state_name}` is not a task state")));
+        let (role, visit, is_step) = (task.role, task.visit.clone(), task.is_step());
+        let (outcome, output) = match result {
+            TurnResult::Complete { outcome, output } => (Some(outcome), output),
+            TurnResult::Output { output } => (None, output),
+            _ => return Ok(()),
         };
-        if task_def
-            .outcomes
-            .as_ref()
-            .is_some_and(|it| !it.iter().any(|it| it == outcome))
-        {
+        let work = self.work(thread, role, &visit.state)?;
+        let is_known = match (outcome, work.outcomes) {
+            (Some(outcome), Some(known)) => known.contains(outcome),
+            (Some(_), None) => true,
+            (None, _) => !is_step,
+        };
+        if !is_known {
             let cause = format!(
-                "`{}` does not publish the outcome `{outcome}`.",
-                task_def.resource
+                "`{}` does not publish the outcome `{}`.",
+                work.resource,
+                outcome.map_or("", String::as_str)
             );
             return self.fail_attempt(thread, Failure::new(UNKNOWN_OUTCOME, cause));
         }
@@ -312,32 +452,61 @@ impl<'a> Run<'a> {
         self.close_prompt(thread, CloseReason::Completed)?;
         let now_ms = self.now_ms();
         let task = self.task_mut(thread)?;
-        let visit = task.visit.clone();
+        let arguments = task.arguments.clone();
         let succeeded = EventKind::TaskSucceeded {
             task: task.task,
             attempt: task.attempt,
             turn: task.turn,
-            name: state_name.clone(),
+            name: visit.state.clone(),
             resource: task.resource.clone(),
-            outcome: outcome.to_owned(),
+            outcome: outcome.cloned(),
             output: output.clone(),
             duration_ms: now_ms - task.scheduled_ms,
         };
         self.emit(thread, succeeded);
-        self.state.outcomes.insert(state_name, outcome.to_owned());
-        let result: Payload = json!({"outcome": outcome, "output": output}).into();
-        let seen = Seen {
-            thread,
-            visit: &visit,
-            result: Some(&result),
-            error_output: None,
+        match role {
+            Role::Work => self.leave_task(thread, &visit, &arguments, outcome, output),
+            Role::Read => self.read_items(thread, output),
+            Role::Write => {
+                let state_def = self.state_def(thread, &visit.state)?;
+                self.leave_map(thread, state_def, &visit, output)
+            }
+            Role::Compensate => self.finish_compensation(thread),
+        }
+    }
+
+    /// Exits a `Task` state with its result.
+    fn leave_task(
+        &mut self,
+        thread: u32,
+        visit: &Visit,
+        arguments: &Payload,
+        outcome: Option<&String>,
+        output: &Payload,
+    ) -> Result<(), Refusal> {
+        let state_def = self.state_def(thread, &visit.state)?;
+        let Kind::Task(task_def) = &state_def.kind else {
+            return Err(mismatch(format!("`{}` is not a task state", visit.state)));
         };
-        let left = self.leave(state_def.exit(), &seen, &result);
+        let result = match outcome {
+            None => output.clone(),
+            Some(outcome) => {
+                let known = &mut self.state.outcomes;
+                known.insert(visit.state.clone(), outcome.clone());
+                self.remember(task_def, visit, arguments, outcome, output);
+                json!({"outcome": outcome, "output": output}).into()
+            }
+        };
+        let seen = Seen::of(thread, visit).with_result(&result);
+        let left = match self.register_compensation(task_def, &seen) {
+            Ok(()) => self.leave(state_def.exit(), &seen, &result),
+            Err(trouble) => Err(trouble),
+        };
         self.settle(thread, left)
     }
 
     /// The open turn says, or shows, that the attempt has failed.
-    fn fail_attempt(&mut self, thread: u32, failure: Failure) -> Result<(), Refusal> {
+    pub(super) fn fail_attempt(&mut self, thread: u32, failure: Failure) -> Result<(), Refusal> {
         self.close_prompt(thread, CloseReason::Failed)?;
         let now_ms = self.now_ms();
         let task = self.task_mut(thread)?;
@@ -356,10 +525,14 @@ impl<'a> Run<'a> {
         self.fail_state(thread, failure)
     }
 
-    /// `TimeoutSeconds` of the attempt has passed, whatever the task was waiting for.
-    pub(super) fn time_out(&mut self, thread: u32) -> Result<(), Refusal> {
+    /// The time of the attempt is over, whatever the task was waiting for.
+    pub(super) fn time_out(&mut self, thread: u32, error: &str) -> Result<(), Refusal> {
         self.withdraw_turn(thread)?;
         self.close_prompt(thread, CloseReason::TimedOut)?;
+        if self.definition.is_bare {
+            // AWS starts what it has scheduled; our workers say so themselves.
+            self.note_start(thread)?;
+        }
         let now_ms = self.now_ms();
         let task = self.task_mut(thread)?;
         let timed_out = EventKind::TaskTimedOut {
@@ -368,14 +541,11 @@ impl<'a> Run<'a> {
             turn: task.turn,
             name: task.visit.state.clone(),
             resource: task.resource.clone(),
+            error: error.to_owned(),
             duration_ms: now_ms - task.scheduled_ms,
         };
-        let state = task.visit.state.clone();
         self.emit(thread, timed_out);
-        self.fail_state(
-            thread,
-            Failure::new(TIMEOUT, format!("The attempt of '{state}' took too long.")),
-        )
+        self.fail_state(thread, Failure::new(error, ""))
     }
 
     /// Takes an open turn back from the workers.

@@ -13,24 +13,29 @@ use crate::run::{Applied, apply};
 use crate::state::State;
 
 /// What comes of a turn.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Answer {
-    /// The result, so many milliseconds after the turn was opened.
-    After { delay_ms: i64, result: TurnResult },
-    /// Nothing, ever: a deadline has to end the attempt.
-    Silence,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Answer {
+    /// Since the turn was opened.
+    pub delay_ms: i64,
+    /// Nothing, ever, when there is none: a deadline has to end the attempt.
+    pub result: Option<TurnResult>,
+    /// Of a task that waits for its token: the work was not even handed on.
+    pub is_refused: bool,
 }
 
-/// An answer that is on its way.
+/// A command that is on its way.
 struct Pending {
-    turn: OpenTurn,
-    result: TurnResult,
+    task: u32,
+    command: Command,
 }
+
+/// What decides about a turn, and sees where the workflow stands.
+pub(crate) type Answers<'a> = &'a mut dyn FnMut(&OpenTurn, &State) -> Result<Answer, SimulateError>;
 
 struct Drive<'a> {
     definition: &'a Definition,
     options: &'a Options,
-    answer: &'a mut dyn FnMut(&OpenTurn) -> Result<Answer, SimulateError>,
+    answer: Answers<'a>,
     /// By the time when they arrive, then by the order in which they were sent.
     pending: BTreeMap<(i64, u64), Pending>,
     n_sent: u64,
@@ -44,7 +49,7 @@ pub(crate) fn drive(
     definition: &Definition,
     input: Payload,
     options: &Options,
-    answer: &mut dyn FnMut(&OpenTurn) -> Result<Answer, SimulateError>,
+    answer: Answers<'_>,
 ) -> Result<Simulation, SimulateError> {
     let mut drive = Drive {
         definition,
@@ -75,6 +80,13 @@ pub(crate) fn drive(
 impl Drive<'_> {
     /// Jumps to whatever happens next; at a deadline the deadline comes first.
     fn go_on(&mut self, state: State) -> Result<State, SimulateError> {
+        // A token that nobody waits for any more is not sent back.
+        self.pending.retain(|_, it| match &it.command {
+            Command::TokenSuccess { token, .. } | Command::TokenFailure { token, .. } => {
+                state.thread_of_token(token).is_some()
+            }
+            _ => true,
+        });
         let arrival = self.pending.keys().next().copied();
         let command = match (state.wake_at(), arrival) {
             (None, None) => {
@@ -93,18 +105,12 @@ impl Drive<'_> {
 
     /// The answer that arrives next, as a command.
     fn deliver(&mut self) -> Command {
-        let ((at_ms, number), Pending { turn, result }) = self
+        let ((at_ms, _), Pending { command, .. }) = self
             .pending
             .pop_first()
             .expect("only called when an answer is on its way");
         self.now_ms = self.now_ms.max(at_ms);
-        Command::TurnResult {
-            task: turn.task,
-            attempt: turn.attempt,
-            turn: turn.turn,
-            digest: format!("{number:064x}"),
-            result,
-        }
+        command
     }
 
     fn give(&mut self, state: Option<State>, command: &Command) -> Result<State, SimulateError> {
@@ -127,7 +133,7 @@ impl Drive<'_> {
         self.events.extend(events);
         for effect in effects {
             match effect {
-                Effect::Dispatch(turn) => self.dispatch(turn)?,
+                Effect::Dispatch(turn) => self.dispatch(&turn, &state)?,
                 Effect::Withdraw { task } => self.forget(task),
                 _ => {}
             }
@@ -135,27 +141,83 @@ impl Drive<'_> {
         Ok(state)
     }
 
-    fn dispatch(&mut self, turn: OpenTurn) -> Result<(), SimulateError> {
+    fn dispatch(&mut self, turn: &OpenTurn, state: &State) -> Result<(), SimulateError> {
         self.forget(turn.task);
-        match (self.answer)(&turn)? {
-            Answer::After { delay_ms, result } => {
-                self.n_sent += 1;
-                let at_ms = self.now_ms.saturating_add(delay_ms);
-                self.pending
-                    .insert((at_ms, self.n_sent), Pending { turn, result });
-            }
-            Answer::Silence if turn.deadline_ms.is_none() && turn.heartbeat_seconds.is_none() => {
+        let open = state.tasks().find(|it| it.task == turn.task);
+        let token = open.and_then(|it| it.token.clone());
+        let Answer {
+            delay_ms,
+            result,
+            is_refused,
+        } = (self.answer)(turn, state)?;
+        let token = token.filter(|_| !is_refused);
+        if token.is_some() {
+            let handed_on = TurnResult::Output {
+                output: serde_json::json!({}).into(),
+            };
+            self.send(0, turn, |digest| turn_result(turn, digest, handed_on));
+        }
+        let Some(result) = result else {
+            let has_heartbeat = token.is_some() && turn.heartbeat_seconds.is_some();
+            if turn.deadline_ms.is_none() && !has_heartbeat {
                 return Err(SimulateError::MockUnfit {
-                    state: turn.state_name,
+                    state: turn.state_name.clone(),
                     detail: "`Timeout` needs a task with `TimeoutSeconds`".to_owned(),
                 });
             }
-            Answer::Silence => {}
-        }
+            return Ok(());
+        };
+        self.send(delay_ms, turn, |digest| match token {
+            Some(token) => token_result(token, result),
+            None => turn_result(turn, digest, result),
+        });
         Ok(())
     }
 
+    fn send(&mut self, delay_ms: i64, turn: &OpenTurn, command: impl FnOnce(String) -> Command) {
+        self.n_sent += 1;
+        let at_ms = self.now_ms.saturating_add(delay_ms);
+        let pending = Pending {
+            task: turn.task,
+            command: command(format!("{:064x}", self.n_sent)),
+        };
+        self.pending.insert((at_ms, self.n_sent), pending);
+    }
+
     fn forget(&mut self, task: u32) {
-        self.pending.retain(|_, it| it.turn.task != task);
+        self.pending.retain(|_, it| it.task != task);
+    }
+}
+
+fn turn_result(turn: &OpenTurn, digest: String, result: TurnResult) -> Command {
+    Command::TurnResult {
+        task: turn.task,
+        attempt: turn.attempt,
+        turn: turn.turn,
+        digest,
+        result,
+    }
+}
+
+fn token_result(token: String, result: TurnResult) -> Command {
+    match result {
+        TurnResult::Fail { error, cause } => Command::TokenFailure {
+            token,
+            error,
+            cause,
+        },
+        TurnResult::Output { output } => Command::TokenSuccess {
+            token,
+            result: output,
+        },
+        TurnResult::Complete { outcome, output } => Command::TokenSuccess {
+            token,
+            result: serde_json::json!({"outcome": outcome, "output": output}).into(),
+        },
+        // Whoever holds a token cannot ask.
+        TurnResult::Ask { state, .. } => Command::TokenSuccess {
+            token,
+            result: state,
+        },
     }
 }

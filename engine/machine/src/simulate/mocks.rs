@@ -273,6 +273,9 @@ impl Mocks {
     }
 }
 
+/// How the resources of our own steps begin.
+const STEPS: &str = "kyc:";
+
 /// Plays the answers of each state in their order.
 pub(super) struct Player<'a> {
     mocks: &'a Mocks,
@@ -306,22 +309,27 @@ impl Player<'_> {
             return Err(missing(format!("there is no entry `{number}`")));
         };
         let result = match &mock.reply {
-            MockReply::Timeout => return Ok(Answer::Silence),
+            MockReply::Timeout => return Ok(Answer::default()),
             MockReply::Throw { error, cause } => TurnResult::Fail {
                 error: error.clone(),
                 cause: cause.clone(),
             },
             MockReply::Return(value) => returned(turn, value)?,
         };
-        Ok(Answer::After {
+        Ok(Answer {
             delay_ms: mock.delay_ms,
-            result,
+            result: Some(result),
+            is_refused: false,
         })
     }
 }
 
 /// What a `Return` means for the task: a step has an outcome, any other resource an output.
 fn returned(turn: &OpenTurn, value: &Payload) -> Result<TurnResult, SimulateError> {
+    if !turn.resource.starts_with(STEPS) {
+        let output = value.clone();
+        return Ok(TurnResult::Output { output });
+    }
     let unfit = |detail: &str| SimulateError::MockUnfit {
         state: turn.state_name.clone(),
         detail: detail.to_owned(),

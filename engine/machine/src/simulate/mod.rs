@@ -85,7 +85,9 @@ pub fn run(
     options: &Options,
 ) -> Result<Simulation, SimulateError> {
     let mut player = mocks.player();
-    drive(definition, input, options, &mut |turn| player.answer(turn))
+    drive(definition, input, options, &mut |turn, _| {
+        player.answer(turn)
+    })
 }
 
 #[cfg(test)]

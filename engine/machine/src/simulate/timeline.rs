@@ -74,7 +74,7 @@ pub fn timeline(definition: &Definition, simulation: &Simulation) -> String {
 fn measure<'a>(machine: &'a Machine, depth: usize, depths: &mut HashMap<&'a str, usize>) {
     for state in &machine.states {
         depths.insert(&state.name, depth);
-        for inner in crate::render::inner(state) {
+        for inner in state.levels() {
             measure(inner, depth + 1, depths);
         }
     }
@@ -96,6 +96,16 @@ fn state_of<'a>(kind: &'a EventKind, names: &mut HashMap<u32, &'a str>) -> Optio
         | EventKind::ParallelStateStarted { name }
         | EventKind::ParallelStateSucceeded { name }
         | EventKind::ParallelStateFailed { name, .. }
+        | EventKind::TaskKept { name, .. }
+        | EventKind::TaskSubmitted { name, .. }
+        | EventKind::MapStateStarted { name, .. }
+        | EventKind::MapStateFailed { name, .. }
+        | EventKind::MapIterationStarted { name, .. }
+        | EventKind::MapIterationFailed { name, .. }
+        | EventKind::MapIterationAborted { name, .. }
+        | EventKind::MapRunFailed { name, .. }
+        | EventKind::CompensationRegistered { name, .. }
+        | EventKind::CompensationFailed { name, .. }
         | EventKind::EvidenceGained { name, .. }
         | EventKind::EvidenceRetracted { name, .. }
         | EventKind::PromptOpened { name, .. } => Some(name),
@@ -119,11 +129,16 @@ fn line(event: &Event) -> Option<String> {
             ..
         } => resource.clone(),
         EventKind::TaskScheduled { attempt, .. } => format!("attempt {attempt}"),
-        EventKind::TaskSucceeded { outcome, .. } => format!("= {outcome}"),
+        EventKind::TaskSucceeded {
+            outcome: Some(outcome),
+            ..
+        } => format!("= {outcome}"),
+        EventKind::TaskSucceeded { output, .. } => format!("= {}", shortened(&output.to_string())),
+        EventKind::TaskKept { outcome, .. } => format!("= {outcome} (kept)"),
         EventKind::TaskFailed { error, cause, .. } => format!("! {}", with_cause(error, cause)),
-        EventKind::TaskTimedOut { duration_ms, .. } => {
-            format!("! States.Timeout after {}", span(*duration_ms))
-        }
+        EventKind::TaskTimedOut {
+            error, duration_ms, ..
+        } => format!("! {error} after {}", span(*duration_ms)),
         EventKind::EvaluationFailed {
             location,
             error,
@@ -133,12 +148,24 @@ fn line(event: &Event) -> Option<String> {
         EventKind::ParallelStateFailed { error, cause, .. } => {
             format!("! {}", with_cause(error, cause))
         }
+        EventKind::MapStateStarted { length, .. } => format!("{length} items"),
+        EventKind::MapIterationStarted { index, .. } => format!("item {index}"),
+        EventKind::MapStateFailed { error, cause, .. }
+        | EventKind::MapRunFailed { error, cause, .. }
+        | EventKind::MapIterationFailed { error, cause, .. }
+        | EventKind::CompensationFailed { error, cause, .. } => {
+            format!("! {}", with_cause(error, cause))
+        }
         EventKind::EvidenceGained { evidence, .. } => format!("+ evidence {evidence}"),
         EventKind::EvidenceRetracted { evidence, .. } => format!("- evidence {evidence}"),
         EventKind::StateExited { .. }
         | EventKind::TaskStarted { .. }
         | EventKind::ParallelStateStarted { .. }
         | EventKind::ParallelStateSucceeded { .. }
+        | EventKind::MapStateSucceeded { .. }
+        | EventKind::MapIterationSucceeded { .. }
+        | EventKind::MapRunStarted { .. }
+        | EventKind::MapRunSucceeded { .. }
         // The last line says how it ended.
         | EventKind::ExecutionSucceeded { .. }
         | EventKind::ExecutionFailed { .. }
@@ -147,6 +174,15 @@ fn line(event: &Event) -> Option<String> {
         _ => event.type_name(),
     };
     Some(line)
+}
+
+/// The beginning of a text that may be long.
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn with_cause(error: &str, cause: &str) -> String {

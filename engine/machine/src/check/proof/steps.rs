@@ -25,7 +25,7 @@ impl Explorer<'_> {
         match &state.kind {
             Kind::Task(task) => self.task_steps(node, state, task),
             Kind::Choice(rules) => self.choice_steps(node, state, rules),
-            Kind::Pass | Kind::Wait(_) => {
+            Kind::Pass { .. } | Kind::Wait(_) => {
                 let scope = Scope::of(node, &Abstract::Undefined, &Abstract::Undefined);
                 self.exit(
                     node,
@@ -36,7 +36,9 @@ impl Explorer<'_> {
                     step(state, "passes", false),
                 )
             }
-            Kind::Succeed { .. } | Kind::Fail { .. } | Kind::Parallel { .. } => Vec::new(),
+            Kind::Succeed { .. } | Kind::Fail { .. } | Kind::Parallel { .. } | Kind::Map(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -234,6 +236,7 @@ impl Explorer<'_> {
                     evaluate(expression.ast(), &scope, 0),
                     expression.source().to_owned(),
                 ),
+                Condition::Compared(_) => (Abstract::Unknown, "what the rule asks for".to_owned()),
             };
             let is_decided = match holds {
                 Abstract::Known(Value::Bool(false)) => continue,

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::super::reader::Reader;
-use super::super::states::{Catcher, Handlers, Jitter, Retrier};
-use super::{read_assign, read_output};
+use super::super::states::{Catcher, Handlers, Jitter, Language, Retrier};
+use super::{COMPENSATE, REWORK, paths, read_assign, read_output};
 use crate::finding::at;
 use crate::limits::SECONDS_MAX;
 
@@ -15,15 +15,24 @@ const BACKOFF_RATE_DEFAULT: f64 = 2.0;
 
 pub(super) fn read(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Handlers {
     Handlers {
-        retry: read_list(
-            reader,
-            fields,
-            "Retry",
-            pointer,
-            |reader, fields, pointer| Some(read_retrier(reader, fields, pointer)),
-        ),
+        retry: read_retry(reader, fields, pointer),
         catch: read_list(reader, fields, "Catch", pointer, read_catcher),
     }
+}
+
+/// Parses `Retry` alone.
+pub(super) fn read_retry(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    pointer: &str,
+) -> Vec<Retrier> {
+    read_list(
+        reader,
+        fields,
+        "Retry",
+        pointer,
+        |reader, fields, pointer| Some(read_retrier(reader, fields, pointer)),
+    )
 }
 
 fn read_list<T>(
@@ -153,16 +162,28 @@ fn read_catcher(
     fields: &Map<String, Value>,
     pointer: &str,
 ) -> Option<Catcher> {
-    reader.only(
-        fields,
-        pointer,
-        &["ErrorEquals", "Assign", "Output", "Next", "Comment"],
-    );
+    let flow = match reader.language {
+        Language::Jsonata => "Output",
+        Language::JsonPath => "ResultPath",
+    };
+    let known = [
+        "ErrorEquals",
+        "Assign",
+        "Next",
+        "Comment",
+        flow,
+        REWORK,
+        COMPENSATE,
+    ];
+    reader.only(fields, pointer, &known);
     let next = reader.required_text(fields, "Next", pointer)?.to_owned();
     Some(Catcher {
         errors: errors(reader, fields, pointer),
         assign: read_assign(reader, fields, pointer),
         output: read_output(reader, fields, pointer),
+        result: paths::read_placement(reader, fields, pointer),
         next,
+        rework: reader.flag(fields, REWORK, pointer),
+        compensate: reader.flag(fields, COMPENSATE, pointer),
     })
 }

@@ -1,16 +1,126 @@
-//! Parses what only one state type has.
+//! Parses what is special to each type of state.
 
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::super::reader::Reader;
-use super::super::states::{Condition, Kind, Rule, Seconds, TaskDef, Timestamp, Until};
+use super::super::states::{
+    Condition, Kind, Language, Machine, Number, Rule, Seconds, Timestamp, Until,
+};
 use super::super::template::{FieldOf, Template};
-use super::{handlers, level, read_assign, read_output};
-use crate::catalogue::split_resource;
+use super::{
+    COMPENSATION, KEEP, RACE, REWORK, handlers, level, maps, paths, read_assign, read_output, tasks,
+};
 use crate::expression::Expression;
 use crate::finding::at;
+use crate::jsonpath::ChoiceRule;
 use crate::limits::{BRANCHES_MAX, SECONDS_MAX};
+
+/// The fields of a type of state, beside those that all have; `None` is no type.
+pub(super) fn fields(kind: &str) -> Option<&'static [&'static str]> {
+    Some(match kind {
+        "Task" => &[
+            "Resource",
+            "Arguments",
+            "TimeoutSeconds",
+            "HeartbeatSeconds",
+            "Retry",
+            "Catch",
+            "Output",
+            "Next",
+            "End",
+            "InputPath",
+            "Parameters",
+            "ResultSelector",
+            "ResultPath",
+            "OutputPath",
+            "TimeoutSecondsPath",
+            "HeartbeatSecondsPath",
+            "Credentials",
+            REWORK,
+            KEEP,
+            COMPENSATION,
+        ],
+        "Choice" => &[
+            "Choices",
+            "Default",
+            "Output",
+            "InputPath",
+            "OutputPath",
+            REWORK,
+        ],
+        "Pass" => &[
+            "Output",
+            "Next",
+            "End",
+            "InputPath",
+            "Parameters",
+            "Result",
+            "ResultPath",
+            "OutputPath",
+            REWORK,
+        ],
+        "Wait" => &[
+            "Seconds",
+            "Timestamp",
+            "Output",
+            "Next",
+            "End",
+            "InputPath",
+            "OutputPath",
+            "SecondsPath",
+            "TimestampPath",
+            REWORK,
+        ],
+        "Succeed" => &["Output", "InputPath", "OutputPath"],
+        "Fail" => &["Error", "Cause", "ErrorPath", "CausePath"],
+        "Parallel" => &[
+            "Branches",
+            "Arguments",
+            "Retry",
+            "Catch",
+            "Output",
+            "Next",
+            "End",
+            "InputPath",
+            "Parameters",
+            "ResultSelector",
+            "ResultPath",
+            "OutputPath",
+            RACE,
+            REWORK,
+        ],
+        "Map" => &[
+            "Items",
+            "ItemsPath",
+            "ItemSelector",
+            "Parameters",
+            "ItemProcessor",
+            "Iterator",
+            "ItemReader",
+            "ItemBatcher",
+            "ResultWriter",
+            "MaxConcurrency",
+            "MaxConcurrencyPath",
+            "ToleratedFailureCount",
+            "ToleratedFailureCountPath",
+            "ToleratedFailurePercentage",
+            "ToleratedFailurePercentagePath",
+            "Label",
+            "Retry",
+            "Catch",
+            "Output",
+            "Next",
+            "End",
+            "InputPath",
+            "ResultSelector",
+            "ResultPath",
+            "OutputPath",
+            REWORK,
+        ],
+        _ => return None,
+    })
+}
 
 pub(super) fn read(
     reader: &mut Reader,
@@ -19,9 +129,12 @@ pub(super) fn read(
     pointer: &str,
 ) -> Option<Kind> {
     let kind = match kind {
-        "Task" => Kind::Task(Box::new(read_task(reader, fields, pointer)?)),
+        "Task" => Kind::Task(Box::new(tasks::read(reader, fields, pointer)?)),
         "Choice" => Kind::Choice(read_rules(reader, fields, pointer)),
-        "Pass" => Kind::Pass,
+        "Pass" => Kind::Pass {
+            parameters: paths::read_template(reader, fields, "Parameters", pointer),
+            result: fields.get("Result").cloned().map(Into::into),
+        },
         "Wait" => Kind::Wait(read_until(reader, fields, pointer)?),
         "Succeed" => Kind::Succeed {
             decision: read_decision(reader, fields, pointer),
@@ -30,38 +143,23 @@ pub(super) fn read(
             error: read_text_template(reader, fields, "Error", pointer),
             cause: read_text_template(reader, fields, "Cause", pointer),
         },
+        "Map" => Kind::Map(Box::new(maps::read(reader, fields, pointer)?)),
         _ => read_parallel(reader, fields, pointer)?,
     };
     Some(kind)
 }
 
-fn read_task(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<TaskDef> {
-    let resource = reader.required_text(fields, "Resource", pointer)?;
-    if split_resource(resource).is_none() {
-        reader.error(
-            "resource_invalid",
-            &at(pointer, "Resource"),
-            format!("`{resource}` does not name a step"),
-            "write `kyc:<step>` or `kyc:<step>@<major>`, such as `kyc:otp@1`",
-        );
-    }
-    Some(TaskDef {
-        resource: resource.to_owned(),
-        outcomes: None,
-        arguments: read_arguments(reader, fields, pointer),
-        timeout: read_seconds(reader, fields, "TimeoutSeconds", pointer),
-        heartbeat: read_seconds(reader, fields, "HeartbeatSeconds", pointer),
-        handlers: handlers::read(reader, fields, pointer),
-    })
-}
-
-fn read_arguments(
+/// `Arguments`, or `Parameters` in JSONPath.
+pub(super) fn read_arguments(
     reader: &mut Reader,
     fields: &Map<String, Value>,
     pointer: &str,
 ) -> Option<Template> {
-    let value = fields.get("Arguments")?;
-    Some(Template::parse(reader, value, &at(pointer, "Arguments")))
+    let name = match reader.language {
+        Language::Jsonata => "Arguments",
+        Language::JsonPath => "Parameters",
+    };
+    paths::read_template(reader, fields, name, pointer)
 }
 
 fn read_parallel(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Kind> {
@@ -93,15 +191,8 @@ fn read_parallel(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str
         .enumerate()
         .filter_map(|(index, it)| level(reader, it, &format!("{branches_pointer}/{index}"), &[]))
         .collect();
-    for state in branches.iter().flat_map(|it| &it.states) {
-        if let Kind::Succeed { decision: Some(_) } = &state.kind {
-            reader.error(
-                "decision_in_branch",
-                &format!("{}/Output/decision", state.pointer),
-                "a branch does not decide: its `Succeed` only ends the branch",
-                "decide in a `Succeed` after the `Parallel` state",
-            );
-        }
+    for branch in &branches {
+        refuse_decisions(reader, branch);
     }
     if branches.len() < written.len() {
         return None;
@@ -109,8 +200,51 @@ fn read_parallel(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str
     Some(Kind::Parallel {
         branches,
         arguments: read_arguments(reader, fields, pointer),
+        race: reader.flag(fields, RACE, pointer),
         handlers: handlers::read(reader, fields, pointer),
     })
+}
+
+/// Inside a `Parallel` or a `Map` nothing is decided.
+pub(super) fn refuse_decisions(reader: &mut Reader, level: &Machine) {
+    for state in &level.states {
+        if let Kind::Succeed { decision: Some(_) } = &state.kind {
+            reader.error(
+                "decision_in_branch",
+                &format!("{}/Output/decision", state.pointer),
+                "a branch does not decide: its `Succeed` only ends the branch",
+                "decide in a `Succeed` after the `Parallel` or `Map` state",
+            );
+        }
+    }
+}
+
+/// A number, literal or computed, of at least 0.
+pub(super) fn read_number(
+    reader: &mut Reader,
+    fields: &Map<String, Value>,
+    name: &str,
+    most: f64,
+    pointer: &str,
+) -> Option<Number> {
+    let path_name = format!("{name}Path");
+    if fields.contains_key(&path_name) {
+        return paths::read_path(reader, fields, &path_name, pointer).map(Number::Path);
+    }
+    let place = at(pointer, name);
+    match fields.get(name)? {
+        Value::String(text) if reader.language == Language::Jsonata => {
+            read_expression(reader, text, &place).map(Number::Computed)
+        }
+        Value::Number(it) if it.as_f64().is_some_and(|it| (0.0..=most).contains(&it)) => {
+            it.as_f64().map(Number::Literal)
+        }
+        _ => {
+            let message = format!("`{name}` is a number from 0 to {most}");
+            reader.error("wrong_type", &place, message, "write such a number");
+            None
+        }
+    }
 }
 
 /// A literal or computed number of seconds.
@@ -120,8 +254,12 @@ pub(super) fn read_seconds(
     name: &str,
     pointer: &str,
 ) -> Option<Seconds> {
+    let path_name = format!("{name}Path");
+    if fields.contains_key(&path_name) {
+        return paths::read_path(reader, fields, &path_name, pointer).map(Seconds::Path);
+    }
     let value = fields.get(name)?;
-    if let Value::String(text) = value {
+    if let (Value::String(text), Language::Jsonata) = (value, reader.language) {
         return read_expression(reader, text, &at(pointer, name)).map(Seconds::Computed);
     }
     let least = i64::from(name != "Seconds");
@@ -147,25 +285,31 @@ fn read_expression(reader: &mut Reader, text: &str, pointer: &str) -> Option<Exp
 }
 
 fn read_until(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -> Option<Until> {
-    match (fields.get("Seconds"), fields.get("Timestamp")) {
-        (Some(_), None) => read_seconds(reader, fields, "Seconds", pointer).map(Until::Seconds),
-        (None, Some(Value::String(text))) => {
+    let names = ["Seconds", "SecondsPath", "Timestamp", "TimestampPath"];
+    let written: Vec<&str> = names
+        .into_iter()
+        .filter(|it| fields.contains_key(*it))
+        .collect();
+    match (written.as_slice(), fields.get("Timestamp")) {
+        (["Seconds" | "SecondsPath"], _) => {
+            read_seconds(reader, fields, "Seconds", pointer).map(Until::Seconds)
+        }
+        (["TimestampPath"], _) => paths::read_path(reader, fields, "TimestampPath", pointer)
+            .map(|it| Until::Timestamp(Timestamp::Path(it))),
+        (["Timestamp"], Some(Value::String(text))) => {
             read_timestamp(reader, text, &at(pointer, "Timestamp"))
         }
         _ => {
-            reader.error(
-                "wait_invalid",
-                pointer,
-                "a `Wait` has either `Seconds` or `Timestamp`",
-                "write exactly one of them",
-            );
+            let fix = "write exactly one of them";
+            let message = "a `Wait` has either `Seconds` or `Timestamp`";
+            reader.error("wait_invalid", pointer, message, fix);
             None
         }
     }
 }
 
 fn read_timestamp(reader: &mut Reader, text: &str, pointer: &str) -> Option<Until> {
-    if text.starts_with("{%") {
+    if text.starts_with("{%") && reader.language == Language::Jsonata {
         let expression = read_expression(reader, text, pointer)?;
         return Some(Until::Timestamp(Timestamp::Computed(expression)));
     }
@@ -205,11 +349,6 @@ fn read_rules(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -
         let Some(fields) = reader.object(rule, &pointer) else {
             continue;
         };
-        reader.only(
-            fields,
-            &pointer,
-            &["Condition", "Next", "Assign", "Output", "Comment"],
-        );
         let Some(next) = reader.required_text(fields, "Next", &pointer) else {
             continue;
         };
@@ -221,6 +360,7 @@ fn read_rules(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) -
             assign: read_assign(reader, fields, &pointer),
             output: read_output(reader, fields, &pointer),
             next: next.to_owned(),
+            rework: reader.flag(fields, REWORK, &pointer),
         });
     }
     rules
@@ -231,6 +371,11 @@ fn read_condition(
     fields: &Map<String, Value>,
     pointer: &str,
 ) -> Option<Condition> {
+    if reader.language == Language::JsonPath {
+        return ChoiceRule::parse(reader, fields, pointer).map(Condition::Compared);
+    }
+    let known = ["Condition", "Next", "Assign", "Output", "Comment", REWORK];
+    reader.only(fields, pointer, &known);
     match fields.get("Condition") {
         Some(Value::Bool(it)) => Some(Condition::Literal(*it)),
         Some(Value::String(text)) => {
@@ -259,12 +404,12 @@ fn read_text_template(
     name: &str,
     pointer: &str,
 ) -> Option<Template> {
+    let path_name = format!("{name}Path");
+    if let Some(path) = fields.get(&path_name) {
+        return Some(Template::parse_path(reader, path, &at(pointer, &path_name)));
+    }
     reader.text(fields, name, pointer)?;
-    Some(Template::parse(
-        reader,
-        fields.get(name)?,
-        &at(pointer, name),
-    ))
+    paths::read_template(reader, fields, name, pointer)
 }
 
 /// The decision of a `Succeed`: it must be literal, so that it can be proven.
@@ -273,6 +418,9 @@ fn read_decision(
     fields: &Map<String, Value>,
     pointer: &str,
 ) -> Option<String> {
+    if reader.is_bare {
+        return None;
+    }
     let before = reader.findings.len();
     let output = read_output(reader, fields, pointer)?;
     // `read_output` will run again for the state itself; its findings are reported there.
