@@ -44,7 +44,8 @@ impl From<Difference> for DifferenceDocument {
 }
 
 #[derive(Object)]
-struct Differences {
+#[oai(rename = "Differences")]
+struct Comparison {
     from: u32,
     to: u32,
     /// Empty where the contents are the same
@@ -55,7 +56,7 @@ struct Differences {
 enum DiffVersionsResponse {
     /// What `to` has made different from `from`.
     #[oai(status = 200)]
-    Compared(Json<Differences>),
+    Compared(Json<Comparison>),
 }
 
 refusals! {
@@ -88,7 +89,7 @@ impl DiffVersions {
         };
         let (before, after) = (read(from.0).await?, read(to.0).await?);
         let differences = diff(&before, &after);
-        Ok(DiffVersionsResponse::Compared(Json(Differences {
+        Ok(DiffVersionsResponse::Compared(Json(Comparison {
             from: from.0,
             to: to.0,
             differences: differences.into_iter().map(Into::into).collect(),

@@ -60,13 +60,11 @@ impl Definitions {
     ///
     /// [`EngineError::DefinitionUnknown`], and [`VersionRefusal::NoneLive`].
     pub async fn live(&self, tenant: &str, name: &str) -> Result<LiveView, EngineError> {
-        match self.live_now(tenant, name).await? {
-            Some(live) => Ok(live_view(&live)),
-            None => {
-                self.record(tenant, name, None).await?;
-                Err(VersionRefusal::NoneLive.into())
-            }
+        if let Some(live) = self.live_now(tenant, name).await? {
+            return Ok(live_view(&live));
         }
+        self.record(tenant, name, None).await?;
+        Err(VersionRefusal::NoneLive.into())
     }
 
     pub(super) async fn live_now(

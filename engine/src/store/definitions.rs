@@ -245,13 +245,13 @@ async fn the_alias_moves_only_for_who_has_seen_where_it_is(store: &dyn Definitio
     assert!(!store.move_live(one, 1, &act("late", 32)).await.unwrap());
     assert!(store.move_live(one, 2, &act("boss", 33)).await.unwrap());
     let moves = store.live_moves("acme", "onboarding", 2).await.unwrap();
-    let moved = |revision, version, at_ms| LiveRecord {
+    let by_boss = |revision, version, at_ms| LiveRecord {
         version,
         revision,
         moved_by: Some("boss".to_owned()),
         moved_ms: at_ms,
     };
-    assert_eq!(moves, [moved(3, 1, 33), moved(2, 3, 31)]);
+    assert_eq!(moves, [by_boss(3, 1, 33), by_boss(2, 3, 31)]);
     assert!(!store.retire(one, &act("boss", 34)).await.unwrap());
     assert!(store.retire(three, &act("boss", 35)).await.unwrap());
 }

@@ -365,13 +365,13 @@ mod tests {
         assert_eq!(live.status, VersionStatus::Published);
         assert_eq!((live.created_by, live.published_ms), (None, Some(20)));
         let moves = store.live_moves("acme", "flow", 9).await.unwrap();
-        let moved = LiveRecord {
+        let first = LiveRecord {
             version: 2,
             revision: 1,
             moved_by: None,
             moved_ms: 20,
         };
-        assert_eq!(moves, [moved]);
+        assert_eq!(moves, [first]);
         let old = store.version("acme", "flow", Some(1)).await.unwrap();
         assert!(!old.unwrap().is_live);
     }
