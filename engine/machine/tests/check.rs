@@ -521,22 +521,6 @@ fn going_back_without_comparing_again_is_refused() {
 }
 
 #[test]
-fn a_parallel_is_valid_but_not_proven() {
-    let branch = json!({"StartAt": "Inner", "States": {"Inner": {"Type": "Pass", "End": true}}});
-    let report = changed(
-        "/definition/States/Rejected",
-        json!({"Type": "Parallel", "Branches": [branch], "End": true}),
-    );
-    finds(
-        &report,
-        Gate::Proof,
-        "proof_unsupported",
-        "/definition/States/Rejected",
-    );
-    assert!(report.resolved.is_none());
-}
-
-#[test]
 fn an_input_is_checked_without_repeating_it() {
     let definition = Definition::parse(&sound()).unwrap();
     assert!(definition.check_input(&json!({"phone": "+97250"})).is_ok());
