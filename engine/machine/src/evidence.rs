@@ -67,13 +67,6 @@ impl<N: Clone + PartialEq> Evidence<N> {
         self.held.contains(name)
     }
 
-    /// What this branch has gained itself since it was forked, and still holds.
-    pub fn gained(&self) -> impl Iterator<Item = &N> {
-        let own = |by: &usize| !self.runs[*by].inherited;
-        let gained = self.held.iter().zip(&self.gained_by);
-        gained.filter(move |(_, by)| own(by)).map(|(name, _)| name)
-    }
-
     /// A carrying state begins to run: returns what is retracted by that.
     pub fn begin(&mut self, state: &N) -> Vec<N> {
         let retracted = self.undo(state);

@@ -1,4 +1,4 @@
-//! JSONPath over values as the proof knows them.
+//! `JSONPath` over values as the proof knows them.
 
 use std::collections::BTreeMap;
 
@@ -57,16 +57,15 @@ impl Tested {
 /// The steps of a path that is made of names and indexes only.
 pub(super) fn plain(source: &str) -> Option<(Root<'_>, Vec<Step>)> {
     let rest = source.strip_prefix('$')?;
-    let (root, mut rest) = match rest.strip_prefix('$') {
-        Some(rest) => (Root::Context, rest),
-        None => {
-            let end = rest
-                .find(|it: char| !it.is_alphanumeric() && it != '_')
-                .unwrap_or(rest.len());
-            match rest.split_at(end) {
-                ("", rest) => (Root::Data, rest),
-                (name, rest) => (Root::Variable(name), rest),
-            }
+    let (root, mut rest) = if let Some(rest) = rest.strip_prefix('$') {
+        (Root::Context, rest)
+    } else {
+        let end = rest
+            .find(|it: char| !it.is_alphanumeric() && it != '_')
+            .unwrap_or(rest.len());
+        match rest.split_at(end) {
+            ("", rest) => (Root::Data, rest),
+            (name, rest) => (Root::Variable(name), rest),
         }
     };
     let mut steps = Vec::new();

@@ -38,7 +38,7 @@ pub(super) struct Scope<'a> {
     pub input: &'a Abstract,
     pub result: &'a Abstract,
     pub error_output: &'a Abstract,
-    /// What `$` stands for in JSONPath.
+    /// What `$` stands for in `JSONPath`.
     pub data: &'a Abstract,
     pub variables: &'a BTreeMap<String, Abstract>,
 }

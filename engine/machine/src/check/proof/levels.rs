@@ -152,19 +152,25 @@ impl<'d> Levels<'d> {
             if let Some((around, state)) = self.all[level].parent {
                 after.clone_from(&self.all[around].can_run_after);
                 for next in &self.all[around].graph.next[state] {
-                    runs[around][*next].iter().for_each(|it| after[*it] = true);
+                    for it in &runs[around][*next] {
+                        after[*it] = true;
+                    }
                 }
                 let outer = &self.all[around].machine.states[state];
                 if outer.handlers().is_some_and(|it| !it.retry.is_empty()) {
                     for inner in &self.all[around].inner[state] {
                         let start = self.all[*inner].start;
-                        runs[*inner][start].iter().for_each(|it| after[*it] = true);
+                        for it in &runs[*inner][start] {
+                            after[*it] = true;
+                        }
                     }
                 }
             }
             let with_after = runs[level].iter().map(|runs| {
                 let mut can_run = after.clone();
-                runs.iter().for_each(|it| can_run[*it] = true);
+                for it in runs {
+                    can_run[*it] = true;
+                }
                 can_run
             });
             self.all[level].can_run = with_after.collect();

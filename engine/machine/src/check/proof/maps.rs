@@ -27,9 +27,8 @@ enum Count {
 impl Prover<'_> {
     pub(super) fn map_steps(&mut self, here: Here<'_>, map: &MapDef) -> Result<Onwards, TooLarge> {
         let mut onwards = Vec::new();
-        let n_items = match self.n_items(here, map, &mut onwards) {
-            Ok(n_items) => n_items,
-            Err(()) => return Ok(onwards),
+        let Ok(n_items) = self.n_items(here, map, &mut onwards) else {
+            return Ok(onwards);
         };
         let Some(level) = self.levels.all[here.level].inner[here.node.state]
             .first()

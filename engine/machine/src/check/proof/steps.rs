@@ -22,7 +22,7 @@ use crate::expression::equal;
 const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
 const HISTORY_LIMIT_EXCEEDED: &str = "BTrust.HistoryLimitExceeded";
 const NO_CHOICE_MATCHED: &str = "States.NoChoiceMatched";
-/// What a JSONPath state may fail with, besides [`RUNTIME`].
+/// What a `JSONPath` state may fail with, besides [`RUNTIME`].
 const JSONPATH_ERRORS: [&str; 3] = [
     "States.IntrinsicFailure",
     "States.ParameterPathFailure",
@@ -255,7 +255,7 @@ impl<'d> Prover<'d> {
         }
         match catch.iter().find(|it| error.is_among(&it.errors)) {
             Some(catcher) => onwards.extend(self.catch(here, catcher, error, standing, trail)),
-            None => onwards.extend(self.fail_level(here, error, standing, trail)),
+            None => onwards.extend(fail_level(here, error, standing, trail)),
         }
         onwards
     }
@@ -335,23 +335,9 @@ impl<'d> Prover<'d> {
         if !is_sure && let Some(error) = self.errors.find(QUERY_EVALUATION_ERROR) {
             let event = step(here.state, "cannot evaluate its catcher", is_left);
             let trail = self.trails.step(trail, event);
-            onwards.extend(self.fail_level(here, &error, standing, trail));
+            onwards.extend(fail_level(here, &error, standing, trail));
         }
         onwards
-    }
-
-    fn fail_level(
-        &mut self,
-        here: Here<'_>,
-        error: &ErrorName,
-        standing: Standing,
-        trail: Trail,
-    ) -> Onwards {
-        if here.level == 0 {
-            return Vec::new();
-        }
-        let error = error.clone();
-        vec![(Onward::Failed(Failing { error, standing }), trail)]
     }
 
     fn fail_steps(&mut self, here: Here<'_>, error: Option<&Template>) -> Onwards {
@@ -369,7 +355,7 @@ impl<'d> Prover<'d> {
         for error in errors {
             let event = step(here.state, &format!("fails with {}", error.name), assumed);
             let trail = self.trails.step(here.trail, event);
-            onwards.extend(self.fail_level(here, &error, here.standing(), trail));
+            onwards.extend(fail_level(here, &error, here.standing(), trail));
         }
         onwards
     }
@@ -582,7 +568,7 @@ impl<'d> Prover<'d> {
         if let Some(error) = self.errors.find(NO_CHOICE_MATCHED) {
             let event = step(state, "finds no rule", assumed);
             let trail = self.trails.step(here.trail, event);
-            onwards.extend(self.fail_level(here, &error, here.standing(), trail));
+            onwards.extend(fail_level(here, &error, here.standing(), trail));
         }
         onwards
     }
@@ -630,6 +616,15 @@ impl<'a> Here<'a> {
             undoable: self.node.undoable.clone(),
         }
     }
+}
+
+/// The level fails; at the outermost that is the end of the workflow.
+fn fail_level(here: Here<'_>, error: &ErrorName, standing: Standing, trail: Trail) -> Onwards {
+    if here.level == 0 {
+        return Vec::new();
+    }
+    let error = error.clone();
+    vec![(Onward::Failed(Failing { error, standing }), trail)]
 }
 
 pub(super) fn step(state: &StateDef, event: &str, assumed: bool) -> PathStep {

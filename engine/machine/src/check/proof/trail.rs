@@ -9,6 +9,7 @@ pub(super) struct Trail(usize);
 
 /// What is known of a whole trail.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct Summary {
     pub n_steps: usize,
     /// Whether it rests on something that could not be decided.
