@@ -256,6 +256,10 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it by reference"
+    )]
     fn is_work(&self) -> bool {
         *self == Self::Work
     }
