@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::failure::DATA_LIMIT_EXCEEDED;
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
 use crate::catalogue::RESOURCE_SCHEME;
 use crate::command::{Refusal, TurnResult};
 use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
+use crate::error_name::DATA_LIMIT_EXCEEDED;
 use crate::event::EventKind;
 use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
 use crate::payload::Payload;
