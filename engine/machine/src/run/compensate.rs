@@ -66,13 +66,17 @@ impl<'a> Run<'a> {
 
     /// The time of the workflow is over: it ends when everything is undone.
     pub(super) fn time_out_workflow(&mut self) -> Result<(), Refusal> {
+        self.state.deadline_ms = None;
+        if let Some(compensating) = &mut self.thread_mut(ROOT)?.compensating {
+            // What is being undone is undone to the end; nothing else follows it any more.
+            compensating.then = Then::TimeOut;
+            return Ok(());
+        }
         self.withdraw(ROOT, crate::effect::CloseReason::Withdrawn)?;
-        let root = self.thread(ROOT)?;
-        if root.compensations.is_empty() || root.compensating.is_some() {
+        if self.thread(ROOT)?.compensations.is_empty() {
             self.close_timed_out();
             return Ok(());
         }
-        self.state.deadline_ms = None;
         self.moves.clear();
         self.begin_compensation(ROOT, Then::TimeOut)
     }
