@@ -425,18 +425,20 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
     }
 }
 
-/// `{"repeat": [text, n]}` is the text, that often.
+/// `{"repeat": [text, n]}`, wherever it stands, is the text, that often.
 fn expand(value: &Value) -> Value {
-    match value
-        .get("repeat")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    {
+    let Value::Object(fields) = value else {
+        return value.clone();
+    };
+    match fields.get("repeat").and_then(Value::as_array).map(Vec::as_slice) {
         Some([text, times]) => {
             let times = usize::try_from(times.as_u64().unwrap()).unwrap();
             json!(text.as_str().unwrap().repeat(times))
         }
-        _ => value.clone(),
+        _ => fields
+            .iter()
+            .map(|(key, it)| (key.clone(), expand(it)))
+            .collect(),
     }
 }
 
