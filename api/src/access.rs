@@ -23,7 +23,12 @@ pub mod scope {
     //! The words of a token's `scope`.
 
     pub const DEFINITIONS_READ: &str = "definitions:read";
+    /// Store drafts of definitions.
     pub const DEFINITIONS_WRITE: &str = "definitions:write";
+    /// Publish versions, name the live one, retire the others. Where a tenant wants a
+    /// second person for that, it rests on who holds this and `clients:write` together:
+    /// who can make clients that publish can be both people.
+    pub const DEFINITIONS_PUBLISH: &str = "definitions:publish";
     pub const WORKFLOWS_READ: &str = "workflows:read";
     pub const WORKFLOWS_WRITE: &str = "workflows:write";
     pub const APPLICANT_TOKENS_WRITE: &str = "applicant-tokens:write";
@@ -47,6 +52,7 @@ pub mod scope {
     pub const OF_CLIENTS: &[&str] = &[
         DEFINITIONS_READ,
         DEFINITIONS_WRITE,
+        DEFINITIONS_PUBLISH,
         WORKFLOWS_READ,
         WORKFLOWS_WRITE,
         APPLICANT_TOKENS_WRITE,
@@ -93,6 +99,7 @@ macro_rules! accesses {
 accesses! {
     DefinitionsRead = "definitions:read";
     DefinitionsWrite = "definitions:write";
+    DefinitionsPublish = "definitions:publish";
     WorkflowsRead = "workflows:read";
     /// A client that may look, or the applicant whose workflow it is.
     WorkflowsReadOrOwn = "workflows:read" | "prompts:answer";

@@ -29,7 +29,7 @@ use btrust_schemas::turn::Audience;
 use crate::acknowledgements::Acknowledgements;
 use crate::cache::Cache;
 use crate::committer::Committer;
-use crate::definitions::Definitions;
+use crate::definitions::{Definitions, Published, SecondPerson};
 use crate::dispatch::Dispatch;
 use crate::error::EngineError;
 use crate::mailbox::{Mailbox, Request, Start};
@@ -38,7 +38,8 @@ use crate::recovery;
 use crate::relay::{Outbox, Relay};
 use crate::seal::{self, Binding};
 use crate::shared::Shared;
-use crate::store::tenants::{DefinitionStore, TenantStore};
+use crate::store::definitions::DefinitionStore;
+use crate::store::tenants::TenantStore;
 use crate::store::{ListFilter, Listed, StartKey, Store};
 use crate::subjects::Subjects;
 use crate::watchers::Watchers;
@@ -71,6 +72,8 @@ pub struct Ports {
     pub clock: SharedClock,
     /// Base URLs of the core nodes, for workers.
     pub nodes: Vec<String>,
+    /// Tenants whose versions somebody else than the author publishes.
+    pub second_person: SecondPerson,
 }
 
 /// One node's engine.
@@ -121,7 +124,11 @@ impl Engine {
         let shared = Arc::new(Shared {
             store: ports.store,
             keys: ports.workflow_keys,
-            definitions: Definitions::new(ports.definitions, Arc::clone(&ports.clock)),
+            definitions: Definitions::new(
+                ports.definitions,
+                Arc::clone(&ports.clock),
+                ports.second_person,
+            ),
             clock: Arc::clone(&ports.clock),
             cache: Cache::default(),
             dispatch: Dispatch::default(),
@@ -183,29 +190,18 @@ impl Engine {
                 detail,
             });
         }
+        let key = start_key(&request.tenant, &request.idempotency_key);
+        let published = match self.start_on(&request).await {
+            Ok(published) => published,
+            Err(refusal) => return self.repeated_start(&request, key, refusal).await,
+        };
         let tenant = request.tenant;
-        let published = self
-            .shared
-            .definitions
-            .get(&tenant, &request.definition, request.version)
-            .await?;
-        published
-            .compiled
-            .check_input(&request.input)
-            .map_err(|findings| {
-                let findings = findings
-                    .iter()
-                    .filter_map(|it| serde_json::to_value(it).ok());
-                EngineError::InputInvalid {
-                    findings: findings.collect(),
-                }
-            })?;
         let subject = match &request.subject_ref {
             Some(reference) => Some(self.subjects.digest(&tenant, reference).await?),
             None => None,
         };
         let start = Start {
-            key: start_key(&tenant, &request.idempotency_key),
+            key,
             digest: request.request_digest,
             tenant,
             definition: published.compiled,
@@ -218,6 +214,48 @@ impl Engine {
         Ok(StartResponse {
             created: done.is_new,
             workflow: done.workflow.view(),
+        })
+    }
+
+    /// The version that the request asks for, if it takes the input.
+    async fn start_on(&self, request: &StartRequest) -> Result<Published, EngineError> {
+        let (tenant, definition) = (&request.tenant, &request.definition);
+        let definitions = &self.shared.definitions;
+        let published = definitions
+            .startable(tenant, definition, request.version)
+            .await?;
+        published
+            .compiled
+            .check_input(&request.input)
+            .map_err(|findings| {
+                let findings = findings
+                    .iter()
+                    .filter_map(|it| serde_json::to_value(it).ok());
+                EngineError::InputInvalid {
+                    findings: findings.collect(),
+                }
+            })?;
+        Ok(published)
+    }
+
+    /// Answers a start that nothing could start on now: it may have done so before the version was
+    /// retired or the alias moved, and the same request gets the same answer.
+    async fn repeated_start(
+        &self,
+        request: &StartRequest,
+        key: StartKey,
+        refusal: EngineError,
+    ) -> Result<StartResponse, EngineError> {
+        let Some(start) = self.shared.store.find_starts(&[key]).await?.pop() else {
+            return Err(refusal);
+        };
+        if start.digest != request.request_digest {
+            return Err(EngineError::KeyReused);
+        }
+        let workflow = self.view(&request.tenant, start.workflow).await?;
+        Ok(StartResponse {
+            created: false,
+            workflow,
         })
     }
 
@@ -406,6 +444,7 @@ impl Engine {
         let filter = ListFilter {
             status: query.status.map(|it: Status| it.as_str().to_owned()),
             definition: query.definition,
+            version: None,
             decision: query.decision,
             waiting_for: query.open_prompt.map(|it| audience_text(it).to_owned()),
             started_from_ms: time("startedAfter", query.started_after)?,

@@ -21,6 +21,9 @@ pub enum EngineError {
     Unknown,
     #[error("there is no definition `{name}`{}", .version.map(|it| format!(" in version {it}")).unwrap_or_default())]
     DefinitionUnknown { name: String, version: Option<u32> },
+    /// The version does not stand as the act needs it; nothing has changed.
+    #[error(transparent)]
+    Version(#[from] VersionRefusal),
     #[error("the input does not fit the definition's inputSchema")]
     InputInvalid { findings: Vec<Value> },
     #[error("the idempotency key was used for another request")]
@@ -48,6 +51,45 @@ pub enum EngineError {
     Unavailable,
 }
 
+/// Why nothing can be done with a version as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionRefusal {
+    #[error("version {version} is a draft")]
+    NotPublished { version: u32 },
+    #[error("version {version} is retired")]
+    Retired { version: u32 },
+    #[error("version {version} is live: make another one live first")]
+    Live { version: u32 },
+    #[error("no version of the definition is live")]
+    NoneLive,
+    #[error("the alias has moved since the caller looked")]
+    LiveMoved,
+    #[error("somebody else than the author has to publish it")]
+    SecondPerson,
+}
+
+impl VersionRefusal {
+    fn code(self) -> &'static str {
+        match self {
+            Self::NotPublished { .. } => "version_not_published",
+            Self::Retired { .. } => "version_retired",
+            Self::Live { .. } => "version_live",
+            Self::NoneLive => "definition_not_live",
+            Self::LiveMoved => "live_moved",
+            Self::SecondPerson => "second_person_required",
+        }
+    }
+
+    fn status(self) -> u16 {
+        match self {
+            Self::NotPublished { .. } | Self::Retired { .. } | Self::Live { .. } => 409,
+            Self::NoneLive => 404,
+            Self::LiveMoved => 412,
+            Self::SecondPerson => 403,
+        }
+    }
+}
+
 impl EngineError {
     /// Whether the same call may succeed later without anything else changing.
     #[must_use]
@@ -61,6 +103,7 @@ impl EngineError {
         match self {
             Self::Unknown => "workflow_unknown",
             Self::DefinitionUnknown { .. } => "definition_unknown",
+            Self::Version(refusal) => refusal.code(),
             Self::InputInvalid { .. } => "input_invalid",
             Self::KeyReused => "idempotency_key_reused",
             Self::Refused(refusal) => refusal.code(),
@@ -78,6 +121,7 @@ impl EngineError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Unknown | Self::DefinitionUnknown { .. } => 404,
+            Self::Version(refusal) => refusal.status(),
             Self::InputInvalid { .. } => 422,
             Self::KeyReused => 409,
             Self::Refused(refusal) => match refusal {

@@ -31,6 +31,7 @@ mod watchers;
 mod workflow;
 
 pub use crate::core::{CoreConfig, serve};
+pub use crate::definitions::SecondPerson;
 pub use crate::engine::{Engine, Ports};
 pub use crate::error::EngineError;
 pub use crate::queues::Queues;

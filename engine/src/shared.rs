@@ -48,9 +48,8 @@ impl Shared {
         let version = u32::try_from(columns.version).unwrap_or(u32::MAX);
         let definition = self
             .definitions
-            .get(&columns.tenant, &columns.definition, Some(version))
-            .await?
-            .compiled;
+            .compiled(&columns.tenant, &columns.definition, version)
+            .await?;
         let binding = Binding {
             tenant: &columns.tenant,
             workflow: id,

@@ -174,42 +174,6 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
-/// Publishes a definition that has passed the gates.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PublishRequest {
-    pub tenant: String,
-    pub name: String,
-    /// The envelope with every `Resource` resolved to a major version.
-    pub envelope: Value,
-    /// SHA-256 hex of the envelope's canonical JSON; the same content keeps its version.
-    pub digest: String,
-    pub actor: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DefinitionView {
-    pub name: String,
-    pub version: u32,
-    pub title: String,
-    pub digest: String,
-    /// RFC 3339.
-    pub published_at: String,
-    /// Whether the alias `live` names this version.
-    pub live: bool,
-    /// Left out of lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub envelope: Option<Value>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PublishResponse {
-    pub created: bool,
-    pub definition: DefinitionView,
-}
-
 /// A tenant's statement that it knows of a limit and accepts it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

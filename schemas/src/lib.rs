@@ -4,6 +4,7 @@
 //! performs I/O, so that every other crate may depend on it.
 
 pub mod core;
+pub mod definition;
 pub mod events;
 pub mod exchange;
 pub mod ids;

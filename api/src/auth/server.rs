@@ -302,6 +302,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
     let admin = vec![
         scope::DEFINITIONS_READ,
         scope::DEFINITIONS_WRITE,
+        scope::DEFINITIONS_PUBLISH,
         scope::WORKFLOWS_READ,
         scope::TENANT_READ,
         scope::TENANT_WRITE,

@@ -556,6 +556,7 @@ async fn nobody_gives_a_scope_that_is_not_theirs_to_give() {
     };
     for (kind, scope) in [
         ("client", "definitions:write"),
+        ("client", "definitions:publish"),
         ("client", "tenant:write"),
         ("client", "reviewers:write"),
         ("reviewer", "reviews:write"),

@@ -9,9 +9,12 @@ use serde_json::Value;
 use btrust_platform::token::{TokenError, TokenSource};
 use btrust_schemas::{
     core::{
-        Acknowledgement, CancelRequest, DefinitionView, HistoryPage, ListPage, ListQuery,
-        PublishRequest, PublishResponse, ResultView, StartRequest, StartResponse,
-        SubmissionRequest, SubmissionResponse, WorkflowView,
+        Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
+        StartResponse, SubmissionRequest, SubmissionResponse, WorkflowView,
+    },
+    definition::{
+        DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, PublicationRequest,
+        RetirementRequest, VersionsView,
     },
     ids::{PromptId, WorkflowId},
     problem::Problem,
@@ -76,8 +79,50 @@ impl CoreClient {
         }
     }
 
-    pub async fn publish(&self, request: &PublishRequest) -> Result<PublishResponse, CoreError> {
+    pub async fn draft(&self, request: &DraftRequest) -> Result<DraftResponse, CoreError> {
         self.post(&["definitions"], request).await
+    }
+
+    pub async fn publish(
+        &self,
+        name: &str,
+        version: u32,
+        request: &PublicationRequest,
+    ) -> Result<DefinitionView, CoreError> {
+        let version = version.to_string();
+        let path = ["definitions", name, "versions", &version, "publication"];
+        self.post(&path, request).await
+    }
+
+    pub async fn retire(
+        &self,
+        name: &str,
+        version: u32,
+        request: &RetirementRequest,
+    ) -> Result<DefinitionView, CoreError> {
+        let version = version.to_string();
+        let path = ["definitions", name, "versions", &version, "retirement"];
+        self.post(&path, request).await
+    }
+
+    /// The version that new workflows get.
+    pub async fn live(&self, tenant: &str, name: &str) -> Result<LiveView, CoreError> {
+        let query = [("tenant", tenant.to_owned())];
+        self.get(&["definitions", name, "live"], &query).await
+    }
+
+    pub async fn move_live(
+        &self,
+        name: &str,
+        request: &LiveRequest,
+    ) -> Result<LiveView, CoreError> {
+        let url = self.url(&["definitions", name, "live"]);
+        self.send_json(Method::PUT, url, request).await
+    }
+
+    pub async fn versions(&self, tenant: &str, name: &str) -> Result<VersionsView, CoreError> {
+        let query = [("tenant", tenant.to_owned())];
+        self.get(&["definitions", name, "versions"], &query).await
     }
 
     pub async fn definitions(&self, tenant: &str) -> Result<Vec<DefinitionView>, CoreError> {
@@ -85,7 +130,7 @@ impl CoreClient {
             .await
     }
 
-    /// One version, or the one that new workflows get.
+    /// One version; where none is named, the live one, or the newest where none is live.
     pub async fn definition(
         &self,
         tenant: &str,
@@ -209,8 +254,17 @@ impl CoreClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<T, CoreError> {
+        self.send_json(Method::POST, self.url(path), body).await
+    }
+
+    async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: &impl Serialize,
+    ) -> Result<T, CoreError> {
         let body = serde_json::to_vec(body).map_err(|it| CoreError::Unavailable(it.into()))?;
-        self.call(Method::POST, self.url(path), Some(body)).await
+        self.call(method, url, Some(body)).await
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -244,8 +298,10 @@ impl CoreClient {
             return serde_json::from_slice(&bytes).map_err(unexpected);
         }
         match serde_json::from_slice::<Problem>(&bytes) {
-            // 401 and 403 of core are about our own token, but for the audience.
-            Ok(problem) if problem.code == "audience_mismatch" => Err(CoreError::Refused(problem)),
+            // 401 and 403 of core are about our own token, but for these.
+            Ok(problem) if ABOUT_THE_CALLER.contains(&problem.code.as_str()) => {
+                Err(CoreError::Refused(problem))
+            }
             Ok(problem) if is_the_callers(status) => Err(CoreError::Refused(problem)),
             Ok(problem) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 Err(CoreError::Unavailable(problem.into()))
@@ -278,6 +334,9 @@ impl CoreClient {
             .map_err(|it| CoreError::Unavailable(it.without_url().into()))
     }
 }
+
+/// The codes of core with status 403 that are about our caller's token and not about ours.
+const ABOUT_THE_CALLER: &[&str] = &["audience_mismatch", "second_person_required"];
 
 /// Whether a refusal is about what the caller sent, and not about us.
 fn is_the_callers(status: StatusCode) -> bool {

@@ -2,22 +2,35 @@
 
 use std::sync::Arc;
 
-use poem_openapi::{OpenApi, param::Path, payload::Json};
+use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Json};
 
-use super::{
-    Gateway,
-    get_definition::{GetDefinitionRefusals, GetDefinitionResponse},
-};
+use super::{Gateway, views::DefinitionDocument};
 use crate::{
     access::{Caller, DefinitionsRead},
     refusal::Refused,
+    refusals,
 };
 
 pub struct GetDefinitionVersion(pub Arc<Gateway>);
 
+#[derive(ApiResponse)]
+enum GetDefinitionVersionResponse {
+    /// The version with its document.
+    #[oai(status = 200)]
+    Found(Json<DefinitionDocument>),
+}
+
+refusals! {
+    GetDefinitionVersionRefusals {
+        DEFINITION_UNKNOWN = 404 "definition_unknown"
+            "the tenant has no definition of this name and version";
+        CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
+    }
+}
+
 #[OpenApi]
 impl GetDefinitionVersion {
-    /// Shows one version of a definition; it never changes.
+    /// Shows one version of a definition; its content never changes.
     #[oai(
         path = "/v1/definitions/:name/versions/:version",
         method = "get",
@@ -28,13 +41,13 @@ impl GetDefinitionVersion {
         caller: Caller<DefinitionsRead>,
         name: Path<String>,
         version: Path<u32>,
-    ) -> Result<GetDefinitionResponse, Refused<GetDefinitionRefusals>> {
+    ) -> Result<GetDefinitionVersionResponse, Refused<GetDefinitionVersionRefusals>> {
         let version = Some(version.0);
         let definition = self
             .0
             .core
             .definition(caller.tenant(), &name, version)
             .await?;
-        Ok(GetDefinitionResponse::Found(Json(definition.into())))
+        Ok(GetDefinitionVersionResponse::Found(Json(definition.into())))
     }
 }

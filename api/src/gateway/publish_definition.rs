@@ -2,55 +2,51 @@
 
 use std::sync::Arc;
 
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Any};
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::Json, types::Any};
 use serde_json::Value;
 
-use btrust_machine::{Finding, check};
-use btrust_schemas::core::{PublishRequest, PublishResponse};
+use btrust_schemas::definition::{DraftRequest, DraftResponse, Publish};
 
-use super::{Gateway, canonical};
+use super::{Gateway, canonical, gates, views::VersionStatusWord};
 use crate::{
-    access::{Caller, DefinitionsWrite},
-    brake::BrakeError,
-    refusal::Refused,
+    access::{Caller, DefinitionsWrite, scope},
+    refusal::{self, Refused},
     refusals,
 };
 
 pub struct PublishDefinition(pub Arc<Gateway>);
-
-/// Definitions that are checked at once. A proof holds up to a million states in
-/// memory and a core for seconds.
-pub(super) const PROOFS_AT_ONCE_MAX: usize = 2;
-
-/// Definitions that are checked or wait for it; more are told to come later.
-pub(super) const PROOFS_PLACES: usize = 6;
-
-/// Seconds that a caller waits when too many definitions are being checked.
-const BUSY_RETRY_AFTER_S: u32 = 5;
 
 #[derive(Object)]
 #[oai(rename = "Published", rename_all = "camelCase")]
 struct Publication {
     name: String,
     version: u32,
-    /// RFC 3339
-    published_at: String,
+    /// `draft` where it still has to be published
+    status: VersionStatusWord,
+    /// Whether new workflows get it
+    live: bool,
+    /// RFC 3339; null for a draft
+    published_at: Option<String>,
     /// Findings that do not refuse, each with a JSON pointer
     warnings: Vec<Any<Value>>,
 }
 
 #[derive(ApiResponse)]
 enum PublishDefinitionResponse {
-    /// A new version.
+    /// A new version; `status` says whether it is published.
     #[oai(status = 201)]
     Created(Json<Publication>),
-    /// The same content was published before: the same version.
+    /// The same content was stored before: the same version.
     #[oai(status = 200)]
     Unchanged(Json<Publication>),
 }
 
 refusals! {
     PublishDefinitionRefusals {
+        SECOND_PERSON_REQUIRED = 403 "second_person_required"
+            "it was to be published at once, but somebody else has to publish it; nothing is stored";
+        VERSION_RETIRED = 409 "version_retired"
+            "it was to be published, but a version with this content is retired already";
         DEFINITION_REFUSED = 422 "definition_refused"
             "a gate has found an error; `errors` has every finding with its JSON pointer";
         BUSY = 503 "busy" "too many definitions are being checked; `Retry-After` says when to try again";
@@ -60,7 +56,12 @@ refusals! {
 
 #[OpenApi]
 impl PublishDefinition {
-    /// Publishes a definition, if it passes the gates: valid, lint and proof.
+    /// Stores a version of a definition, if it passes the gates: valid, lint and proof.
+    ///
+    /// Without `publish` it is published and live at once where the caller has
+    /// `definitions:publish` and the tenant does not ask for a second person;
+    /// otherwise it is a draft. Content that was stored before keeps its version,
+    /// and its status if it is no draft any more.
     #[oai(
         path = "/v1/definitions",
         method = "post",
@@ -69,72 +70,50 @@ impl PublishDefinition {
     async fn publish_definition(
         &self,
         caller: Caller<DefinitionsWrite>,
+        /// `false` keeps a draft; `true` publishes (scope `definitions:publish`) or refuses
+        publish: Query<Option<bool>>,
         /// The envelope with the definition in the Amazon States Language
         envelope: Json<Any<Value>>,
     ) -> Result<PublishDefinitionResponse, Refused<PublishDefinitionRefusals>> {
         let gateway = &self.0;
-        let envelope = envelope.0.0;
-        let catalogue = Arc::clone(&gateway.catalogue);
-        let checked = envelope.clone();
-        // The proof explores up to a million states: not on a thread that serves.
-        let report = gateway
-            .proofs
-            .run(move || check(&checked, &catalogue))
-            .await
-            .map_err(unproved)?;
-        if !report.is_publishable() {
-            let counterexamples = report.proof.iter().flat_map(|it| &it.counterexamples);
-            let errors = json(&report.findings)
-                .into_iter()
-                .chain(json(counterexamples))
-                .collect();
-            let n_errors = report.findings.iter().filter(|it| it.is_error()).count();
-            let detail = format!("the gates have found {n_errors} errors");
-            return Err(DEFINITION_REFUSED.detail(detail).with_errors(errors));
-        }
-
-        let resolved = report.resolved.unwrap_or(envelope);
-        let request = PublishRequest {
+        let may_publish = caller.claims.has_scope(scope::DEFINITIONS_PUBLISH);
+        let publish = match publish.0 {
+            Some(true) if !may_publish => {
+                let detail = "to publish, the token needs the scope `definitions:publish`";
+                return Err(refusal::SCOPE_MISSING.detail(detail));
+            }
+            Some(true) => Publish::Yes,
+            None if may_publish => Publish::IfAllowed,
+            Some(false) | None => Publish::No,
+        };
+        let passed = gates::pass(gateway, envelope.0.0).await?;
+        let request = DraftRequest {
             tenant: caller.tenant().to_owned(),
-            name: resolved["name"].as_str().unwrap_or_default().to_owned(),
-            digest: canonical::digest(&[&resolved]),
-            envelope: resolved,
+            name: passed.resolved["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            digest: canonical::digest(&[&passed.resolved]),
+            envelope: passed.resolved,
+            publish,
             actor: caller.claims.sub,
         };
-        let PublishResponse {
+        let DraftResponse {
             created,
             definition,
-        } = gateway.core.publish(&request).await?;
-        let warnings = report
-            .findings
-            .iter()
-            .filter(|it: &&Finding| !it.is_error());
-        let published = Json(Publication {
+        } = gateway.core.draft(&request).await?;
+        let stored = Json(Publication {
             name: definition.name,
             version: definition.version,
+            status: definition.status.into(),
+            live: definition.live,
             published_at: definition.published_at,
-            warnings: json(warnings).into_iter().map(Any).collect(),
+            warnings: passed.warnings.into_iter().map(Any).collect(),
         });
         Ok(if created {
-            PublishDefinitionResponse::Created(published)
+            PublishDefinitionResponse::Created(stored)
         } else {
-            PublishDefinitionResponse::Unchanged(published)
+            PublishDefinitionResponse::Unchanged(stored)
         })
     }
-}
-
-fn unproved(error: BrakeError) -> Refused<PublishDefinitionRefusals> {
-    match error {
-        BrakeError::Busy => BUSY
-            .detail("too many definitions are being checked; try again")
-            .retry_after(BUSY_RETRY_AFTER_S),
-        BrakeError::Lost => Refused::failed(crate::refusal::INTERNAL, &error),
-    }
-}
-
-fn json<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> Vec<Value> {
-    items
-        .into_iter()
-        .filter_map(|it| serde_json::to_value(it).ok())
-        .collect()
 }

@@ -27,16 +27,22 @@ use super::{
     acknowledge::Acknowledge,
     cancel_workflow::CancelWorkflow,
     core_client::CoreClient,
+    diff_versions::DiffVersions,
+    gates::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES},
     get_definition::GetDefinition,
     get_definition_version::GetDefinitionVersion,
     get_history::GetHistory,
+    get_live_version::GetLiveVersion,
     get_result::GetResult,
     get_workflow::GetWorkflow,
     list_acknowledgements::ListAcknowledgements,
     list_definitions::ListDefinitions,
     list_prompts::ListPrompts,
     list_workflows::ListWorkflows,
-    publish_definition::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES, PublishDefinition},
+    move_live_version::MoveLiveVersion,
+    publish_definition::PublishDefinition,
+    publish_version::PublishVersion,
+    retire_version::RetireVersion,
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
@@ -181,12 +187,20 @@ pub fn catalogue() -> Catalogue {
     }
 }
 
-/// Operations on documents and workflows.
-type WorkflowEndpoints = (
+/// Operations on definitions.
+type DefinitionEndpoints = (
     PublishDefinition,
     ListDefinitions,
     GetDefinition,
     GetDefinitionVersion,
+    PublishVersion,
+    RetireVersion,
+    GetLiveVersion,
+    MoveLiveVersion,
+    DiffVersions,
+);
+/// Operations on workflows.
+type WorkflowEndpoints = (
     StartWorkflow,
     ListWorkflows,
     GetWorkflow,
@@ -202,15 +216,22 @@ type PeopleEndpoints = (
     Acknowledge,
     ListAcknowledgements,
 );
-type Endpoints = (WorkflowEndpoints, PeopleEndpoints);
+type Endpoints = (DefinitionEndpoints, WorkflowEndpoints, PeopleEndpoints);
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
     let gateway = || Arc::clone(gateway);
-    let workflows = (
+    let definitions = (
         PublishDefinition(gateway()),
         ListDefinitions(gateway()),
         GetDefinition(gateway()),
         GetDefinitionVersion(gateway()),
+        PublishVersion(gateway()),
+        RetireVersion(gateway()),
+        GetLiveVersion(gateway()),
+        MoveLiveVersion(gateway()),
+        DiffVersions(gateway()),
+    );
+    let workflows = (
         StartWorkflow(gateway()),
         ListWorkflows(gateway()),
         GetWorkflow(gateway()),
@@ -225,7 +246,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         Acknowledge(gateway()),
         ListAcknowledgements(gateway()),
     );
-    (workflows, people)
+    (definitions, workflows, people)
 }
 
 /// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.

@@ -53,6 +53,10 @@ refusals! {
     StartWorkflowRefusals {
         DEFINITION_UNKNOWN = 404 "definition_unknown"
             "the tenant has no definition of this name and version";
+        DEFINITION_NOT_LIVE = 404 "definition_not_live"
+            "no version is named, and the definition has none that is live";
+        VERSION_NOT_PUBLISHED = 409 "version_not_published" "the version is a draft";
+        VERSION_RETIRED = 409 "version_retired" "nothing starts on the version any more";
         IDEMPOTENCY_KEY_REUSED = 409 "idempotency_key_reused"
             "the key has started a workflow with another request";
         INPUT_INVALID = 422 "input_invalid"

@@ -7,7 +7,8 @@ use poem_openapi::{Enum, Object, types::Any};
 use serde_json::Value;
 
 use btrust_schemas::{
-    core::{Acknowledgement, DefinitionView, ResultView, Status, WorkflowView},
+    core::{Acknowledgement, ResultView, Status, WorkflowView},
+    definition::{DefinitionView, LiveView, VersionStatus},
     prompt::{PromptView, PromptsView},
     turn::Audience,
 };
@@ -214,7 +215,29 @@ impl From<PromptsView> for PromptsDocument {
     }
 }
 
-/// One version of a definition.
+/// How a version of a definition stands.
+#[derive(Enum, Clone, Copy, PartialEq, Eq, Debug)]
+#[oai(rename = "VersionStatus", rename_all = "snake_case")]
+pub enum VersionStatusWord {
+    /// Stored and numbered; nothing starts on it
+    Draft,
+    /// Workflows may start on it
+    Published,
+    /// Nothing starts on it any more; what runs goes on
+    Retired,
+}
+
+impl From<VersionStatus> for VersionStatusWord {
+    fn from(status: VersionStatus) -> Self {
+        match status {
+            VersionStatus::Draft => Self::Draft,
+            VersionStatus::Published => Self::Published,
+            VersionStatus::Retired => Self::Retired,
+        }
+    }
+}
+
+/// One version of a definition. Its content never changes.
 #[derive(Object)]
 #[oai(rename = "Definition", rename_all = "camelCase")]
 pub struct DefinitionDocument {
@@ -223,8 +246,17 @@ pub struct DefinitionDocument {
     pub title: String,
     /// SHA-256 hex of the canonical JSON
     pub digest: String,
+    pub status: VersionStatusWord,
+    /// Who stored it; null for versions older than this record
+    pub author: Option<String>,
     /// RFC 3339
-    pub published_at: String,
+    pub created_at: String,
+    pub publisher: Option<String>,
+    /// RFC 3339; null for a draft
+    pub published_at: Option<String>,
+    pub retired_by: Option<String>,
+    /// RFC 3339
+    pub retired_at: Option<String>,
     /// Whether new workflows get this version
     pub live: bool,
     /// The whole document; left out of lists
@@ -239,9 +271,40 @@ impl From<DefinitionView> for DefinitionDocument {
             version: view.version,
             title: view.title,
             digest: view.digest,
+            status: view.status.into(),
+            author: view.author,
+            created_at: view.created_at,
+            publisher: view.publisher,
             published_at: view.published_at,
+            retired_by: view.retired_by,
+            retired_at: view.retired_at,
             live: view.live,
             envelope: view.envelope.map(Any),
+        }
+    }
+}
+
+/// One move of the alias `live`.
+#[derive(Object)]
+#[oai(rename = "LiveVersion", rename_all = "camelCase")]
+pub struct LiveDocument {
+    /// New workflows get it
+    pub version: u32,
+    /// Counts the moves of the alias, from 1; the `ETag` in quotes
+    pub revision: u64,
+    /// Null for moves older than this record
+    pub moved_by: Option<String>,
+    /// RFC 3339
+    pub moved_at: String,
+}
+
+impl From<LiveView> for LiveDocument {
+    fn from(view: LiveView) -> Self {
+        Self {
+            version: view.version,
+            revision: view.revision,
+            moved_by: view.moved_by,
+            moved_at: view.moved_at,
         }
     }
 }

@@ -67,13 +67,6 @@ impl<N: Clone + PartialEq> Evidence<N> {
         self.held.contains(name)
     }
 
-    /// What this branch has gained itself since it was forked, and still holds.
-    pub fn gained(&self) -> impl Iterator<Item = &N> {
-        let own = |by: &usize| !self.runs[*by].inherited;
-        let gained = self.held.iter().zip(&self.gained_by);
-        gained.filter(move |(_, by)| own(by)).map(|(name, _)| name)
-    }
-
     /// A carrying state begins to run: returns what is retracted by that.
     pub fn begin(&mut self, state: &N) -> Vec<N> {
         let retracted = self.undo(state);
@@ -134,7 +127,7 @@ impl<N: Clone + PartialEq> Evidence<N> {
     {
         let joined = branches.fold(None, |joined: Option<Self>, branch| match joined {
             None => Some(branch.clone()),
-            Some(joined) => Some(joined.with(branch, Together::Any)),
+            Some(joined) => Some(joined.unite(branch)),
         });
         self.take_back(joined);
     }
@@ -175,6 +168,48 @@ impl<N: Clone + PartialEq> Evidence<N> {
         self.with(other, Together::Every)
     }
 
+    /// Two branches of the same `Parallel` as one.
+    #[must_use]
+    pub fn unite(&self, other: &Self) -> Self {
+        self.with(other, Together::Any)
+    }
+
+    /// Forgets what can never matter again, in an order that does not depend on the way here: only
+    /// the states that `can_run` names may still begin or be undone, and no run may be under way.
+    pub fn settle(&mut self, can_run: impl Fn(&N) -> bool)
+    where
+        N: Ord,
+    {
+        let n_runs = self.runs.len();
+        let mut order: Vec<usize> = (0..n_runs)
+            .filter(|run| can_run(&self.runs[*run].state) || self.gained_by.contains(run))
+            .collect();
+        order.sort_by(|one, other| self.runs[*one].state.cmp(&self.runs[*other].state));
+        let mut new: Vec<Option<usize>> = vec![None; n_runs];
+        for (index, run) in order.iter().enumerate() {
+            new[*run] = Some(index);
+        }
+        let settled = order.iter().map(|run| {
+            let run = &self.runs[*run];
+            let mut after: Vec<usize> = Vec::new();
+            // What a run is after matters when it is replaced. That it came after one that is
+            // replaced makes it void, but it has lost what it had gained in any case.
+            if can_run(&run.state) {
+                after.extend(run.after.iter().filter_map(|it| new[*it]));
+                after.sort_unstable();
+            }
+            Run {
+                after,
+                ..run.clone()
+            }
+        });
+        self.runs = settled.collect();
+        let by = self.gained_by.iter().map(|by| new[*by].unwrap_or_default());
+        let mut held: Vec<(N, usize)> = self.held.drain(..).zip(by).collect();
+        held.sort();
+        (self.held, self.gained_by) = held.into_iter().unzip();
+    }
+
     /// Two branches of the same fork as one.
     fn with(&self, other: &Self, together: Together) -> Self {
         let mut both = self.clone();
@@ -203,7 +238,14 @@ impl<N: Clone + PartialEq> Evidence<N> {
         }
         both.drop_runs(&survives);
         let is_new = |run: &&Run<N>| !run.inherited && self.run(&run.state, false).is_none();
-        for run in other.runs.iter().filter(is_new) {
+        let n_before = both.runs.len();
+        both.runs
+            .extend(other.runs.iter().filter(is_new).map(|run| Run {
+                state: run.state.clone(),
+                after: Vec::new(),
+                inherited: false,
+            }));
+        for (index, run) in (n_before..).zip(other.runs.iter().filter(is_new)) {
             let surely = |before: &usize| {
                 let before = &other.runs[*before];
                 let is_single = before.inherited || self.run(&before.state, false).is_none();
@@ -212,11 +254,7 @@ impl<N: Clone + PartialEq> Evidence<N> {
             };
             let mut after: Vec<usize> = run.after.iter().filter_map(surely).collect();
             after.sort_unstable();
-            both.runs.push(Run {
-                state: run.state.clone(),
-                after,
-                inherited: false,
-            });
+            both.runs[index].after = after;
         }
         if together == Together::Any {
             for (name, by) in other.held.iter().zip(&other.gained_by) {

@@ -104,6 +104,11 @@ pub const COUNTEREXAMPLES_MAX: usize = 10;
 /// Deepest object that the proof follows exactly; below it a value is unknown.
 pub const PROOF_VALUE_DEPTH_MAX: usize = 6;
 
+/// Longest path that a counterexample prints, in steps; of a longer one only the end.
+///
+/// The shortest way through a definition of a thousand states is hardly ever longer.
+pub const PROOF_PATH_STEPS_MAX: usize = 2_000;
+
 /// Commands after which a simulation is abandoned.
 ///
 /// Every command of a simulation writes an event or more, and [`HISTORY_EVENTS_MAX`] ends a workflow.

@@ -2,13 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod proving;
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use btrust_machine::{Command, Definition, Env, Reply, State, Submitter, TurnResult, apply};
+use btrust_machine::{
+    Command, Definition, Env, Finding, Reply, State, Submitter, TurnResult, apply,
+};
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proving::definitions::document;
+use proving::{Led, is_unsafe, replay};
 use serde_json::{Value, json};
 use support::{Follower, catalogue};
 
@@ -186,115 +194,84 @@ proptest! {
     }
 }
 
-/// Random small definitions: tasks, choices over their outcomes, decisions that need evidence.
-fn any_definition() -> impl Strategy<Value = Value> {
-    let n = 5_usize;
-    prop::collection::vec((0..3_u8, 0..n + 2, 0..n + 2, 0..n + 2, 0..3_usize, 0..3_usize), n).prop_map(move |states| {
-        // Of the two last targets one approves and one rejects.
-        let target = |it: usize| match it.checked_sub(n) {
-            None => format!("S{it}"),
-            Some(0) => "Approved".to_owned(),
-            Some(_) => "Rejected".to_owned(),
-        };
-        let mut written = json!({
-            "Approved": {"Type": "Succeed", "Output": {"decision": "approved"}},
-            "Rejected": {"Type": "Succeed", "Output": {"decision": "rejected"}},
-        });
-        for (index, (kind, first, second, third, variable, word)) in states.into_iter().enumerate() {
-            let words = ["verified", "locked", "expired"];
-            let (variable, word) = (format!("v{variable}"), words[word]);
-            written[format!("S{index}")] = match kind {
-                0 | 1 => json!({"Type": "Task", "Resource": "kyc:otp", "TimeoutSeconds": 9,
-                    "Arguments": {"channels": [], "phone": "1"},
-                    "Assign": {variable: "{% $states.result.outcome %}"}, "Next": target(first),
-                    "Catch": [{"ErrorEquals": ["States.ALL"], "Next": target(second)}]}),
-                _ => json!({"Type": "Choice", "Choices": [
-                    {"Condition": format!("{{% ${variable} = '{word}' %}}"), "Next": target(first)},
-                    {"Condition": format!("{{% $exists(${variable}) and ${variable} != 'locked' %}}"), "Next": target(second)}],
-                    "Default": target(third)}),
-            };
-        }
-        let tasks: Vec<String> = written.as_object().unwrap().iter().filter(|(_, it)| it["Type"] == "Task").map(|(name, _)| name.clone()).collect();
-        let evidence: serde_json::Map<String, Value> = tasks
-            .iter()
-            .take(2)
-            .enumerate()
-            .map(|(index, state)| (format!("e{index}"), json!({"state": state, "outcome": "verified"})))
-            .collect();
-        let names: Vec<&String> = evidence.keys().collect();
-        let needs = if names.is_empty() { json!({}) } else { json!({"anyOf": [names]}) };
-        json!({"name": "random", "timeoutSeconds": 60, "evidence": evidence,
-            "decisions": {"approved": needs, "rejected": {}},
-            "definition": {"StartAt": "S0", "States": written}})
-    })
-}
+/// What the paths of counterexamples have to lead through in some of the random definitions.
+const REPLAYED: [&str; 6] = [
+    "joins its branches",
+    "ends its branches",
+    "joins its items",
+    "ends its items",
+    "is tried again",
+    "is compensated",
+];
 
-/// Whether some sequence of at most `depth` results makes the run-time guard stop an approval.
-fn a_run_is_guarded(
-    definition: &Definition,
-    state: &State,
-    depth: usize,
-    budget: &mut u32,
-) -> bool {
-    if state.error() == Some("BTrust.EvidenceMissing") {
-        return true;
-    }
-    let Some(open) = state
-        .open_turns()
-        .into_iter()
-        .next()
-        .filter(|_| 0 < depth && 0 < *budget)
-    else {
-        return false;
+/// The proof refuses a definition when the machine itself can be led to an approval without
+/// evidence, and every counterexample that is not assumed can be replayed by the machine.
+#[test]
+fn the_proof_agrees_with_running_every_way() {
+    let config = ProptestConfig {
+        cases: 1_000,
+        max_shrink_iters: 150,
+        failure_persistence: None,
+        ..ProptestConfig::default()
     };
-    let ends = ["verified", "locked", "undeliverable", "expired"].map(|it| TurnResult::Complete {
-        outcome: it.to_owned(),
-        output: json!({}).into(),
-    });
-    let fails = TurnResult::Fail {
-        error: "Down".to_owned(),
-        cause: String::new(),
-    };
-    ends.into_iter().chain([fails]).any(|result| {
-        *budget = budget.saturating_sub(1);
-        let command = Command::TurnResult {
-            task: open.task,
-            attempt: open.attempt,
-            turn: open.turn,
-            digest: String::new(),
-            result,
-        };
-        let env = Env { now_ms: 1, seed: 1 };
-        let applied = apply(definition, Some(state.clone()), &command, &env).unwrap();
-        a_run_is_guarded(definition, &applied.state, depth - 1, budget)
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// The proof refuses a definition exactly when the machine itself can be led to an approval
-    /// without evidence: every condition here is decided, so nothing may be assumed.
-    #[test]
-    fn the_proof_agrees_with_running_every_way(document in any_definition()) {
-        let Ok(definition) = Definition::parse(&document).and_then(|it| it.with_catalogue(&catalogue())) else {
-            return Ok(());
-        };
+    let (n_unsafe, n_safe, n_assumed) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let seen = RefCell::new(BTreeMap::new());
+    let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, random);
+    let strategy = prop::collection::vec(any::<u8>(), 0..90);
+    let agreed = runner.run(&strategy, |bytes| {
+        let document = document(&bytes);
+        let definition =
+            Definition::parse(&document).and_then(|it| it.with_catalogue(&catalogue()));
+        let definition =
+            definition.map_err(|it| TestCaseError::fail(format!("{it:?} in {document}")))?;
         let report = btrust_machine::check(&document, &catalogue());
+        let is_busy = |it: &Finding| it.is_error() && it.code == "loop_unbounded";
         // A loop without a pause only fills the history.
-        prop_assume!(!report.findings.iter().any(|it| it.is_error() && it.code == "loop_unbounded"));
+        if report.findings.iter().any(is_busy) {
+            return Ok(());
+        }
         let proof = report.proof.unwrap();
-        let state = apply(&definition, None, &start(), &Env { now_ms: 0, seed: 1 }).unwrap().state;
-        let mut budget = 800;
-        let is_guarded = a_run_is_guarded(&definition, &state, 5, &mut budget);
-        if is_guarded {
-            prop_assert!(!proof.counterexamples.is_empty(), "an unsafe definition was accepted");
+        let mut budget = 600;
+        if is_unsafe(&Led::start(&definition), 6, &mut budget) {
+            prop_assert!(
+                !proof.counterexamples.is_empty(),
+                "an unsafe definition was accepted: {document}"
+            );
         }
-        for counterexample in &proof.counterexamples {
-            prop_assert!(!counterexample.assumed);
-            // A counterexample short enough to be tried must have been found by trying.
-            let n_results = counterexample.path.iter().filter(|it| it.event.contains("ends with") || it.event.contains("fails with")).count();
-            prop_assert!(is_guarded || 5 < n_results || budget == 0, "a false counterexample: {:?}", counterexample);
+        for counterexample in proof.counterexamples.iter().filter(|it| !it.assumed) {
+            let replayed = replay(&definition, &document, counterexample);
+            prop_assert!(
+                replayed.is_ok(),
+                "a false counterexample: {replayed:?} of {counterexample:#?} in {document}"
+            );
         }
+        for counterexample in proof.counterexamples.iter().filter(|it| !it.assumed) {
+            for step in &counterexample.path {
+                if let Some(event) = REPLAYED.iter().find(|it| **it == step.event) {
+                    *seen.borrow_mut().entry(*event).or_insert(0) += 1;
+                }
+            }
+        }
+        let count = match proof.counterexamples.as_slice() {
+            [] => &n_safe,
+            found if found.iter().all(|it| it.assumed) => &n_assumed,
+            _ => &n_unsafe,
+        };
+        count.set(count.get() + 1);
+        Ok(())
+    });
+    agreed.unwrap();
+    let counts = (n_unsafe.get(), n_safe.get(), n_assumed.get());
+    println!("unsafe, safe, assumed: {counts:?} {:?}", seen.borrow());
+    assert!(
+        200 < counts.0 && 200 < counts.1,
+        "{counts:?} says too little"
+    );
+    for event in REPLAYED {
+        assert!(
+            seen.borrow().contains_key(event),
+            "no path {event}: {seen:?}"
+        );
     }
 }

@@ -6,6 +6,8 @@ use btrust_platform::clock::SharedClock;
 use btrust_platform::config::{ConfigError, Settings};
 use btrust_platform::data_dir::DataDir;
 
+use crate::definitions::SecondPerson;
+
 /// Where core keeps its state and finds its neighbours.
 #[derive(Clone)]
 pub struct CoreConfig {
@@ -16,10 +18,13 @@ pub struct CoreConfig {
     /// `CORE_URL`: where workers reach this node.
     pub core_url: String,
     pub clock: SharedClock,
+    /// `DEFINITIONS_SECOND_PERSON`: tenants, with commas between them, or `*`.
+    pub second_person: SecondPerson,
 }
 
 impl CoreConfig {
-    /// Reads `AUTH_URL`, `CORE_URL` and `DATABASE_URL`, each with the default of one machine.
+    /// Reads `AUTH_URL`, `CORE_URL` and `DATABASE_URL`, each with the default of one machine, and
+    /// `DEFINITIONS_SECOND_PERSON`.
     ///
     /// # Errors
     ///
@@ -47,6 +52,10 @@ impl CoreConfig {
             core_url: url("CORE_URL", 5002),
             data_dir,
             clock,
+            second_person: settings
+                .get("DEFINITIONS_SECOND_PERSON")
+                .map(|it| SecondPerson::parse(&it))
+                .unwrap_or_default(),
         })
     }
 }
@@ -76,6 +85,14 @@ mod tests {
         assert_eq!(config.state_db, PathBuf::from("/data/state.sqlite"));
         assert_eq!(config.auth_url, "http://localhost:5800");
         assert_eq!(config.core_url, "http://localhost:5002");
+        assert_eq!(config.second_person, SecondPerson::Nowhere);
+    }
+
+    #[test]
+    fn the_operator_names_the_tenants_that_want_a_second_person() {
+        let config = read(&[("DEFINITIONS_SECOND_PERSON", "one,two")]).unwrap();
+        assert!(config.second_person.is_asked_by("two"));
+        assert!(!config.second_person.is_asked_by("three"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ struct Parameters {
     version: Option<u32>,
 }
 
-/// One version of a definition, the live one where none is named.
+/// One version of a definition; where none is named, the live one, or the newest where none is live.
 #[handler]
 pub async fn get_definition(
     _: Gateway,

@@ -14,7 +14,7 @@ struct Parameters {
     tenant: String,
 }
 
-/// The live version of every definition of a tenant.
+/// Every definition of a tenant: its live version, or its newest where none is live.
 #[handler]
 pub async fn list_definitions(
     _: Gateway,

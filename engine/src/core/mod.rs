@@ -7,16 +7,20 @@ mod acknowledge;
 mod acknowledgements;
 mod cancel;
 mod config;
+mod draft;
 mod exchange;
 mod get_definition;
 mod history;
 mod list_definitions;
 mod list_workflows;
+mod live;
 mod prompts;
-mod publish;
+mod publication;
 mod result;
+mod retirement;
 mod start;
 mod submit;
+mod versions;
 mod workflow;
 
 use std::io;
@@ -107,6 +111,7 @@ pub async fn serve(
         streams: Arc::new(streams),
         clock: Arc::clone(&config.clock),
         nodes: vec![config.core_url],
+        second_person: config.second_person,
     };
     // The engine stops after the last request has been answered.
     let engine_shutdown = Shutdown::new();
@@ -141,9 +146,22 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
     let api = Route::new()
         .at(
             "/definitions",
-            post(publish::publish).get(list_definitions::list_definitions),
+            post(draft::draft).get(list_definitions::list_definitions),
         )
         .at("/definitions/:name", get(get_definition::get_definition))
+        .at("/definitions/:name/versions", get(versions::versions))
+        .at(
+            "/definitions/:name/versions/:version/publication",
+            post(publication::publication),
+        )
+        .at(
+            "/definitions/:name/versions/:version/retirement",
+            post(retirement::retirement),
+        )
+        .at(
+            "/definitions/:name/live",
+            get(live::live).put(live::move_live),
+        )
         .at(
             "/workflows",
             post(start::start).get(list_workflows::list_workflows),

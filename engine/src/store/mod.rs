@@ -3,7 +3,9 @@
 //! Every adapter passes [`conformance::check`]; nothing else defines what "correct" means here.
 
 pub mod conformance;
+pub mod definitions;
 pub mod sqlite;
+mod sqlite_definitions;
 mod sqlite_tenants;
 mod sqlite_write;
 pub mod tenants;
@@ -259,6 +261,7 @@ pub struct ListFilter {
     pub tenant: String,
     pub status: Option<String>,
     pub definition: Option<String>,
+    pub version: Option<i64>,
     pub decision: Option<String>,
     pub waiting_for: Option<String>,
     /// Inclusive.

@@ -433,6 +433,9 @@ fn list_query(filter: &ListFilter) -> QueryBuilder<Sqlite> {
             query.push(sql).push_bind(value.clone());
         }
     }
+    if let Some(version) = filter.version {
+        query.push(" AND version = ").push_bind(version);
+    }
     if let Some(from_ms) = filter.started_from_ms {
         query.push(" AND started_ms >= ").push_bind(from_ms);
     }
@@ -522,6 +525,7 @@ mod tests {
             .await
             .unwrap();
         conformance::check(&store).await;
+        crate::store::definitions::check(&store).await;
         crate::store::tenants::check(&store).await;
     }
 

@@ -1,54 +1,8 @@
-//! What belongs to a tenant rather than to a workflow: definitions, acknowledgements, digest keys.
+//! What belongs to a tenant rather than to a workflow: acknowledgements and digest keys.
 
 use async_trait::async_trait;
 
 use super::StoreError;
-
-/// One published version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DefinitionRecord {
-    pub name: String,
-    pub version: i64,
-    pub digest: String,
-    /// The envelope as JSON text.
-    pub envelope: String,
-    pub published_ms: i64,
-    /// Whether the alias `live` names this version.
-    pub is_live: bool,
-}
-
-/// A version that somebody publishes.
-#[derive(Clone, Debug)]
-pub struct NewDefinition {
-    pub tenant: String,
-    pub name: String,
-    pub digest: String,
-    pub envelope: String,
-    pub published_ms: i64,
-}
-
-/// Published definitions; a version never changes.
-#[async_trait]
-pub trait DefinitionStore: Send + Sync {
-    /// Stores the next version and makes it live, or finds the version that has this digest already.
-    ///
-    /// The flag says whether it is new.
-    async fn publish(
-        &self,
-        definition: &NewDefinition,
-    ) -> Result<(DefinitionRecord, bool), StoreError>;
-
-    /// Reads one version, the live one where none is named.
-    async fn definition(
-        &self,
-        tenant: &str,
-        name: &str,
-        version: Option<i64>,
-    ) -> Result<Option<DefinitionRecord>, StoreError>;
-
-    /// The live version of every definition of a tenant, by name.
-    async fn live_definitions(&self, tenant: &str) -> Result<Vec<DefinitionRecord>, StoreError>;
-}
 
 /// A tenant's statement that it accepts a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +30,7 @@ pub trait TenantStore: Send + Sync {
     async fn find_digest_key(&self, tenant: &str) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
-/// Runs every rule of both traits against an empty store.
+/// Runs every rule against an empty store.
 ///
 /// # Panics
 ///
@@ -85,55 +39,7 @@ pub trait TenantStore: Send + Sync {
     clippy::unwrap_used,
     reason = "a rule that is broken ends the test that runs it"
 )]
-pub async fn check(store: &(impl DefinitionStore + TenantStore)) {
-    let new = |name: &str, digest: &str| NewDefinition {
-        tenant: "acme".to_owned(),
-        name: name.to_owned(),
-        digest: digest.repeat(64),
-        envelope: format!("{{\"digest\":\"{digest}\"}}"),
-        published_ms: 10,
-    };
-    let (first, is_new) = store.publish(&new("onboarding", "a")).await.unwrap();
-    assert!(is_new && first.is_live && first.version == 1, "{first:?}");
-    let (second, _) = store.publish(&new("onboarding", "b")).await.unwrap();
-    assert_eq!((second.version, second.is_live), (2, true));
-    let (again, is_new) = store.publish(&new("onboarding", "a")).await.unwrap();
-    assert_eq!((again.version, again.is_live, is_new), (1, false, false));
-    store.publish(&new("another", "a")).await.unwrap();
-
-    let live = store
-        .definition("acme", "onboarding", None)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(live, second);
-    let old = store
-        .definition("acme", "onboarding", Some(1))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (old.version, old.envelope.as_str()),
-        (1, "{\"digest\":\"a\"}")
-    );
-    assert_eq!(
-        store
-            .definition("acme", "onboarding", Some(3))
-            .await
-            .unwrap(),
-        None
-    );
-    assert_eq!(
-        store.definition("other", "onboarding", None).await.unwrap(),
-        None
-    );
-    let names: Vec<_> = store.live_definitions("acme").await.unwrap();
-    let names: Vec<_> = names
-        .iter()
-        .map(|it| (it.name.as_str(), it.version))
-        .collect();
-    assert_eq!(names, [("another", 1), ("onboarding", 2)]);
-
+pub async fn check(store: &dyn TenantStore) {
     let record = |statement: &str| AcknowledgementRecord {
         tenant: "acme".to_owned(),
         kind: "uncertified_liveness".to_owned(),

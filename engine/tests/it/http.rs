@@ -180,6 +180,69 @@ async fn the_gateway_starts_and_reads_over_http() {
 }
 
 #[tokio::test]
+async fn the_acts_on_versions_are_answered_over_http() {
+    use poem::http::Method;
+    let world = World::new();
+    let node = world.node().await;
+    let client = client(&world, &node);
+    let act =
+        |tenant: &str| json!({ "tenant": tenant, "live": true, "version": 1, "actor": "admin" });
+    let (ok, conflict, absent) = (StatusCode::OK, StatusCode::CONFLICT, StatusCode::NOT_FOUND);
+    for (method, path, body, expected, (field, value)) in [
+        (
+            Method::GET,
+            "versions?tenant=acme",
+            None,
+            ok,
+            ("/versions/0/publisher", json!("admin")),
+        ),
+        (
+            Method::GET,
+            "live?tenant=acme",
+            None,
+            ok,
+            ("/revision", json!(1)),
+        ),
+        (
+            Method::PUT,
+            "live",
+            Some(act("acme")),
+            ok,
+            ("/version", json!(1)),
+        ),
+        (
+            Method::PUT,
+            "live",
+            Some(act("other")),
+            absent,
+            ("/code", json!("definition_unknown")),
+        ),
+        (
+            Method::POST,
+            "versions/1/publication",
+            Some(act("acme")),
+            ok,
+            ("/status", json!("published")),
+        ),
+        (
+            Method::POST,
+            "versions/1/retirement",
+            Some(act("acme")),
+            conflict,
+            ("/code", json!("version_live")),
+        ),
+    ] {
+        let path = format!("/internal/v1/definitions/flow/{path}");
+        let (status, body) = send(&client, "core:call", method, &path, body).await;
+        assert_eq!(
+            (status, body.pointer(field)),
+            (expected, Some(&value)),
+            "{path}: {body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_refusal_is_a_problem_with_a_code() {
     use poem::http::Method;
     let world = World::new();

@@ -5,6 +5,7 @@
 mod exchange;
 mod faults;
 mod http;
+mod lifecycle;
 mod prompts;
 mod recovery;
 mod starts;

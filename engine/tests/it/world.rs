@@ -13,13 +13,14 @@ use btrust_engine::store::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
-use btrust_engine::{Engine, EngineError, Ports, Queues};
+use btrust_engine::{Engine, EngineError, Ports, Queues, SecondPerson};
 use btrust_platform::clock::ManualClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::LocalKeyring;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::workflow_keys::SqliteWorkflowKeys;
-use btrust_schemas::core::{PublishRequest, StartRequest, StartResponse};
+use btrust_schemas::core::{StartRequest, StartResponse};
+use btrust_schemas::definition::{DraftRequest, Publish};
 use btrust_schemas::exchange::{Ack, ExchangeRequest, ExchangeResponse, Report, ReportKind};
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
@@ -60,6 +61,7 @@ impl World {
     /// An engine whose store misbehaves as planned.
     pub async fn node_with(&self, plan: Plan) -> Node {
         let store = Arc::new(self.store().await);
+        let second_person = plan.second_person.clone();
         let watched = Arc::new(WatchedStore::new(Arc::clone(&store), plan));
         let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
         let keys_db = self.dir.path().join("keys.sqlite");
@@ -76,6 +78,7 @@ impl World {
             streams: Arc::new(JsonlStreams::open(self.streams()).unwrap()),
             clock: Arc::clone(&self.clock) as _,
             nodes: vec!["http://localhost:5002".to_owned()],
+            second_person,
         };
         let shutdown = Shutdown::new();
         let (engine, running) = Engine::start(ports, &shutdown).await.unwrap();
@@ -161,14 +164,20 @@ pub fn envelope() -> Value {
 }
 
 async fn publish(engine: &Engine) {
-    let request = PublishRequest {
+    let request = draft_request(envelope(), "0", Publish::IfAllowed);
+    engine.definitions().draft(request).await.unwrap();
+}
+
+/// A version of the definition whose digest is `digit` only.
+pub fn draft_request(envelope: Value, digit: &str, publish: Publish) -> DraftRequest {
+    DraftRequest {
         tenant: TENANT.to_owned(),
         name: "flow".to_owned(),
-        envelope: envelope(),
-        digest: "0".repeat(64),
+        envelope,
+        digest: digit.repeat(64),
+        publish,
         actor: "admin".to_owned(),
-    };
-    engine.definitions().publish(request).await.unwrap();
+    }
 }
 
 pub fn start_request(key: &str) -> StartRequest {
@@ -337,6 +346,8 @@ pub struct Plan {
     pub fault: Option<(usize, Fault)>,
     /// Every commit that carries a start with this digest is refused because of its data.
     pub refused_digest: Option<String>,
+    /// Tenants whose versions somebody else than the author publishes.
+    pub second_person: SecondPerson,
 }
 
 /// A store that counts commits and fails as planned.

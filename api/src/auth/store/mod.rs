@@ -68,3 +68,52 @@ pub(crate) async fn for_tests() -> (tempfile::TempDir, Store) {
         .unwrap();
     (folder, Store::new(pool))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_could_publish_before_publishing_had_a_scope_still_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let before = MIGRATIONS.iter().filter(|it| it.version < 3);
+        let before = Migrator {
+            migrations: before.cloned().collect(),
+            ..Migrator::DEFAULT
+        };
+        before.run(&pool).await.unwrap();
+        for (id, scopes) in [
+            (
+                "admin",
+                "clients:write definitions:read definitions:write tenant:read",
+            ),
+            ("author", "definitions:write"),
+            ("bank", "definitions:read workflows:write"),
+        ] {
+            sqlx::query("INSERT INTO client VALUES (?, 'bank', 'x', 'client', ?, 'x', 0)")
+                .bind(id)
+                .bind(scopes)
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+        pool.close().await;
+
+        let pool = btrust_platform::sqlite::open(&path, &MIGRATIONS).await;
+        let scopes: Vec<String> = sqlx::query_scalar("SELECT scopes FROM client ORDER BY id")
+            .fetch_all(&pool.unwrap())
+            .await
+            .unwrap();
+        let expected = [
+            "clients:write definitions:publish definitions:read definitions:write tenant:read",
+            "definitions:publish definitions:write",
+            "definitions:read workflows:write",
+        ];
+        assert_eq!(scopes, expected);
+    }
+}

@@ -11,13 +11,17 @@ use poem::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::core_definitions::{
+    draft_it, get_definition, get_live, list_definitions, list_versions, move_live, publish_it,
+    retire_it,
+};
 use btrust_platform::{clock::rfc3339, problem, token::Verifier};
 use btrust_schemas::{
     core::{
-        Acknowledgement, CancelRequest, DefinitionView, HistoryPage, ListPage, ListQuery,
-        PublishRequest, PublishResponse, ResultView, StartRequest, StartResponse, Status,
-        SubmissionRequest, SubmissionResponse, WorkflowView,
+        Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
+        StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
     },
+    definition::{DefinitionView, LiveView},
     ids::{PromptId, WorkflowId},
     problem::Problem,
     prompt::{PromptView, PromptsView},
@@ -27,6 +31,10 @@ use btrust_schemas::{
 #[derive(Default)]
 pub struct Tables {
     pub definitions: Vec<(String, DefinitionView)>,
+    /// The moves of the alias of the one definition of a test, the earliest first.
+    pub moves: Vec<LiveView>,
+    /// Whether somebody else than the author has to publish.
+    pub second_person: bool,
     pub workflows: Vec<(String, WorkflowView)>,
     keys: HashMap<(String, String), (String, WorkflowId)>,
     pub prompts: Vec<PromptView>,
@@ -38,13 +46,23 @@ pub struct Tables {
 
 pub type Core = Arc<Mutex<Tables>>;
 
-type Answer = Result<Response, poem::Error>;
+pub type Answer = Result<Response, poem::Error>;
 
 pub fn routes(core: Core, verifier: Verifier) -> Route {
     let verifier = Arc::new(verifier);
     let api = Route::new()
-        .at("/definitions", post(publish_it).get(list_definitions))
+        .at("/definitions", post(draft_it).get(list_definitions))
         .at("/definitions/:name", get(get_definition))
+        .at("/definitions/:name/versions", get(list_versions))
+        .at(
+            "/definitions/:name/versions/:version/publication",
+            post(publish_it),
+        )
+        .at(
+            "/definitions/:name/versions/:version/retirement",
+            post(retire_it),
+        )
+        .at("/definitions/:name/live", get(get_live).put(move_live))
         .at("/workflows", post(start_it).get(list_workflows))
         .at("/workflows/:id", get(get_workflow))
         .at("/workflows/:id/result", get(get_result))
@@ -70,16 +88,16 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
     Route::new().nest("/internal/v1", api)
 }
 
-fn lock(core: &Core) -> MutexGuard<'_, Tables> {
+pub fn lock(core: &Core) -> MutexGuard<'_, Tables> {
     core.lock().unwrap()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what every handler here returns")]
-fn ok(body: impl Serialize + Send) -> Answer {
+pub fn ok(body: impl Serialize + Send) -> Answer {
     Ok(Json(body).into_response())
 }
 
-fn refuse<T>(status: u16, code: &str) -> Result<T, poem::Error> {
+pub fn refuse<T>(status: u16, code: &str) -> Result<T, poem::Error> {
     Err(problem::error(&Problem::new(status, code, "as core says")))
 }
 
@@ -90,76 +108,6 @@ impl Tables {
             Some((_, workflow)) => Ok(workflow),
             None => refuse(404, "workflow_unknown"),
         }
-    }
-}
-
-#[handler]
-fn publish_it(Data(core): Data<&Core>, Json(it): Json<PublishRequest>) -> Answer {
-    let mut tables = lock(core);
-    let own =
-        |(tenant, view): &&(String, DefinitionView)| *tenant == it.tenant && view.name == it.name;
-    if let Some((_, definition)) = tables
-        .definitions
-        .iter()
-        .filter(own)
-        .find(|(_, view)| view.digest == it.digest)
-    {
-        return ok(PublishResponse {
-            created: false,
-            definition: definition.clone(),
-        });
-    }
-    let version = u32::try_from(tables.definitions.iter().filter(own).count()).unwrap() + 1;
-    let definition = DefinitionView {
-        name: it.name,
-        version,
-        title: it.envelope["title"].as_str().unwrap().to_owned(),
-        digest: it.digest,
-        published_at: rfc3339(0),
-        live: true,
-        envelope: Some(it.envelope),
-    };
-    tables.definitions.push((it.tenant, definition.clone()));
-    ok(PublishResponse {
-        created: true,
-        definition,
-    })
-}
-
-#[handler]
-fn list_definitions(
-    Data(core): Data<&Core>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer {
-    let tables = lock(core);
-    let own = tables
-        .definitions
-        .iter()
-        .filter(|it| it.0 == query["tenant"]);
-    ok(own
-        .map(|it| DefinitionView {
-            envelope: None,
-            ..it.1.clone()
-        })
-        .collect::<Vec<_>>())
-}
-
-#[handler]
-fn get_definition(
-    Data(core): Data<&Core>,
-    Path(name): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer {
-    let version: Option<u32> = query.get("version").map(|it| it.parse().unwrap());
-    let tables = lock(core);
-    let mut found = tables.definitions.iter().filter(|(tenant, view)| {
-        *tenant == query["tenant"]
-            && view.name == name
-            && version.is_none_or(|it| it == view.version)
-    });
-    match found.next_back() {
-        Some((_, view)) => ok(view),
-        None => refuse(404, "definition_unknown"),
     }
 }
 

@@ -2,7 +2,9 @@
 //! core of a few lines on loopback.
 
 mod core;
+mod core_definitions;
 mod definitions;
+mod lifecycle;
 mod objects;
 mod people;
 mod workflows;
@@ -33,14 +35,17 @@ async fn every_operation_refuses_who_may_not_call_it() {
                 !operation["security"].as_array().unwrap().is_empty(),
                 "{method} {path}"
             );
-            let path = path.replace("{id}", "wf_00").replace("{version}", "1");
+            let path = path.replace("{id}", "wf_00");
+            let path = ["{version}", "{from}", "{to}"]
+                .into_iter()
+                .fold(path, |path, it| path.replace(it, "1"));
             let (status, body) = world.call(method, &path, None, json!({})).await;
             assert_problem(status, &body, (401, "unauthenticated"));
             let (status, body) = world.call(method, &path, Some(&stranger), json!({})).await;
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 15);
+    assert_eq!(n_operations, 20);
 }
 
 #[tokio::test]

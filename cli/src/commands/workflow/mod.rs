@@ -2,6 +2,7 @@
 
 mod check;
 mod conformance;
+mod diff;
 mod render;
 mod test;
 
@@ -24,6 +25,8 @@ pub enum Workflow {
     Test(test::Test),
     /// Draw the graph of a definition as SVG
     Render(render::Render),
+    /// Compare two definitions: states, evidence, decisions and schema
+    Diff(diff::Diff),
     /// Compare this machine with recorded executions of AWS Step Functions; exits with 1 when one differs
     Conformance(conformance::Conformance),
 }
@@ -34,6 +37,7 @@ impl Workflow {
             Self::Check(it) => it.run(),
             Self::Test(it) => Ok(or_bad_usage(it.run())),
             Self::Render(it) => Ok(or_bad_usage(it.run())),
+            Self::Diff(it) => Ok(or_bad_usage(it.run())),
             Self::Conformance(it) => Ok(or_bad_usage(it.run())),
         }
     }

@@ -7,7 +7,7 @@ use jsonata_core::ast::{AstNode, BinaryOp};
 use super::graph::{Graph, is_end};
 use super::{arguments, references};
 use crate::catalogue::Catalogue;
-use crate::definition::{Definition, Kind, Machine, StateDef, TaskDef};
+use crate::definition::{Definition, Items, Kind, Machine, StateDef, TaskDef, Template};
 use crate::expression::walk;
 use crate::finding::{Finding, Gate, at};
 
@@ -52,10 +52,8 @@ fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Fin
                 "lead to a `Succeed` or a `Fail`, or write `\"End\": true`",
             ));
         }
-        if let Kind::Parallel { branches, .. } = &state.kind {
-            for branch in branches {
-                lint_level(definition, branch, findings);
-            }
+        for inner in state.levels() {
+            lint_level(definition, inner, findings);
         }
     }
     for states in graph.loops() {
@@ -64,14 +62,62 @@ fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Fin
     for states in Graph::keeping(machine, |it| !pauses(it)).loops() {
         lint_busy_loop(machine, &states, findings);
     }
+    // After a rework an earlier result may be kept, and then no time passes either.
+    let may_be_kept = |it: &StateDef| matches!(&it.kind, Kind::Task(task) if !task.keep.is_empty());
+    for states in Graph::keeping(machine, |it| !pauses(it) || may_be_kept(it)).loops() {
+        let reworks = states.iter().any(|it| reworks(&machine.states[*it]));
+        if reworks && states.iter().any(|it| may_be_kept(&machine.states[*it])) {
+            lint_busy_loop(machine, &states, findings);
+        }
+    }
+}
+
+/// Whether some way out of a state goes back for a rework.
+fn reworks(state: &StateDef) -> bool {
+    let by_rule = match &state.kind {
+        Kind::Choice(rules) => rules.iter().any(|it| it.rework),
+        _ => false,
+    };
+    let mut catchers = state.handlers().into_iter().flat_map(|it| &it.catch);
+    state.rework || by_rule || catchers.any(|it| it.rework)
 }
 
 /// Whether time passes in a state.
 fn pauses(state: &StateDef) -> bool {
-    matches!(
-        state.kind,
-        Kind::Task(_) | Kind::Wait(_) | Kind::Parallel { .. }
-    )
+    match &state.kind {
+        Kind::Task(_) | Kind::Wait(_) => true,
+        Kind::Parallel { branches, race, .. } => {
+            let mut pauses = branches.iter().map(always_pauses);
+            if *race {
+                pauses.all(|it| it)
+            } else {
+                pauses.any(|it| it)
+            }
+        }
+        Kind::Map(map) => {
+            let is_empty = |it: &serde_json::Value| it.as_array().is_some_and(Vec::is_empty);
+            let has_none = match &map.items {
+                Items::Template(Template::Literal(items)) => is_empty(items),
+                _ => false,
+            };
+            map.reader.is_some()
+                || map.writer.is_some()
+                || (!has_none && always_pauses(&map.processor))
+        }
+        Kind::Choice(_) | Kind::Pass { .. } | Kind::Succeed { .. } | Kind::Fail { .. } => false,
+    }
+}
+
+/// Whether no way through a level goes without a pause.
+fn always_pauses(machine: &Machine) -> bool {
+    let graph = Graph::keeping(machine, |it| !pauses(it));
+    let Some(&start) = machine.by_name.get(&machine.start_at) else {
+        return true;
+    };
+    pauses(&machine.states[start])
+        || !graph
+            .from(start)
+            .any(|it| is_end(machine, it) && !pauses(&machine.states[it]))
 }
 
 /// A loop in which no time passes fills the history at once, unless it counts.

@@ -3,6 +3,7 @@
 mod arguments;
 mod graph;
 mod lint;
+mod paths;
 mod proof;
 mod references;
 mod resolve;

@@ -1,20 +1,34 @@
 //! The gate `proof`: no way through the definition decides without its evidence.
 //!
 //! Every abstract state (state, what is known of the variables and the input, evidence held) is
-//! visited once, breadth first, so that the first counterexample is the shortest. A task ends with
-//! each of its outcomes, or with an error that each `Catch` may take. A condition that is not
+//! visited once, the nearest first, so that the first counterexample is the shortest. A task ends
+//! with each of its outcomes, or with an error that each `Catch` may take. A condition that is not
 //! decided goes both ways, and the way is marked as assumed.
+//!
+//! Branches cannot see each other, and the order in which they move does not matter for evidence.
+//! So each branch is explored on its own, once for everything that it can be entered with, and
+//! every combination of what branches have come to is joined.
 
+mod branches;
+mod errors;
+mod levels;
+mod maps;
+mod outgoing;
 mod steps;
+mod trail;
+mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::graph::Graph;
+use self::errors::Errors;
+use self::levels::Levels;
+use self::trail::{Trail, Trails};
+use self::walk::{Node, Walked};
 use super::value::Abstract;
 use super::{Counterexample, PathStep, Proof};
 use crate::catalogue::Catalogue;
-use crate::definition::{Decision, Definition, Kind, Language, StateDef};
+use crate::definition::{Definition, Kind, StateDef};
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Gate};
 use crate::limits::{COUNTEREXAMPLES_MAX, PROOF_STATES_MAX};
@@ -24,166 +38,98 @@ pub(super) struct Explored {
     pub proof: Option<Proof>,
 }
 
-/// One abstract state.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Node {
-    state: usize,
-    input: Abstract,
-    variables: BTreeMap<String, Abstract>,
-    evidence: Evidence<u16>,
-}
+/// There are more abstract states than a proof may take.
+struct TooLarge;
 
-/// How an abstract state was reached.
-struct Reached {
-    node: Rc<Node>,
-    from: Option<usize>,
-    step: Option<PathStep>,
-}
-
-/// Where a step leads.
-enum Onward {
-    To(Box<Node>, PathStep),
-    /// A `Choice` that has no way for what it found.
-    Stuck(String),
-}
-
-struct Explorer<'d> {
+struct Prover<'d> {
     definition: &'d Definition,
     catalogue: &'d Catalogue,
-    /// For each state, the variables that something reachable from it reads.
-    live: Vec<BTreeSet<&'d str>>,
-    /// For each state, whether its input can matter.
-    reads_input: Vec<bool>,
-    reached: Vec<Reached>,
-    seen: HashSet<Rc<Node>>,
+    levels: Levels<'d>,
+    errors: Errors,
+    trails: Trails,
+    n_explored: usize,
+    /// What has come of a level for everything that it was entered with.
+    walked: HashMap<(usize, Node), Rc<Walked>>,
     counterexamples: Vec<Counterexample>,
     findings: Vec<Finding>,
 }
 
 pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored {
-    let uncovered = definition.machine.states.iter().find(|it| {
-        matches!(it.kind, Kind::Parallel { .. } | Kind::Map(_)) || it.language == Language::JsonPath
-    });
-    if let Some(state) = uncovered {
-        let message = format!(
-            "`{}` is of a kind that the proof does not cover yet",
-            state.name
-        );
-        let fix = "write its branches one after the other";
-        let finding = Finding::error(
-            Gate::Proof,
-            "proof_unsupported",
-            &state.pointer,
-            message,
-            fix,
-        );
+    let Some(levels) = Levels::of(definition) else {
         return Explored {
-            findings: vec![finding],
+            findings: Vec::new(),
             proof: None,
         };
-    }
-    let graph = Graph::of(&definition.machine);
-    let explorer = Explorer {
+    };
+    let first = Node {
+        state: levels.all[0].start,
+        input: Abstract::Unknown,
+        variables: BTreeMap::new(),
+        evidence: Evidence::default(),
+        undoable: BTreeSet::new(),
+        tries: Vec::new(),
+    };
+    let mut prover = Prover {
         definition,
         catalogue,
-        live: live_variables(definition, &graph),
-        reads_input: live_input(definition, &graph),
-        reached: Vec::new(),
-        seen: HashSet::new(),
+        levels,
+        errors: Errors::of(definition),
+        trails: Trails::new(),
+        n_explored: 0,
+        walked: HashMap::new(),
         counterexamples: Vec::new(),
         findings: Vec::new(),
     };
-    explorer.explore()
+    if prover.walk(0, first).is_err() {
+        return Explored {
+            findings: vec![too_large()],
+            proof: None,
+        };
+    }
+    let proof = Proof {
+        states_explored: prover.n_explored,
+        counterexamples: prover.counterexamples,
+    };
+    let unproven = proof
+        .counterexamples
+        .iter()
+        .map(|it| finding_of(definition, it));
+    prover.findings.extend(unproven);
+    Explored {
+        findings: prover.findings,
+        proof: Some(proof),
+    }
 }
 
-impl Explorer<'_> {
-    fn explore(mut self) -> Explored {
-        let Some(&start) = self
-            .definition
-            .machine
-            .by_name
-            .get(&self.definition.machine.start_at)
-        else {
-            return Explored {
-                findings: self.findings,
-                proof: None,
-            };
-        };
-        let first = Node {
-            state: start,
-            input: Abstract::Unknown,
-            variables: BTreeMap::new(),
-            evidence: Evidence::default(),
-        };
-        self.reach(first, None, None);
-        let mut next = 0;
-        while next < self.reached.len() {
-            if PROOF_STATES_MAX < self.reached.len() {
-                let message =
-                    format!("the definition has more than {PROOF_STATES_MAX} abstract states");
-                let fix = "keep fewer outcomes in variables at a time";
-                let finding =
-                    Finding::error(Gate::Proof, "proof_too_large", "/definition", message, fix);
-                return Explored {
-                    findings: vec![finding],
-                    proof: None,
-                };
-            }
-            self.visit(next);
-            next += 1;
+fn too_large() -> Finding {
+    let message = format!("the definition has more than {PROOF_STATES_MAX} abstract states");
+    let fix = "keep fewer outcomes in variables at a time";
+    Finding::error(Gate::Proof, "proof_too_large", "/definition", message, fix)
+}
+
+impl Prover<'_> {
+    /// Counts an abstract state, or a combination of what branches have come to.
+    fn count(&mut self) -> Result<(), TooLarge> {
+        self.n_explored += 1;
+        if PROOF_STATES_MAX < self.n_explored {
+            return Err(TooLarge);
         }
-        let proof = Proof {
-            states_explored: self.reached.len(),
-            counterexamples: self.counterexamples,
-        };
-        self.findings.extend(
-            proof
-                .counterexamples
-                .iter()
-                .map(|it| finding_of(self.definition, it)),
-        );
-        Explored {
-            findings: self.findings,
-            proof: Some(proof),
-        }
+        Ok(())
     }
 
-    fn reach(&mut self, node: Node, from: Option<usize>, step: Option<PathStep>) {
-        let node = Rc::new(node);
-        if self.seen.insert(Rc::clone(&node)) {
-            self.reached.push(Reached { node, from, step });
-        }
-    }
-
-    fn visit(&mut self, index: usize) {
-        let node = Rc::clone(&self.reached[index].node);
-        let state = &self.definition.machine.states[node.state];
-        if let Kind::Succeed {
+    /// Compares what a state of the outermost level decides with what is held.
+    fn judge(&mut self, state: &StateDef, evidence: &Evidence<u16>, trail: Trail) {
+        let Kind::Succeed {
             decision: Some(decision),
         } = &state.kind
-            && let Some(rule) = self.definition.decisions.get(decision)
-        {
-            self.judge(index, &node, state, decision, rule);
-        }
-        for onward in self.steps(&node, state) {
-            match onward {
-                Onward::To(node, step) => self.reach(*node, Some(index), Some(step)),
-                Onward::Stuck(reason) => self.note_stuck(index, state, &reason),
-            }
-        }
-    }
-
-    fn judge(
-        &mut self,
-        index: usize,
-        node: &Node,
-        state: &StateDef,
-        decision: &str,
-        rule: &Decision,
-    ) {
+        else {
+            return;
+        };
+        let Some(rule) = self.definition.decisions.get(decision) else {
+            return;
+        };
         let names = &self.definition.evidence;
-        let held: Vec<String> = node
-            .evidence
+        let held: Vec<String> = evidence
             .held()
             .iter()
             .map(|it| names[usize::from(*it)].name.clone())
@@ -194,56 +140,40 @@ impl Explorer<'_> {
             return;
         }
         let lacks = |set: &Vec<String>| {
-            set.iter()
-                .filter(|it| !held.contains(it))
-                .cloned()
-                .collect()
+            let missing = set.iter().filter(|it| !held.contains(it));
+            missing.cloned().collect()
         };
         let missing: Vec<Vec<String>> = rule.any_of.iter().map(lacks).collect();
         // One way for each kind of gap: the shortest comes first.
         let is_known = |it: &Counterexample| {
-            it.decision == decision
+            it.decision == *decision
                 && it.missing == missing
                 && it.path.last().is_some_and(|it| it.state == state.name)
         };
         if self.counterexamples.iter().any(is_known) {
             return;
         }
-        let mut path = self.path_to(index);
+        let mut path = self.trails.steps(trail);
         path.push(PathStep {
             state: state.name.clone(),
             event: format!("decides {decision}"),
             assumed: false,
         });
-        let assumed = path.iter().any(|it| it.assumed);
         self.counterexamples.push(Counterexample {
-            decision: decision.to_owned(),
+            decision: decision.clone(),
+            assumed: self.trails.summary(trail).is_assumed,
             path,
             held,
             missing,
-            assumed,
         });
     }
 
-    /// The steps from the start to an abstract state.
-    fn path_to(&self, index: usize) -> Vec<PathStep> {
-        let mut path = Vec::new();
-        let mut at = Some(index);
-        while let Some(index) = at {
-            let reached = &self.reached[index];
-            path.extend(reached.step.clone());
-            at = reached.from;
-        }
-        path.reverse();
-        path
-    }
-
     /// A `Choice` that nothing matches: some outcome was forgotten.
-    fn note_stuck(&mut self, index: usize, state: &StateDef, reason: &str) {
+    fn note_stuck(&mut self, state: &StateDef, reason: &str, trail: Trail) {
         if self.findings.iter().any(|it| it.pointer == state.pointer) {
             return;
         }
-        let path = show(&self.path_to(index));
+        let path = show(&self.trails.steps(trail));
         self.findings.push(Finding::error(
             Gate::Lint,
             "outcome_unhandled",
@@ -289,69 +219,13 @@ fn show(path: &[PathStep]) -> String {
     let shown: Vec<String> = path
         .iter()
         .map(|it| {
-            format!(
-                "{} {}{}",
-                it.state,
-                it.event,
-                if it.assumed {
-                    " [assumed possible]"
-                } else {
-                    ""
-                }
-            )
+            let note = if it.assumed {
+                " [assumed possible]"
+            } else {
+                ""
+            };
+            format!("{} {}{note}", it.state, it.event)
         })
         .collect();
     shown.join(" > ")
-}
-
-fn live_variables<'d>(definition: &'d Definition, graph: &Graph) -> Vec<BTreeSet<&'d str>> {
-    let reads: Vec<BTreeSet<&str>> = definition
-        .machine
-        .states
-        .iter()
-        .map(|state| {
-            let mut names = BTreeSet::new();
-            state.expressions(&mut |_, expression| {
-                names.extend(expression.variables().iter().map(String::as_str));
-            });
-            names
-        })
-        .collect();
-    (0..reads.len())
-        .map(|from| {
-            graph
-                .from(from)
-                .flat_map(|it| reads[it].iter().copied())
-                .collect()
-        })
-        .collect()
-}
-
-/// A state's input matters when it reads it, or passes it on to one where it matters.
-fn live_input(definition: &Definition, graph: &Graph) -> Vec<bool> {
-    let states = &definition.machine.states;
-    let mut live: Vec<bool> = states
-        .iter()
-        .map(|state| {
-            let mut reads = false;
-            state.expressions(&mut |_, expression| reads |= expression.reads_states("input"));
-            reads
-        })
-        .collect();
-    loop {
-        let mut changed = false;
-        for (index, state) in states.iter().enumerate() {
-            let passes_on = !matches!(
-                state.kind,
-                Kind::Task(_) | Kind::Succeed { .. } | Kind::Fail { .. }
-            );
-            if !live[index] && passes_on && graph.next[index].iter().any(|it| live[*it]) {
-                live[index] = true;
-                changed = true;
-            }
-        }
-        if !changed {
-            return live;
-        }
-    }
 }

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use jsonata_core::ast::{AstNode, BinaryOp, PathStep};
+use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 use serde_json::Value;
 
+use super::paths::{Fails, Tested, of_path_expression};
 use crate::definition::Template;
-use crate::expression::equal;
+use crate::expression::{Expression, equal};
 use crate::limits::PROOF_VALUE_DEPTH_MAX;
 
 /// What is known about a value.
@@ -22,6 +23,8 @@ pub(super) enum Abstract {
     Known(Value),
     /// Anything, or nothing, but not this.
     Not(Value),
+    /// Exactly these items.
+    Array(Vec<Abstract>),
     /// An object; when it is open, other fields are unknown, otherwise there are none.
     Object {
         fields: BTreeMap<String, Abstract>,
@@ -30,10 +33,13 @@ pub(super) enum Abstract {
 }
 
 /// What the expressions of one state see.
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub input: &'a Abstract,
     pub result: &'a Abstract,
     pub error_output: &'a Abstract,
+    /// What `$` stands for in `JSONPath`.
+    pub data: &'a Abstract,
     pub variables: &'a BTreeMap<String, Abstract>,
 }
 
@@ -68,8 +74,32 @@ impl Abstract {
                 .get(name)
                 .map_or(Self::Undefined, |it| Self::Known(it.clone())),
             // JSONata maps a path over an array.
-            Self::Known(Value::Array(_)) | Self::Unknown | Self::Not(_) => Self::Unknown,
+            Self::Known(Value::Array(_)) | Self::Array(_) | Self::Unknown | Self::Not(_) => {
+                Self::Unknown
+            }
             Self::Known(_) | Self::Undefined => Self::Undefined,
+        }
+    }
+
+    /// The value at an index; to `JSONata` what is no array is its own first item.
+    fn item(&self, index: usize) -> Self {
+        match self {
+            Self::Array(items) => items.get(index).cloned().unwrap_or(Self::Undefined),
+            Self::Known(Value::Array(items)) => items
+                .get(index)
+                .map_or(Self::Undefined, |it| Self::Known(it.clone())),
+            Self::Known(_) | Self::Object { .. } if index == 0 => self.clone(),
+            Self::Known(_) | Self::Object { .. } | Self::Undefined => Self::Undefined,
+            Self::Unknown | Self::Not(_) => Self::Unknown,
+        }
+    }
+
+    /// Whether it surely is something, and no array.
+    fn is_single(&self) -> bool {
+        match self {
+            Self::Known(value) => !value.is_array(),
+            Self::Object { .. } => true,
+            Self::Array(_) | Self::Unknown | Self::Undefined | Self::Not(_) => false,
         }
     }
 
@@ -81,16 +111,22 @@ impl Abstract {
             Self::Known(Value::String(text)) => Some(!text.is_empty()),
             Self::Known(Value::Number(number)) => number.as_f64().map(|it| it != 0.0),
             Self::Known(Value::Object(fields)) => Some(!fields.is_empty()),
-            Self::Known(Value::Array(_)) | Self::Unknown | Self::Not(_) | Self::Object { .. } => {
-                None
-            }
+            Self::Known(Value::Array(_))
+            | Self::Array(_)
+            | Self::Unknown
+            | Self::Not(_)
+            | Self::Object { .. } => None,
         }
     }
 
     /// Forgets what lies too deep, so that values in a loop stay finite in number.
-    fn bounded(self, depth: usize) -> Self {
+    pub fn bounded(self, depth: usize) -> Self {
         match self {
-            Self::Object { .. } if PROOF_VALUE_DEPTH_MAX <= depth => Self::Unknown,
+            Self::Object { .. } | Self::Array(_) if PROOF_VALUE_DEPTH_MAX <= depth => Self::Unknown,
+            Self::Array(items) => {
+                let items = items.into_iter().map(|it| it.bounded(depth + 1));
+                Self::Array(items.collect())
+            }
             Self::Object { fields, open } => {
                 let fields = fields
                     .into_iter()
@@ -111,12 +147,13 @@ pub(super) fn of_template(template: &Template, scope: &Scope<'_>) -> Option<Abst
             Abstract::Undefined => return None,
             value => value,
         },
-        Template::Path(_) => Abstract::Unknown,
+        Template::Path(expression) => match of_path_expression(expression, scope) {
+            Abstract::Undefined => return None,
+            value => value,
+        },
         Template::Array(items) => {
-            for item in items {
-                of_template(item, scope)?;
-            }
-            Abstract::Unknown
+            let items = items.iter().map(|it| of_template(it, scope));
+            Abstract::Array(items.collect::<Option<Vec<_>>>()?)
         }
         Template::Object(fields) => {
             let mut values = BTreeMap::new();
@@ -130,6 +167,77 @@ pub(super) fn of_template(template: &Template, scope: &Scope<'_>) -> Option<Abst
         }
     };
     Some(value.bounded(0))
+}
+
+/// Whether a template surely has a value: nothing in it may be undefined, or an error.
+pub(super) fn is_sure(template: &Template, scope: &Scope<'_>) -> bool {
+    match template {
+        Template::Literal(_) => true,
+        Template::Expression(expression) => {
+            is_total(expression.ast())
+                && !matches!(
+                    evaluate(expression.ast(), scope, 0),
+                    Abstract::Undefined | Abstract::Unknown | Abstract::Not(_)
+                )
+        }
+        Template::Path(expression) => !matches!(
+            of_path_expression(expression, scope),
+            Abstract::Undefined | Abstract::Unknown | Abstract::Not(_)
+        ),
+        Template::Array(items) => items.iter().all(|it| is_sure(it, scope)),
+        Template::Object(fields) => fields.iter().all(|(_, it)| is_sure(it, scope)),
+    }
+}
+
+/// Whether an expression can never be an error, whatever it reads.
+pub(super) fn is_total(ast: &AstNode) -> bool {
+    let mut is_total = true;
+    crate::expression::walk(ast, &mut |node| {
+        is_total &= match node {
+            AstNode::String(_)
+            | AstNode::Name(_)
+            | AstNode::Number(_)
+            | AstNode::Boolean(_)
+            | AstNode::Null
+            | AstNode::Variable(_)
+            | AstNode::Path { .. }
+            | AstNode::Array(_)
+            | AstNode::Conditional { .. } => true,
+            AstNode::Block(items) => items.len() == 1,
+            AstNode::Object(pairs) => pairs
+                .iter()
+                .all(|(key, _)| matches!(key, AstNode::String(_))),
+            AstNode::Binary { op, .. } => matches!(
+                op,
+                BinaryOp::And | BinaryOp::Or | BinaryOp::Equal | BinaryOp::NotEqual | BinaryOp::In
+            ),
+            AstNode::Function {
+                name, is_builtin, ..
+            } => *is_builtin && matches!(name.as_str(), "exists" | "not" | "boolean"),
+            _ => false,
+        };
+    });
+    is_total
+}
+
+/// What is known about a condition, which must be a Boolean.
+pub(super) fn of_condition(expression: &Expression, scope: &Scope<'_>) -> Tested {
+    let may_fail = if is_total(expression.ast()) {
+        Fails::No
+    } else {
+        Fails::Maybe
+    };
+    match evaluate(expression.ast(), scope, 0) {
+        Abstract::Known(Value::Bool(holds)) => Tested {
+            holds: Some(holds),
+            fails: may_fail,
+        },
+        Abstract::Unknown | Abstract::Not(_) => Tested {
+            holds: None,
+            fails: Fails::Maybe,
+        },
+        _ => Tested::FAILS,
+    }
 }
 
 /// The value of an expression.
@@ -187,6 +295,15 @@ pub(super) fn evaluate(ast: &AstNode, scope: &Scope<'_>, depth: usize) -> Abstra
             }
         }
         AstNode::Object(pairs) => object(pairs, scope, depth),
+        AstNode::Array(items) => {
+            let items: Vec<Abstract> = items.iter().map(|it| evaluate(it, scope, depth)).collect();
+            // `JSONata` drops what is nothing, and lays out the items of an array.
+            if items.iter().all(Abstract::is_single) {
+                Abstract::Array(items)
+            } else {
+                Abstract::Unknown
+            }
+        }
         AstNode::Block(items) => match items.as_slice() {
             [single] => evaluate(single, scope, depth),
             _ => Abstract::Unknown,
@@ -206,39 +323,64 @@ fn variable(name: &str, scope: &Scope<'_>) -> Abstract {
         .unwrap_or(Abstract::Undefined)
 }
 
+/// One step of a path: into a field, or to an item.
+#[derive(Clone, Copy)]
+enum Access<'a> {
+    Field(&'a str),
+    Item(usize),
+}
+
 fn path(steps: &[PathStep], scope: &Scope<'_>) -> Abstract {
-    let Some(names) = plain_names(steps) else {
+    let Some((AstNode::Variable(first), accesses)) = plain_accesses(steps) else {
         return Abstract::Unknown;
     };
-    let Some(AstNode::Variable(first)) = steps.first().map(|it| &it.node) else {
-        return Abstract::Unknown;
-    };
-    let (start, rest) = match (first.as_str(), names.as_slice()) {
-        ("states", ["input", rest @ ..]) => (scope.input.clone(), rest),
-        ("states", ["result", rest @ ..]) => (scope.result.clone(), rest),
-        ("states", ["errorOutput", rest @ ..]) => (scope.error_output.clone(), rest),
+    let (start, rest) = match (first.as_str(), accesses.as_slice()) {
+        ("states", [Access::Field("input"), rest @ ..]) => (scope.input.clone(), rest),
+        ("states", [Access::Field("result"), rest @ ..]) => (scope.result.clone(), rest),
+        ("states", [Access::Field("errorOutput"), rest @ ..]) => (scope.error_output.clone(), rest),
         ("states", _) => return Abstract::Unknown,
         (name, rest) => (variable(name, scope), rest),
     };
-    rest.iter().fold(start, |value, name| value.field(name))
+    rest.iter().fold(start, |value, access| match access {
+        Access::Field(name) => value.field(name),
+        Access::Item(index) => value.item(*index),
+    })
 }
 
-/// The field names after the first step, if every step is just a field.
-fn plain_names(steps: &[PathStep]) -> Option<Vec<&str>> {
-    let is_plain = |step: &PathStep| {
-        step.stages.is_empty() && step.focus.is_none() && step.index_var.is_none() && !step.is_tuple
-    };
-    if !steps.iter().all(is_plain) {
-        return None;
+/// The first step and the way on from it, if every step is just a field or an item.
+fn plain_accesses(steps: &[PathStep]) -> Option<(&AstNode, Vec<Access<'_>>)> {
+    let mut accesses = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        if step.focus.is_some() || step.index_var.is_some() || step.is_tuple {
+            return None;
+        }
+        match &step.node {
+            _ if index == 0 => {}
+            AstNode::Name(name) => accesses.push(Access::Field(name)),
+            _ => return None,
+        }
+        for stage in &step.stages {
+            let Stage::Filter(filter) = stage else {
+                return None;
+            };
+            accesses.push(Access::Item(whole(filter)?));
+        }
     }
-    steps
-        .iter()
-        .skip(1)
-        .map(|step| match &step.node {
-            AstNode::Name(name) => Some(name.as_str()),
-            _ => None,
-        })
-        .collect()
+    Some((&steps.first()?.node, accesses))
+}
+
+/// A literal whole number that may be an index.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is compared with the number that it came from"
+)]
+fn whole(node: &AstNode) -> Option<usize> {
+    let AstNode::Number(number) = node else {
+        return None;
+    };
+    let is_index = 0.0 <= *number && *number < 1e9 && number.fract() == 0.0;
+    is_index.then_some(*number as usize)
 }
 
 /// A variable that was assigned exists, whatever it holds: `Assign` refuses nothing.
@@ -251,8 +393,10 @@ fn exists(arg: &AstNode, scope: &Scope<'_>, depth: usize) -> Abstract {
     }
     match evaluate(arg, scope, depth) {
         Abstract::Undefined => Abstract::Known(Value::Bool(false)),
-        Abstract::Known(_) => Abstract::Known(Value::Bool(true)),
-        Abstract::Unknown | Abstract::Not(_) | Abstract::Object { .. } => Abstract::Unknown,
+        Abstract::Known(_) | Abstract::Object { .. } | Abstract::Array(_) => {
+            Abstract::Known(Value::Bool(true))
+        }
+        Abstract::Unknown | Abstract::Not(_) => Abstract::Unknown,
     }
 }
 

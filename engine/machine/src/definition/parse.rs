@@ -296,22 +296,41 @@ fn check_targets(
         );
     }
     for state in &machine.states {
-        for next in state
-            .successors()
-            .into_iter()
-            .filter(|it| !written.contains_key(*it))
-        {
-            reader.error(
-                "next_unknown",
-                &state.pointer,
-                format!(
-                    "`{}` leads to `{next}`, which does not exist at its level",
-                    state.name
-                ),
-                "name a state of the same `States`",
-            );
+        for (place, next) in targets(state) {
+            if !written.contains_key(next) {
+                reader.error(
+                    "next_unknown",
+                    &format!("{}/{place}", state.pointer),
+                    format!(
+                        "`{}` leads to `{next}`, which does not exist at its level",
+                        state.name
+                    ),
+                    "name a state of the same `States`",
+                );
+            }
         }
     }
+}
+
+/// Every state that may follow, and where that is written.
+fn targets(state: &StateDef) -> Vec<(String, &str)> {
+    let mut found = Vec::new();
+    if let Kind::Choice(rules) = &state.kind {
+        let rules = rules.iter().enumerate();
+        found.extend(rules.map(|(index, it)| (format!("Choices/{index}/Next"), it.next.as_str())));
+    }
+    if let Next::State(next) = &state.next {
+        let key = match state.kind {
+            Kind::Choice(_) => "Default",
+            _ => "Next",
+        };
+        found.push((key.to_owned(), next.as_str()));
+    }
+    let catchers = state.handlers().into_iter();
+    for (index, catcher) in catchers.flat_map(|it| it.catch.iter().enumerate()) {
+        found.push((format!("Catch/{index}/Next"), catcher.next.as_str()));
+    }
+    found
 }
 
 /// Names are unique in the whole document, branches included, and not too long or many.

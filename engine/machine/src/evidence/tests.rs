@@ -316,6 +316,12 @@ fn compare(events: &[Event]) {
         let expected: BTreeSet<u8> = view.held.iter().map(|it| it.0).collect();
         assert_eq!(held, expected, "{:?}", &events[..n]);
         assert_eq!(held.len(), evidence.held().len());
+        assert_eq!(
+            held,
+            held_when_settled(&events[..n]),
+            "settling matters in {:?}",
+            &events[..n]
+        );
         let mut turned = Evidence::default();
         play(
             &mut turned,
@@ -328,6 +334,32 @@ fn compare(events: &[Event]) {
             "the order of the branches matters in {:?}",
             &events[..n]
         );
+    }
+}
+
+/// What is held when everything is forgotten at once that cannot matter any more.
+fn held_when_settled(events: &[Event]) -> BTreeSet<u8> {
+    let mut evidence = Evidence::default();
+    for (index, event) in events.iter().enumerate() {
+        let mut later = BTreeSet::new();
+        events[index..]
+            .iter()
+            .for_each(|it| note_states(it, &mut later));
+        evidence.settle(|it| later.contains(it));
+        play(&mut evidence, std::slice::from_ref(event));
+    }
+    evidence.held().iter().copied().collect()
+}
+
+fn note_states(event: &Event, states: &mut BTreeSet<u8>) {
+    match event {
+        Event::Run(state, _) | Event::Undo(state) => {
+            states.insert(*state);
+        }
+        Event::Branches(branches, _) => branches
+            .iter()
+            .flatten()
+            .for_each(|it| note_states(it, states)),
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Cost {
     Indented,
     /// With the length of a text, times the size of the largest pattern, and its square.
     Matched,
+    /// With the power of all items inside: each is combined with each.
+    Joined,
     /// A picture, which is short: a long one may stand for any width.
     Picture,
     /// A whole number that a range may begin or end with.
@@ -40,13 +42,14 @@ pub(super) enum Cost {
     Replacement,
 }
 
-const COSTS: [Cost; 9] = [
+const COSTS: [Cost; 10] = [
     Cost::Items,
     Cost::Shallow,
     Cost::Deep,
     Cost::Square,
     Cost::Indented,
     Cost::Matched,
+    Cost::Joined,
     Cost::Picture,
     Cost::Bound,
     Cost::Replacement,
@@ -84,6 +87,9 @@ const ITEMS_PER_STEP: u64 = 4;
 /// Pairs of items that are compared in one step.
 const PAIRS_PER_STEP: u64 = 32;
 
+/// Steps to bind the variables of one combination of items.
+const STEPS_PER_TUPLE: u64 = 8;
+
 /// Steps to compile a small pattern, which every call does anew.
 const STEPS_PER_PATTERN: u64 = 256;
 
@@ -117,12 +123,12 @@ impl Budget {
             Cost::Shallow => shallow(value),
             Cost::Deep => self.deep(value)?.0,
             Cost::Square => {
-                let (steps, _) = self.deep(value)?;
+                let (steps, _, _) = self.deep(value)?;
                 let items = size(value);
                 steps.saturating_add(items.saturating_mul(items) / PAIRS_PER_STEP)
             }
             Cost::Indented => {
-                let (steps, depth) = self.deep(value)?;
+                let (steps, depth, _) = self.deep(value)?;
                 steps.saturating_mul(depth)
             }
             Cost::Matched => {
@@ -130,6 +136,11 @@ impl Budget {
                 length.saturating_mul(factor) / BYTES_PER_STEP
                     + length.saturating_mul(length) / (8 * BYTES_PER_STEP)
                     + factor.saturating_mul(STEPS_PER_PATTERN)
+            }
+            Cost::Joined => {
+                let (steps, _, items) = self.deep(value)?;
+                let power = u32::try_from(factor).unwrap_or(u32::MAX);
+                steps.saturating_add(items.saturating_pow(power).saturating_mul(STEPS_PER_TUPLE))
             }
             Cost::Picture => {
                 limit_text(value, PICTURE_BYTES_MAX, "a picture")?;
@@ -147,17 +158,19 @@ impl Budget {
                 1
             }
         };
-        self.take(steps.saturating_mul(if cost == Cost::Matched { 1 } else { factor }))
+        let has_own = matches!(cost, Cost::Matched | Cost::Joined);
+        self.take(steps.saturating_mul(if has_own { 1 } else { factor }))
     }
 
-    /// The steps for everything inside `value`, and its depth.
+    /// The steps for everything inside `value`, its depth, and the items of all its arrays.
     ///
     /// It walks a value of any depth without recursion, and no further than the budget reaches.
-    fn deep(&self, value: &JValue) -> Result<(u64, u64), EvaluatorError> {
-        let (mut steps, mut depth) = (1_u64, 1_u64);
+    fn deep(&self, value: &JValue) -> Result<(u64, u64, u64), EvaluatorError> {
+        let (mut steps, mut depth, mut n_items) = (1_u64, 1_u64, 0_u64);
         let mut open = vec![(value, 1_u64)];
         while let Some((value, level)) = open.pop() {
             steps += shallow(value) + 1;
+            n_items += items(value);
             depth = depth.max(level);
             if self.left.get() < steps / 2 {
                 self.take(steps)?;
@@ -185,7 +198,7 @@ impl Budget {
                 _ => {}
             }
         }
-        Ok((steps, depth))
+        Ok((steps, depth, n_items))
     }
 
     /// Takes what it costs to follow `names` from `value` through every array on the way.
@@ -320,7 +333,7 @@ pub(super) fn register(
         let located = args.get(1).cloned().unwrap_or(JValue::Undefined);
         // Every part of the input is compared with every target.
         let targets = 1 + size(&located);
-        let input = args.first().map_or(Ok((1, 1)), |it| own.deep(it))?.0;
+        let input = args.first().map_or(Ok((1, 1, 0)), |it| own.deep(it))?.0;
         own.take(targets.saturating_mul(1 + input / PAIRS_PER_STEP))?;
         Ok(located)
     })?;

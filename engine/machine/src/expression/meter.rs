@@ -34,30 +34,15 @@ const HIGHER: [&str; 7] = ["map", "filter", "reduce", "each", "sift", "single", 
 /// Functions that give an answer without looking into their argument.
 const CONSTANT: [&str; 2] = ["exists", "type"];
 
-/// Functions that take the context for a missing first argument, and their most arguments.
-const CONTEXTUAL: [(&str, usize); 21] = [
-    ("string", 1),
-    ("length", 1),
-    ("uppercase", 1),
-    ("lowercase", 1),
-    ("trim", 1),
-    ("substring", 2),
-    ("substringBefore", 2),
-    ("substringAfter", 2),
-    ("contains", 2),
-    ("split", 2),
-    ("match", 2),
-    ("replace", 3),
-    ("number", 1),
-    ("keys", 1),
-    ("spread", 1),
-    ("base64encode", 1),
-    ("base64decode", 1),
-    ("encodeUrl", 1),
-    ("encodeUrlComponent", 1),
-    ("each", 2),
-    ("sift", 2),
-];
+/// Functions that take the context for a missing first argument, and their least arguments without it.
+const CONTEXTUAL: &str = "abs1 base64decode1 base64encode1 boolean1 ceil1 contains2 decodeUrl1 \
+    decodeUrlComponent1 each2 encodeUrl1 encodeUrlComponent1 floor1 formatBase1 formatInteger2 \
+    formatNumber2 fromMillis1 keys1 length1 lookup2 lowercase1 match2 not1 number1 parseInteger2 \
+    power2 replace3 round1 sift2 split2 spread1 sqrt1 string1 substring2 substringAfter2 \
+    substringBefore2 toMillis1 trim1 uppercase1";
+
+/// Those of them that find their context soon; the others compare signatures, which takes long.
+const SOON: [&str; 4] = ["string", "uppercase", "lowercase", "number"];
 
 /// Functions that are counted by how they are called, so they may neither be passed on nor redefined.
 pub(super) const CALLED_ONLY: [&str; 6] =
@@ -125,6 +110,11 @@ fn pair(first: AstNode, second: AstNode) -> AstNode {
     call(names::PAIR, vec![first, second])
 }
 
+fn touch(head: &AstNode, factor: u64, names: Vec<AstNode>) -> AstNode {
+    let args = [head.clone(), count(factor)].into_iter().chain(names);
+    call(names::TOUCH, args.collect())
+}
+
 fn context() -> AstNode {
     AstNode::Variable(String::new())
 }
@@ -135,14 +125,89 @@ const CALL_STEPS: u64 = 20;
 /// How much more an item costs that is sorted or grouped.
 const ORDERING_FACTOR: u64 = 24;
 
+/// How much more an item costs that carries bindings from step to step.
+const BINDING_FACTOR: u64 = 32;
+
+/// How much more an item costs that is combined with others.
+const JOIN_FACTOR: u64 = 32;
+
+/// Steps of a call of a function of the language.
+const BUILTIN_STEPS: u64 = 5;
+
 /// Steps of a block that is evaluated for an item of a path, above those of what it holds.
 const BLOCK_STEPS: u64 = 8;
 
-/// Takes what it costs to enter a body, to go through its nodes once, and to make its functions.
+/// Takes what it costs to enter a body.
 fn tick(base: u64, body: &AstNode) -> AstNode {
-    let mut nodes = 0_u64;
-    super::walk(body, &mut |_| nodes += 1);
-    call(names::TICK, vec![count(base + nodes / 2)])
+    call(names::TICK, vec![count(base + straight(body))])
+}
+
+/// Steps to go through the nodes of a body once, and to make the functions in it.
+fn straight(body: &AstNode) -> u64 {
+    let (mut nodes, mut calls) = (0_u64, 0_u64);
+    super::walk(body, &mut |node| {
+        nodes += 1;
+        calls += u64::from(matches!(node, AstNode::Function { .. }));
+    });
+    nodes / 2 + calls * BUILTIN_STEPS
+}
+
+/// A step of a join: each of its items is combined with what was found before.
+fn joined(node: AstNode, index: usize) -> AstNode {
+    let costly = |it: AstNode| charge(it, Cost::Items, JOIN_FACTOR);
+    match node {
+        AstNode::Function { .. }
+        | AstNode::Call { .. }
+        | AstNode::Conditional { .. }
+        | AstNode::Binary { .. } => costly(node),
+        AstNode::Variable(ref name) if 0 < index && !name.is_empty() => costly(node),
+        AstNode::Array(items) => AstNode::Array(items.into_iter().map(costly).collect()),
+        AstNode::Block(mut items) => {
+            if let Some(last) = items.pop() {
+                items.push(costly(last));
+            }
+            AstNode::Block(items)
+        }
+        AstNode::FunctionApplication(inner) => {
+            AstNode::FunctionApplication(Box::new(joined(*inner, index)))
+        }
+        other => other,
+    }
+}
+
+/// A path up to the first name that binds something, without what is attached to its steps.
+fn plain_start(head: AstNode, rest: &[PathStep]) -> AstNode {
+    let plain = |node: AstNode| PathStep {
+        node,
+        stages: Vec::new(),
+        focus: None,
+        index_var: None,
+        ancestor_label: None,
+        is_tuple: false,
+        inner_tuple: false,
+        id: StepId::default(),
+    };
+    let mut steps = vec![plain(head.clone())];
+    for step in rest {
+        if !matches!(step.node, AstNode::Name(_)) {
+            break;
+        }
+        steps.push(plain(step.node.clone()));
+        if binds(step) {
+            break;
+        }
+    }
+    if steps.len() == 1 {
+        return head;
+    }
+    AstNode::Path { steps }
+}
+
+fn takes_context(name: &str, n_args: usize) -> bool {
+    CONTEXTUAL
+        .split_ascii_whitespace()
+        .filter_map(|it| it.split_at_checked(it.len() - 1))
+        .any(|(contextual, least)| contextual == name && least.parse().is_ok_and(|it| n_args < it))
 }
 
 fn is_literal(node: &AstNode) -> bool {
@@ -264,7 +329,7 @@ impl Meter {
                         let term = if is_name {
                             self.raw(term)
                         } else {
-                            self.charged(term, Cost::Shallow, 2)
+                            self.charged(term, Cost::Shallow, 2 + straight(term))
                         };
                         (term, *is_ascending)
                     })
@@ -275,9 +340,11 @@ impl Meter {
                 pattern: self.pairs(pattern),
             },
             AstNode::Block(items) => {
-                let mut block: Vec<AstNode> = items.iter().map(|it| self.value(it)).collect();
-                if let (Some(last), Some(item)) = (block.last_mut(), items.last()) {
-                    *last = self.raw(item);
+                let mut block = vec![tick(BLOCK_STEPS, node)];
+                if let Some((last, others)) = items.split_last() {
+                    block.extend(others.iter().map(|it| self.value(it)));
+                    block.extend(before(last));
+                    block.push(self.raw(last));
                 }
                 AstNode::Block(block)
             }
@@ -289,6 +356,7 @@ impl Meter {
     }
 
     fn path(&self, steps: &[PathStep]) -> AstNode {
+        let joins = steps.iter().any(|it| it.focus.is_some());
         let mut metered = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
             let is_followed =
@@ -319,8 +387,15 @@ impl Meter {
                     };
                     AstNode::FunctionApplication(Box::new(inner))
                 }
-                AstNode::Wildcard | AstNode::Descendant if step.is_tuple => step.node.clone(),
+                AstNode::Wildcard | AstNode::Descendant if step.is_tuple && !joins => {
+                    step.node.clone()
+                }
                 node => self.value(node),
+            };
+            let node = if joins && !step.inner_tuple {
+                joined(node, index)
+            } else {
+                node
             };
             let stages = step.stages.iter().map(|it| self.stage(it)).collect();
             metered.push(PathStep {
@@ -347,7 +422,11 @@ impl Meter {
         if is_index {
             return stage.clone();
         }
-        Stage::Filter(Box::new(charge(self.value(predicate), Cost::Items, 10)))
+        Stage::Filter(Box::new(charge(
+            self.value(predicate),
+            Cost::Items,
+            10 + straight(predicate),
+        )))
     }
 
     /// A block that is evaluated for each item.
@@ -399,17 +478,17 @@ impl Meter {
     }
 
     fn pairs(&self, pairs: &[(AstNode, AstNode)]) -> Vec<(AstNode, AstNode)> {
-        let mut metered = Vec::with_capacity(pairs.len());
-        for (key, value) in pairs {
-            let key = self.charged(key, Cost::Items, 1);
-            let value = if is_constructor(value) {
-                self.value(value)
+        let side = |it: &AstNode| {
+            if is_constructor(it) {
+                self.value(it)
             } else {
-                self.charged(value, Cost::Items, 1)
-            };
-            metered.push((key, value));
-        }
-        metered
+                self.charged(it, Cost::Items, 1 + straight(it))
+            }
+        };
+        pairs
+            .iter()
+            .map(|(key, value)| (side(key), side(value)))
+            .collect()
     }
 
     fn binary(&self, op: BinaryOp, lhs: &AstNode, rhs: &AstNode) -> AstNode {
@@ -515,8 +594,7 @@ impl Meter {
         chained: Option<&AstNode>,
     ) -> AstNode {
         let all: Vec<&AstNode> = chained.into_iter().chain(args).collect();
-        let contextual = CONTEXTUAL.iter().find(|it| it.0 == name);
-        let takes_context = contextual.is_some_and(|it| all.len() < it.1);
+        let takes_context = chained.is_none() && takes_context(name, all.len());
         let replaces_inline =
             name == "replace" && all.iter().any(|it| matches!(it, AstNode::Lambda { .. }));
         let mut metered = Vec::with_capacity(all.len());
@@ -532,19 +610,21 @@ impl Meter {
         if is_text_replace && metered.len() == 2 && chained.is_none() {
             metered.insert(0, context());
         }
-        let name = match name {
+        let host_name = match name {
             "join" => names::JOIN,
             "replace" if is_text_replace => names::REPLACE,
             other => other,
         };
         let call = AstNode::Function {
-            name: name.to_owned(),
+            name: host_name.to_owned(),
             args: metered,
             is_builtin,
         };
-        if takes_context && !is_text_replace && chained.is_none() {
+        if takes_context && !is_text_replace {
             let (cost, factor) = self.cost(name, 0, &all);
-            return pair(charge(context(), cost, factor), call);
+            let steps = if SOON.contains(&name) { 20 } else { 200 };
+            let tick = self::call(names::TICK, vec![count(steps)]);
+            return pair(tick, pair(charge(context(), cost, factor), call));
         }
         call
     }
@@ -628,15 +708,12 @@ fn before(node: &AstNode) -> Option<AstNode> {
         factor = ORDERING_FACTOR;
     }
     let (head, rest) = match steps.split_first() {
-        Some((first, rest)) if matches!(first.node, AstNode::Variable(_)) => {
+        Some((first, rest)) if matches!(first.node, AstNode::Variable(_) | AstNode::Parent(_)) => {
             (first.node.clone(), rest)
         }
         Some((first, _)) if matches!(first.node, AstNode::Name(_)) => (context(), steps.as_slice()),
         _ => return None,
     };
-    if is_tuple {
-        return Some(charge(head, Cost::Deep, 8 * n_steps));
-    }
     let names: Vec<AstNode> = rest
         .iter()
         .map_while(|step| match &step.node {
@@ -644,13 +721,35 @@ fn before(node: &AstNode) -> Option<AstNode> {
             _ => None,
         })
         .collect();
+    if is_tuple {
+        let touched = touch(&head, BINDING_FACTOR * n_steps, names);
+        // What follows a focus is found anew for each of its items, and what is above an item leads
+        // to all items again: both combine each with each.
+        let focus = steps.iter().position(|it| it.focus.is_some());
+        let n_after = match focus {
+            Some(focus) => {
+                let expands = |it: &&PathStep| !is_constructor(&it.node);
+                steps[focus + 1..].iter().filter(expands).count()
+            }
+            None => steps
+                .iter()
+                .filter(|it| matches!(it.node, AstNode::Parent(_)))
+                .count(),
+        };
+        if n_after == 0 {
+            return Some(touched);
+        }
+        let power = 1 + u64::try_from(n_after).unwrap_or(u64::MAX);
+        let head_binds = rest.len() < steps.len() && binds(&steps[0]);
+        let start = plain_start(head, if head_binds { &[] } else { rest });
+        return Some(pair(touched, charge(start, Cost::Joined, power)));
+    }
     // `$states.input` is no more than two look-ups.
     let is_short = matches!(&head, AstNode::Variable(name) if name == "states");
     if names.is_empty() || (is_short && names.len() < 2) {
         return None;
     }
-    let args = [head, count(factor)].into_iter().chain(names).collect();
-    Some(call(names::TOUCH, args))
+    Some(touch(&head, factor, names))
 }
 
 /// Whether a path carries bindings (`@`, `#`, `%`) from step to step.
@@ -674,62 +773,11 @@ fn limit_result(arg: &mut AstNode) {
 
 /// Functions whose work grows with the items or the length of what they are given.
 fn is_known(name: &str) -> bool {
-    const KNOWN: [&str; 55] = [
-        "abs",
-        "append",
-        "assert",
-        "average",
-        "base64decode",
-        "base64encode",
-        "boolean",
-        "ceil",
-        "contains",
-        "count",
-        "decodeUrl",
-        "decodeUrlComponent",
-        "distinct",
-        "encodeUrl",
-        "encodeUrlComponent",
-        "error",
-        "floor",
-        "formatBase",
-        "formatInteger",
-        "formatNumber",
-        "fromMillis",
-        "hash",
-        "length",
-        "lowercase",
-        "match",
-        "max",
-        "millis",
-        "min",
-        "not",
-        "now",
-        "number",
-        "parse",
-        "parseInteger",
-        "partition",
-        "power",
-        "random",
-        "range",
-        "reverse",
-        "round",
-        "shuffle",
-        "sift",
-        "single",
-        "split",
-        "sqrt",
-        "substring",
-        "substringAfter",
-        "substringBefore",
-        "toMillis",
-        "trim",
-        "type",
-        "uppercase",
-        "uuid",
-        "map",
-        "filter",
-        "pad",
-    ];
-    KNOWN.contains(&name)
+    const KNOWN: &str = "abs append assert average base64decode base64encode boolean ceil contains count \
+        decodeUrl decodeUrlComponent distinct encodeUrl encodeUrlComponent error floor \
+        formatBase formatInteger formatNumber fromMillis hash length lowercase match max \
+        millis min not now number parse parseInteger partition power random range reverse \
+        round shuffle sift single split sqrt substring substringAfter substringBefore \
+        toMillis trim type uppercase uuid map filter pad";
+    KNOWN.split_ascii_whitespace().any(|it| it == name)
 }

@@ -30,7 +30,7 @@ use serde_json::Value;
 use crate::payload::Payload;
 
 pub(crate) use call::PathExpression;
-pub(crate) use choice::ChoiceRule;
+pub(crate) use choice::{ChoiceRule, Operand, Relation, Sort, Test};
 pub(crate) use path::Path;
 pub(crate) use reference::ReferencePath;
 pub(crate) use value::{timestamp, whole};

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use poem::web::{Data, Json};
 use poem::{Response, handler};
 
-use btrust_schemas::core::PublishRequest;
+use btrust_schemas::definition::DraftRequest;
 
 use super::access::Gateway;
 use super::{Core, answer};
 
 /// Stores the next version of a definition, or finds the version with the same content.
 #[handler]
-pub async fn publish(
+pub async fn draft(
     _: Gateway,
     Data(core): Data<&Arc<Core>>,
-    Json(request): Json<PublishRequest>,
+    Json(request): Json<DraftRequest>,
 ) -> poem::Result<Response> {
-    answer(core.engine.definitions().publish(request).await)
+    answer(core.engine.definitions().draft(request).await)
 }

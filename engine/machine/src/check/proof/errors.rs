@@ -1,0 +1,100 @@
+//! Which errors a state can fail with, and who catches them.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::definition::{Definition, Kind, StateDef};
+
+pub(super) const TASK_FAILED: &str = "States.TaskFailed";
+const ALL: &str = "States.ALL";
+const TIMEOUT: &str = "States.Timeout";
+const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
+pub(super) const RUNTIME: &str = "States.Runtime";
+const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
+
+/// An error as `Retry` and `Catch` see it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ErrorName {
+    pub name: Rc<str>,
+    /// Whether it is exactly this one, or any that no handler of the definition names.
+    pub is_exact: bool,
+}
+
+/// The errors that the handlers of a definition tell apart; the first is any other.
+pub(super) struct Errors {
+    pub all: Vec<ErrorName>,
+}
+
+impl Errors {
+    pub fn of(definition: &Definition) -> Self {
+        let states = definition.machine.all();
+        let mut named: BTreeSet<&str> = states.iter().flat_map(|it| names(it)).collect();
+        // It takes another way than a failed task only where the two are told apart.
+        if named.contains(TASK_FAILED) {
+            named.insert(TIMEOUT);
+        }
+        named.remove(ALL);
+        named.remove(TASK_FAILED);
+        if states.iter().any(|it| outlives_any_failure(it)) {
+            named.insert(RUNTIME);
+        }
+        let other = ErrorName {
+            name: TASK_FAILED.into(),
+            is_exact: false,
+        };
+        let named = named.into_iter().map(ErrorName::exactly);
+        Self {
+            all: std::iter::once(other).chain(named).collect(),
+        }
+    }
+
+    /// What an error is here; `None` if nothing of the definition outlives it.
+    pub fn find(&self, name: &str) -> Option<ErrorName> {
+        let found = self.all.iter().find(|it| it.is_exact && *it.name == *name);
+        match found {
+            Some(found) => Some(found.clone()),
+            None if name == RUNTIME || name == DATA_LIMIT_EXCEEDED => None,
+            None => self.all.first().cloned(),
+        }
+    }
+}
+
+impl ErrorName {
+    pub fn exactly(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            is_exact: true,
+        }
+    }
+
+    /// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
+    pub fn is_among(&self, names: &[String]) -> bool {
+        let error = &*self.name;
+        let is_fatal = error == RUNTIME || error == DATA_LIMIT_EXCEEDED;
+        names.iter().any(|name| match name.as_str() {
+            ALL => !is_fatal,
+            TASK_FAILED => !is_fatal && error != TIMEOUT,
+            TIMEOUT => error == TIMEOUT || error == HEARTBEAT_TIMEOUT,
+            name => name == error,
+        })
+    }
+}
+
+/// Every error that the handlers of a state name.
+fn names(state: &StateDef) -> Vec<&str> {
+    let Some(handlers) = state.handlers() else {
+        return Vec::new();
+    };
+    let retried = handlers.retry.iter().flat_map(|it| &it.errors);
+    let caught = handlers.catch.iter().flat_map(|it| &it.errors);
+    retried.chain(caught).map(String::as_str).collect()
+}
+
+/// Whether a branch or an item may fail with any error and the state goes on.
+fn outlives_any_failure(state: &StateDef) -> bool {
+    match &state.kind {
+        Kind::Parallel { race, .. } => *race,
+        Kind::Map(map) => map.tolerated_count.is_some() || map.tolerated_percentage.is_some(),
+        _ => false,
+    }
+}
