@@ -161,7 +161,8 @@ fn run(folder: &Path, history: &History) {
         let command = command(&step.action, history, &tokens);
         #[expect(clippy::cast_possible_truncation, reason = "seconds of a test")]
         let now_ms = START_MS + (step.at * 1000.0) as i64;
-        let env = Env { now_ms, seed: 7 };
+        let seed = 7 + index as u64;
+        let env = Env { now_ms, seed };
         let place = format!("step {} at {} s", index + 1, step.at);
         let applied = apply(&definition, state.clone(), &command, &env);
         let again = apply(&definition, state.clone(), &command, &env);
