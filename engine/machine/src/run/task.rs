@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::failure::DATA_LIMIT_EXCEEDED;
+use super::map::{ITEM_READER_FAILED, RESULT_WRITER_FAILED};
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
 use crate::catalogue::RESOURCE_SCHEME;
@@ -521,8 +522,9 @@ impl<'a> Run<'a> {
             cause: failure.cause.clone(),
             duration_ms: now_ms - task.scheduled_ms,
         };
+        let role = task.role;
         self.emit(thread, failed);
-        self.fail_state(thread, failure)
+        self.fail_state(thread, transfer_failure(role, failure))
     }
 
     /// The time of the attempt is over, whatever the task was waiting for.
@@ -570,4 +572,14 @@ impl<'a> Run<'a> {
 fn too_large(what: &str, size_bytes: usize) -> Failure {
     let cause = format!("{what} of {size_bytes} bytes is larger than {PAYLOAD_BYTES_MAX}.");
     Failure::new(DATA_LIMIT_EXCEEDED, cause)
+}
+
+/// The error of a `Map` whose items could not be read or whose results could not be written.
+fn transfer_failure(role: Role, failure: Failure) -> Failure {
+    let error = match role {
+        Role::Read => ITEM_READER_FAILED,
+        Role::Write => RESULT_WRITER_FAILED,
+        Role::Work | Role::Compensate => return failure,
+    };
+    Failure::new(error, format!("{}: {}", failure.error, failure.cause))
 }
