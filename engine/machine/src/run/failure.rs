@@ -206,8 +206,14 @@ impl OpenTask {
 }
 
 /// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
+///
+/// Source: the developer guide says of `States.Runtime` that it always fails the execution, so that
+/// not even its own name matches it.
 fn matches_error(names: &[String], error: &str) -> bool {
-    let is_terminal = error == RUNTIME || error == DATA_LIMIT_EXCEEDED;
+    if error == RUNTIME {
+        return false;
+    }
+    let is_terminal = error == DATA_LIMIT_EXCEEDED;
     names.iter().any(|name| match name.as_str() {
         "States.ALL" => !is_terminal,
         "States.TaskFailed" => error != TIMEOUT && !is_terminal,

@@ -70,7 +70,11 @@ impl ErrorName {
     /// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
     pub fn is_among(&self, names: &[String]) -> bool {
         let error = &*self.name;
-        let is_fatal = error == RUNTIME || error == DATA_LIMIT_EXCEEDED;
+        if error == RUNTIME {
+            // It fails the workflow, whatever is caught.
+            return false;
+        }
+        let is_fatal = error == DATA_LIMIT_EXCEEDED;
         names.iter().any(|name| match name.as_str() {
             ALL => !is_fatal,
             TASK_FAILED => !is_fatal && error != TIMEOUT,
