@@ -176,7 +176,8 @@ impl<'a> Run<'a> {
     fn schedule(&mut self, thread: u32, role: Role, visit: &Visit) -> Result<(), Trouble> {
         let work = self.work(thread, role, &visit.state)?;
         if work.waits_for_token {
-            let token = self.mint_token(self.state.n_tasks);
+            let number = self.task_mut(thread)?.task;
+            let token = self.mint_token(number);
             self.task_mut(thread)?.token = Some(token);
         }
         let state_def = self.definition.state_anywhere(&visit.state);
