@@ -431,7 +431,11 @@ fn expand(value: &Value) -> Value {
     let Value::Object(fields) = value else {
         return value.clone();
     };
-    match fields.get("repeat").and_then(Value::as_array).map(Vec::as_slice) {
+    match fields
+        .get("repeat")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    {
         Some([text, times]) => {
             let times = usize::try_from(times.as_u64().unwrap()).unwrap();
             json!(text.as_str().unwrap().repeat(times))
@@ -579,4 +583,71 @@ fn what_a_person_submits_is_in_no_event_and_in_the_snapshot_only_until_its_turn_
         state = Some(applied.state);
     }
     assert_eq!(is_in_snapshot, [false, false, true, false]);
+}
+
+#[test]
+fn a_history_that_grows_too_long_can_be_caught_once() {
+    let work = |next: &str| {
+        json!({
+            "Type": "Task", "Resource": "kyc:form", "TimeoutSeconds": 60, "Next": next,
+            "Catch": [{ "ErrorEquals": ["BTrust.HistoryLimitExceeded"], "Next": "Tidy" }],
+        })
+    };
+    // `Tidy` has a `Catch` of its own; `rounds` is how often it runs before the workflow may end.
+    let end_after = |rounds: u64| {
+        let document = json!({ "name": "golden", "definition": { "StartAt": "Loop", "States": {
+            "Loop": work("Loop"),
+            "Tidy": work("IsTidy"),
+            "IsTidy": { "Type": "Choice", "Choices": [
+                { "Condition": "{% $states.input.output.last %}", "Next": "Done" } ], "Default": "Tidy" },
+            "Done": { "Type": "Succeed" },
+        } } });
+        let definition = Definition::parse(&document)
+            .and_then(|it| it.with_catalogue(&catalogue()))
+            .unwrap_or_else(|findings| panic!("{findings:#?}"));
+        let env = Env {
+            now_ms: START_MS,
+            seed: 7,
+        };
+        let start = Command::Start {
+            workflow: "wf_00000000000000000000000000000001".to_owned(),
+            definition: "golden".to_owned(),
+            version: 1,
+            input: json!({}).into(),
+        };
+        let mut state = apply(&definition, None, &start, &env).unwrap().state;
+        let mut caught_at = None;
+        let mut n_rounds = 0;
+        while state.status() == Status::Running {
+            let turn = state.open_turns().remove(0);
+            if turn.state_name == "Tidy" {
+                caught_at = caught_at.or(Some(state.n_events()));
+                n_rounds += 1;
+            }
+            let command = Command::TurnResult {
+                task: turn.task,
+                attempt: turn.attempt,
+                turn: turn.turn,
+                digest: digest(&turn.task.to_string()),
+                result: TurnResult::Complete {
+                    outcome: "submitted".to_owned(),
+                    output: json!({ "last": n_rounds == rounds }).into(),
+                },
+            };
+            state = apply(&definition, Some(state), &command, &env)
+                .unwrap()
+                .state;
+        }
+        (state, caught_at.unwrap())
+    };
+
+    let (state, caught_at) = end_after(3);
+    assert_eq!(state.status(), Status::Succeeded);
+    assert!((23_990..=24_100).contains(&caught_at), "{caught_at}");
+
+    let (state, _) = end_after(10_000);
+    assert_eq!(state.status(), Status::Failed);
+    // As AWS says it, and nothing catches it.
+    assert_eq!(state.error(), Some("States.Runtime"));
+    assert!(state.n_events() <= 25_000, "{}", state.n_events());
 }
