@@ -15,6 +15,9 @@ use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
 use crate::payload::Payload;
 use crate::state::{ClosedTurn, OpenTask, Phase, Position, Role, Visit};
 
+/// Part of a foreign `Resource` that is submitted first and answers when its job is done.
+const RUN_A_JOB: &str = ".sync";
+
 const UNKNOWN_OUTCOME: &str = "BTrust.UnknownOutcome";
 
 /// How long an `ItemReader` or `ResultWriter` may take, in seconds.
@@ -420,7 +423,18 @@ impl<'a> Run<'a> {
             attempt: task.attempt,
             resource: task.resource.clone(),
         };
+        let submitted = EventKind::TaskSubmitted {
+            task: task.task,
+            attempt: task.attempt,
+            name: task.visit.state.clone(),
+            resource: task.resource.clone(),
+            output: Value::Null.into(),
+        };
+        let is_job = task.resource.contains(RUN_A_JOB);
         self.emit(thread, started);
+        if is_job {
+            self.emit(thread, submitted);
+        }
         Ok(())
     }
 
