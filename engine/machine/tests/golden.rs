@@ -130,7 +130,7 @@ fn every_golden_history_happens_as_the_design_says() {
         .filter(|it| it.extension().is_some_and(|it| it == "json"))
         .collect();
     files.sort();
-    assert!(30 <= files.len(), "{} histories are too few", files.len());
+    assert!(95 <= files.len(), "{} histories are too few", files.len());
     let mut failures = Vec::new();
     for file in &files {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
@@ -370,25 +370,7 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
                 output: expand(output).into(),
             },
         ),
-        Action::Ask(task, attempt, turn, question) => {
-            let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
-            let text = |key: &str, default: &str| {
-                question
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .unwrap_or(default)
-                    .to_owned()
-            };
-            let ask = TurnResult::Ask {
-                audience: text("audience", "applicant"),
-                kind: text("kind", "code"),
-                body: question.get("body").cloned().unwrap_or(json!({})).into(),
-                state: question.get("state").cloned().unwrap_or(json!({})).into(),
-                expires_in_ms: seconds("expiresIn").unwrap() * 1000,
-                wake_in_ms: seconds("wakeIn").map(|it| it * 1000),
-            };
-            result(task, attempt, turn, ask)
-        }
+        Action::Ask(task, attempt, turn, question) => result(task, attempt, turn, ask(question)),
         Action::Fail(task, attempt, turn, error) => result(
             task,
             attempt,
@@ -423,6 +405,22 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
         Action::TokenHeartbeat(number) => Command::TokenHeartbeat {
             token: token(number),
         },
+    }
+}
+
+fn ask(question: &Value) -> TurnResult {
+    let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
+    let text = |key: &str, default: &str| {
+        let given = question.get(key).and_then(Value::as_str);
+        given.unwrap_or(default).to_owned()
+    };
+    TurnResult::Ask {
+        audience: text("audience", "applicant"),
+        kind: text("kind", "code"),
+        body: question.get("body").cloned().unwrap_or(json!({})).into(),
+        state: question.get("state").cloned().unwrap_or(json!({})).into(),
+        expires_in_ms: seconds("expiresIn").unwrap() * 1000,
+        wake_in_ms: seconds("wakeIn").map(|it| it * 1000),
     }
 }
 
