@@ -183,7 +183,10 @@ impl<'a> Run<'a> {
             let token = self.mint_token(number);
             self.task_mut(thread)?.token = Some(token);
         }
-        let state_def = self.definition.state_anywhere(&visit.state);
+        let state_def = match role {
+            Role::Compensate => self.definition.state_anywhere(&visit.state),
+            _ => Some(self.state_def(thread, &visit.state)?),
+        };
         let state_def =
             state_def.ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
         let arguments = self.task_arguments(thread, role, state_def, visit)?;
