@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
         };
         if MAP_ITEMS_MAX < items.len() {
             let cause = format!("{} items are more than {MAP_ITEMS_MAX}.", items.len());
-            return Err(Failure::new(super::failure::DATA_LIMIT_EXCEEDED, cause).into());
+            return Err(Failure::new(crate::error_name::DATA_LIMIT_EXCEEDED, cause).into());
         }
         let (name, length) = (visit.state.clone(), items.len());
         self.emit(thread, EventKind::MapStateStarted { name, length });

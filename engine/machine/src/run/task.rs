@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::failure::DATA_LIMIT_EXCEEDED;
 use super::map::{ITEM_READER_FAILED, RESULT_WRITER_FAILED};
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
@@ -10,6 +9,7 @@ use crate::catalogue::RESOURCE_SCHEME;
 use crate::command::{Refusal, TurnResult};
 use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
+use crate::error_name::DATA_LIMIT_EXCEEDED;
 use crate::event::EventKind;
 use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
 use crate::payload::Payload;
