@@ -14,7 +14,8 @@ use crate::payload::Payload;
 use crate::state::{Item, Mapping, Position, Role, Thread, Visit};
 
 const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str = "States.ExceedToleratedFailureThreshold";
-const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
 
 impl<'a> Run<'a> {
     /// Enters a `Map`, or runs it again: its items come from the input, or from a reader.
