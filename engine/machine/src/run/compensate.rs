@@ -4,7 +4,6 @@ use super::{Failure, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Compensation, Kind, TaskDef, no_arguments};
 use crate::event::EventKind;
-use crate::limits::COMPENSATIONS_MAX;
 use crate::state::{Compensating, Position, ROOT, Registered, Role, Then, Visit};
 
 impl<'a> Run<'a> {
@@ -34,10 +33,6 @@ impl<'a> Run<'a> {
         super::evaluate::limit_size(&arguments, "the value of Arguments", seen.visit)?;
         let order = self.state.n_compensations;
         let branch = self.thread_mut(seen.thread)?;
-        if COMPENSATIONS_MAX <= branch.compensations.len() {
-            let cause = format!("More than {COMPENSATIONS_MAX} tasks would have to be undone.");
-            return Err(Failure::new(crate::error_name::DATA_LIMIT_EXCEEDED, cause).into());
-        }
         branch.compensations.push(Registered {
             order,
             state: seen.visit.state.clone(),
@@ -108,6 +103,8 @@ impl<'a> Run<'a> {
             let name = state.clone();
             self.emit(thread, EventKind::EvidenceRetracted { evidence, name });
         }
+        // What is undone is not there to be kept.
+        self.state.kept.remove(&state);
         let visit = Visit {
             state,
             input: arguments,
