@@ -210,6 +210,40 @@ impl<N: Clone + PartialEq> Evidence<N> {
         (self.held, self.gained_by) = held.into_iter().unzip();
     }
 
+    /// Takes away what `keeps` does not name, and returns it; the runs stay.
+    pub fn keep_only(&mut self, keeps: impl Fn(&N) -> bool) -> Vec<N> {
+        self.retract(|name, _| !keeps(name))
+    }
+
+    /// The same with other names; what has none is left out.
+    pub fn renamed<M: Clone + PartialEq>(
+        &self,
+        evidence: impl Fn(&N) -> Option<M>,
+        state: impl Fn(&N) -> Option<M>,
+    ) -> Evidence<M> {
+        let states: Vec<Option<M>> = self.runs.iter().map(|it| state(&it.state)).collect();
+        let mut new: Vec<Option<usize>> = Vec::with_capacity(states.len());
+        for state in &states {
+            let index = new.iter().flatten().count();
+            new.push(state.as_ref().map(|_| index));
+        }
+        let mut renamed = Evidence::default();
+        for (run, state) in self.runs.iter().zip(states) {
+            renamed.runs.extend(state.map(|state| Run {
+                state,
+                after: run.after.iter().filter_map(|it| new[*it]).collect(),
+                inherited: run.inherited,
+            }));
+        }
+        for (name, by) in self.held.iter().zip(&self.gained_by) {
+            if let (Some(name), Some(by)) = (evidence(name), new[*by]) {
+                renamed.held.push(name);
+                renamed.gained_by.push(by);
+            }
+        }
+        renamed
+    }
+
     /// Two branches of the same fork as one.
     fn with(&self, other: &Self, together: Together) -> Self {
         let mut both = self.clone();

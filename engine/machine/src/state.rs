@@ -256,6 +256,10 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it by reference"
+    )]
     fn is_work(&self) -> bool {
         *self == Self::Work
     }
@@ -504,6 +508,17 @@ impl Position {
             | Self::Forked { visit, .. }
             | Self::BackingOff { visit, .. } => Some(visit),
             Self::Moving => None,
+        }
+    }
+}
+
+impl Position {
+    /// Forgets how often the retriers of the state have been used.
+    pub(crate) fn begin_retries_anew(&mut self) {
+        match self {
+            Self::Task(task) => task.visit.retries.clear(),
+            Self::BackingOff { visit, .. } => visit.retries.clear(),
+            _ => {}
         }
     }
 }

@@ -16,6 +16,14 @@ use crate::catalogue::Catalogue;
 use crate::definition::Definition;
 use crate::finding::Finding;
 
+pub(crate) fn prove_from(
+    definition: &Definition,
+    catalogue: &Catalogue,
+    root: &crate::state::Thread,
+) -> Vec<Finding> {
+    proof::prove_from(definition, catalogue, root)
+}
+
 /// What the gates say about a definition.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -32,6 +32,8 @@ use crate::definition::{Definition, Kind, StateDef};
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Gate};
 use crate::limits::{COUNTEREXAMPLES_MAX, PROOF_STATES_MAX};
+use crate::payload::Payload;
+use crate::state::Thread;
 
 pub(super) struct Explored {
     pub findings: Vec<Finding>,
@@ -69,6 +71,55 @@ pub(super) fn prove(definition: &Definition, catalogue: &Catalogue) -> Explored 
         undoable: BTreeSet::new(),
         tries: Vec::new(),
     };
+    explore(definition, catalogue, levels, first)
+}
+
+/// Proves a definition from where a running workflow stands, with what it knows and holds.
+pub(super) fn prove_from(
+    definition: &Definition,
+    catalogue: &Catalogue,
+    root: &Thread,
+) -> Vec<Finding> {
+    let (Some(levels), Some(visit)) = (Levels::of(definition), root.position.visit()) else {
+        return Vec::new();
+    };
+    let Some(&state) = definition.machine.by_name.get(&visit.state) else {
+        return Vec::new();
+    };
+    let carrier = |name: &String| {
+        let state = definition.state_anywhere(name)?;
+        levels.carrier(state)
+    };
+    let rule = |name: &String| {
+        let index = definition.evidence.iter().position(|it| it.name == *name)?;
+        u16::try_from(index).ok()
+    };
+    let known = |it: &Payload| Abstract::Known(it.to_value());
+    let first = Node {
+        state,
+        input: known(&visit.input),
+        variables: root
+            .variables
+            .iter()
+            .map(|(name, it)| (name.clone(), known(it)))
+            .collect(),
+        evidence: root.evidence.renamed(rule, carrier),
+        undoable: root
+            .compensations
+            .iter()
+            .filter_map(|it| carrier(&it.state))
+            .collect(),
+        tries: Vec::new(),
+    };
+    explore(definition, catalogue, levels, first).findings
+}
+
+fn explore(
+    definition: &Definition,
+    catalogue: &Catalogue,
+    levels: Levels<'_>,
+    first: Node,
+) -> Explored {
     let mut prover = Prover {
         definition,
         catalogue,

@@ -192,21 +192,21 @@ impl<'a> Run<'a> {
             Value::Object(batch).into()
         };
         let bytes_empty = whole(Vec::new()).size_bytes();
-        let mut batches = Vec::new();
+        let mut grouped = Vec::new();
         let (mut open, mut bytes) = (Vec::new(), bytes_empty);
         for item in items {
             let size = item.size_bytes() + 1;
             if !open.is_empty() && (items_max <= open.len() || bytes_max < bytes + size) {
-                batches.push(whole(std::mem::take(&mut open)));
+                grouped.push(whole(std::mem::take(&mut open)));
                 bytes = bytes_empty;
             }
             bytes += size;
             open.push(item.to_value());
         }
         if !open.is_empty() {
-            batches.push(whole(open));
+            grouped.push(whole(open));
         }
-        Ok(batches)
+        Ok(grouped)
     }
 
     /// How many of `length` items may fail.

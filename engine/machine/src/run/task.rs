@@ -14,6 +14,9 @@ use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
 use crate::payload::Payload;
 use crate::state::{ClosedTurn, OpenTask, Phase, Position, Role, Visit};
 
+/// Part of a foreign `Resource` that is submitted first and answers when its job is done.
+const RUN_A_JOB: &str = ".sync";
+
 const UNKNOWN_OUTCOME: &str = "BTrust.UnknownOutcome";
 
 /// How long an `ItemReader` or `ResultWriter` may take, in seconds.
@@ -178,7 +181,10 @@ impl<'a> Run<'a> {
             let token = self.mint_token(self.state.n_tasks);
             self.task_mut(thread)?.token = Some(token);
         }
-        let state_def = self.definition.state_anywhere(&visit.state);
+        let state_def = match role {
+            Role::Compensate => self.definition.state_anywhere(&visit.state),
+            _ => Some(self.state_def(thread, &visit.state)?),
+        };
         let state_def =
             state_def.ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
         let arguments = self.task_arguments(thread, role, state_def, visit)?;
@@ -418,7 +424,18 @@ impl<'a> Run<'a> {
             attempt: task.attempt,
             resource: task.resource.clone(),
         };
+        let submitted = EventKind::TaskSubmitted {
+            task: task.task,
+            attempt: task.attempt,
+            name: task.visit.state.clone(),
+            resource: task.resource.clone(),
+            output: Value::Null.into(),
+        };
+        let is_job = task.resource.contains(RUN_A_JOB);
         self.emit(thread, started);
+        if is_job {
+            self.emit(thread, submitted);
+        }
         Ok(())
     }
 
