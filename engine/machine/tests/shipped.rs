@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use btrust_machine::simulate::{self, MockFile, Options};
-use btrust_machine::{Catalogue, Contract, Definition, Payload, check};
+use btrust_machine::simulate::{self, MockFile, Options, Simulation};
+use btrust_machine::{Catalogue, Contract, Definition, EventKind, Payload, check};
 use serde_json::Value;
 
 /// The longest that the gates may take.
@@ -122,21 +122,77 @@ fn every_proof_rests_on_the_evidence_of_every_set() {
     }
 }
 
+/// Every state of a level, with those of its branches, by name.
+fn states_of(level: &Value) -> Vec<(String, &Value)> {
+    let mut states = Vec::new();
+    for (name, state) in level["States"].as_object().unwrap() {
+        states.push((name.clone(), state));
+        let branches = state["Branches"].as_array();
+        states.extend(branches.into_iter().flatten().flat_map(states_of));
+    }
+    states
+}
+
+#[test]
+fn a_question_expires_before_its_attempt_times_out() {
+    let folder = project().join("workflows");
+    for name in names(&folder) {
+        let document = read(&folder.join(format!("{name}.json")));
+        for (state, fields) in states_of(&document["definition"]) {
+            let (ttl, timeout) = (&fields["Arguments"]["ttlSeconds"], &fields["TimeoutSeconds"]);
+            if let Some(ttl) = ttl.as_u64() {
+                assert!(ttl < timeout.as_u64().unwrap(), "{name}: `{state}`");
+            }
+        }
+    }
+}
+
+/// What the scenarios of a definition have shown together.
+#[derive(Default)]
+struct Shown {
+    decisions: BTreeSet<String>,
+    states: BTreeSet<String>,
+    /// State and outcome of every step that has ended.
+    outcomes: BTreeSet<(String, String)>,
+}
+
+impl Shown {
+    fn add(&mut self, simulation: &Simulation) {
+        let decision = simulation.state.decision().map(str::to_owned);
+        self.decisions.extend(decision);
+        for event in &simulation.events {
+            match &event.kind {
+                EventKind::StateEntered { name, .. } => {
+                    self.states.insert(name.clone());
+                }
+                EventKind::TaskSucceeded {
+                    name,
+                    outcome: Some(outcome),
+                    ..
+                } => {
+                    self.outcomes.insert((name.clone(), outcome.clone()));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 #[test]
 fn every_scenario_of_a_shipped_definition_ends_as_expected() {
     let catalogue = catalogue();
     let folder = project().join("workflows");
     let mut failures = Vec::new();
     for name in names(&folder) {
-        let definition = Definition::parse(&read(&folder.join(format!("{name}.json"))))
-            .and_then(|it| it.with_catalogue(&catalogue))
-            .unwrap();
+        let document = read(&folder.join(format!("{name}.json")));
+        let definition = Definition::parse(&document);
+        let definition = definition.and_then(|it| it.with_catalogue(&catalogue));
+        let definition = definition.unwrap();
         let input = Payload::from(read(&folder.join(format!("inputs/{name}.json"))));
         let scenarios = MockFile::parse(&read(&folder.join(format!("scenarios/{name}.json"))));
         let cases = scenarios.unwrap().cases;
         assert!(SCENARIOS_MIN <= cases.len(), "{name} has {}", cases.len());
-        let mut decided = BTreeSet::new();
-        let mut visited = BTreeSet::new();
+        let mut shown = Shown::default();
         for case in &cases {
             let input = case.input.as_ref().unwrap_or(&input);
             let title = format!("{name}, {}", case.name);
@@ -148,22 +204,36 @@ fn every_scenario_of_a_shipped_definition_ends_as_expected() {
             let expect = expect.unwrap_or_else(|| panic!("{title}: expects nothing"));
             let violations = expect.violations(&simulation);
             failures.extend(violations.iter().map(|it| format!("{title}: {it}")));
-            decided.extend(simulation.state.decision().map(str::to_owned));
-            visited.extend(simulation.events.iter().filter_map(|it| {
-                let event = it.to_step_functions();
-                let name = event.pointer("/stateEnteredEventDetails/name")?;
-                name.as_str().map(str::to_owned)
-            }));
+            shown.add(&simulation);
         }
-        let decisions = read(&folder.join(format!("{name}.json")))["decisions"].take();
-        let decisions: BTreeSet<String> = decisions.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(decided, decisions, "{name}: every decision has a scenario");
-        for (state, _) in definition.steps() {
-            assert!(
-                visited.contains(state),
-                "{name}: no scenario enters {state}"
-            );
-        }
+        failures.extend(not_shown(&document, &definition, &catalogue, &shown));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Every decision, state and outcome that no scenario of a definition has.
+fn not_shown(
+    document: &Value,
+    definition: &Definition,
+    catalogue: &Catalogue,
+    shown: &Shown,
+) -> Vec<String> {
+    let name = definition.name();
+    let decisions = document["decisions"].as_object().unwrap().keys();
+    let missing = decisions.filter(|it| !shown.decisions.contains(*it));
+    let mut gaps: Vec<String> = missing
+        .map(|it| format!("{name}: no scenario decides `{it}`"))
+        .collect();
+    let states = states_of(&document["definition"]);
+    let missing = states.iter().filter(|it| !shown.states.contains(&it.0));
+    gaps.extend(missing.map(|(it, _)| format!("{name}: no scenario enters `{it}`")));
+    for (state, resource) in definition.steps() {
+        for outcome in &catalogue.resolve(resource).unwrap().outcomes {
+            let pair = (state.to_owned(), outcome.clone());
+            if !shown.outcomes.contains(&pair) {
+                gaps.push(format!("{name}: `{state}` never ends with `{outcome}`"));
+            }
+        }
+    }
+    gaps
 }
