@@ -139,7 +139,10 @@ fn a_question_expires_before_its_attempt_times_out() {
     for name in names(&folder) {
         let document = read(&folder.join(format!("{name}.json")));
         for (state, fields) in states_of(&document["definition"]) {
-            let (ttl, timeout) = (&fields["Arguments"]["ttlSeconds"], &fields["TimeoutSeconds"]);
+            let (ttl, timeout) = (
+                &fields["Arguments"]["ttlSeconds"],
+                &fields["TimeoutSeconds"],
+            );
             if let Some(ttl) = ttl.as_u64() {
                 assert!(ttl < timeout.as_u64().unwrap(), "{name}: `{state}`");
             }
