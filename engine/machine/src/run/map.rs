@@ -14,7 +14,8 @@ use crate::payload::Payload;
 use crate::state::{Item, Mapping, Position, Role, Thread, Visit};
 
 const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str = "States.ExceedToleratedFailureThreshold";
-const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
 
 impl<'a> Run<'a> {
     /// Enters a `Map`, or runs it again: its items come from the input, or from a reader.
@@ -111,7 +112,7 @@ impl<'a> Run<'a> {
         };
         if MAP_ITEMS_MAX < items.len() {
             let cause = format!("{} items are more than {MAP_ITEMS_MAX}.", items.len());
-            return Err(Failure::new(super::failure::DATA_LIMIT_EXCEEDED, cause).into());
+            return Err(Failure::new(crate::error_name::DATA_LIMIT_EXCEEDED, cause).into());
         }
         let (name, length) = (visit.state.clone(), items.len());
         self.emit(thread, EventKind::MapStateStarted { name, length });
