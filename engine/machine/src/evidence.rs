@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 /// The evidence that one branch holds; `N` names evidence and states.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Stored<N>")]
 pub struct Evidence<N> {
     /// In the order in which it was gained.
     held: Vec<N>,
@@ -37,6 +38,63 @@ struct Run<N> {
     /// Whether it began before the branch was forked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inherited: bool,
+}
+
+/// How evidence has been stored: now, and by the first builds, as runs with the height of `held`
+/// when they began.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored<N> {
+    Now {
+        held: Vec<N>,
+        gained_by: Vec<usize>,
+        runs: Vec<Run<N>>,
+    },
+    Before {
+        held: Vec<N>,
+        runs: Vec<(N, usize)>,
+        inherited_runs: usize,
+    },
+}
+
+impl<N> From<Stored<N>> for Evidence<N> {
+    fn from(stored: Stored<N>) -> Self {
+        match stored {
+            Stored::Now {
+                held,
+                gained_by,
+                runs,
+            } => Self {
+                held,
+                gained_by,
+                runs,
+            },
+            Stored::Before {
+                held,
+                runs,
+                inherited_runs,
+            } => {
+                let by = |index: usize| runs.iter().rposition(|(_, height)| *height <= index);
+                let (held, gained_by) = held
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(index, name)| Some((name, by(index)?)))
+                    .unzip();
+                let runs = runs.into_iter().enumerate();
+                Self {
+                    held,
+                    gained_by,
+                    runs: runs
+                        .map(|(index, (state, _))| Run {
+                            state,
+                            after: (0..index).collect(),
+                            inherited: index < inherited_runs,
+                        })
+                        .collect(),
+                }
+            }
+        }
+    }
 }
 
 /// Which evidence several branches have gained together.

@@ -28,6 +28,16 @@ fn ran(
 }
 
 #[test]
+fn what_the_first_builds_have_stored_is_read_as_it_was_meant() {
+    let stored = r#"{"held":["phone","document"],"runs":[["Phone",0],["Doc",1],["Faces",2]],
+        "inherited_held":0,"inherited_runs":0}"#;
+    let mut evidence: Evidence<String> = serde_json::from_str(stored).unwrap();
+    assert_eq!(evidence.held(), ["phone", "document"]);
+    assert!(evidence.begin(&"Faces".to_owned()).is_empty());
+    assert_eq!(evidence.begin(&"Phone".to_owned()), ["phone", "document"]);
+}
+
+#[test]
 fn running_a_state_again_retracts_its_own_evidence_and_all_gained_since() {
     let mut evidence = gained(&[("Phone", "phone"), ("Doc", "document"), ("Faces", "match")]);
     assert_eq!(evidence.begin(&"Doc"), ["document", "match"]);
