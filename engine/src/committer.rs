@@ -179,6 +179,7 @@ impl Committer {
         let wanted = mails.iter().filter_map(|it| match &it.request {
             Request::Command { workflow, .. } => Some(*workflow),
             Request::Start(start) => starts.get(&start.key).map(|(workflow, _)| *workflow),
+            Request::Migrate(migration) => Some(migration.workflow),
             Request::Wake => None,
         });
         let mut broken = HashMap::new();
@@ -286,6 +287,17 @@ impl Committer {
                         queues: queues.as_deref(),
                     };
                     round.apply(workflow, caller, &command, now_ms, mail.reply);
+                }
+                Request::Migrate(migration) => {
+                    let id = migration.workflow;
+                    match (self.partitions.get(id.partition()), broken.get(&id)) {
+                        (None, _) => round.refuse(mail.reply, EngineError::Unavailable),
+                        (_, Some(error)) => round.refuse(mail.reply, error.clone()),
+                        (Some(partition), None) => {
+                            let now_ms = partition.now_ms(clock_ms);
+                            round.migrate(*migration, now_ms, mail.reply);
+                        }
+                    }
                 }
                 Request::Wake => {}
             }

@@ -534,11 +534,11 @@ fn time(name: &'static str, text: Option<String>) -> Result<Option<i64>, EngineE
     parse_rfc3339(&text).map(Some).ok_or_else(invalid)
 }
 
-fn cursor(listed: Listed) -> String {
+pub(crate) fn cursor(listed: Listed) -> String {
     format!("{:x}-{}", listed.started_ms, listed.workflow)
 }
 
-fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
+pub(crate) fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
     let parsed = || {
         let (started, workflow) = text.split_once('-')?;
         let started_ms = i64::from_str_radix(started, 16).ok()?;

@@ -16,6 +16,7 @@ mod error;
 mod exchange;
 mod mailbox;
 mod metrics;
+mod migration;
 mod partition;
 mod queues;
 mod recovery;

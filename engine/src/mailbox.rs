@@ -7,6 +7,7 @@ use std::sync::Arc;
 use btrust_machine::{Command, Definition};
 use btrust_schemas::ids::WorkflowId;
 
+use crate::definitions::Published;
 use crate::error::EngineError;
 use crate::queues::Queues;
 use crate::store::StartKey;
@@ -31,6 +32,15 @@ pub struct Start {
     pub locale: String,
 }
 
+/// A running workflow that somebody wants on another version.
+pub struct Migration {
+    pub workflow: WorkflowId,
+    pub tenant: String,
+    /// The version that it has to be on still.
+    pub from: u32,
+    pub to: Published,
+}
+
 /// Something that somebody wants.
 pub enum Request {
     Start(Box<Start>),
@@ -42,6 +52,7 @@ pub enum Request {
         queues: Option<Arc<Queues>>,
         command: Box<Command>,
     },
+    Migrate(Box<Migration>),
     /// Looks at the clock again.
     Wake,
 }

@@ -16,8 +16,9 @@ use btrust_schemas::turn::TurnKey;
 
 use crate::dispatch::{Change, queue_of};
 use crate::error::{EngineError, MACHINE_FAULT};
-use crate::mailbox::{Answer, Start};
+use crate::mailbox::{Answer, Migration, Start};
 use crate::metrics;
+use crate::migration::moved;
 use crate::queues::Queues;
 use crate::seal::{self, Binding};
 use crate::store::{StartRecord, WorkflowColumns, Write};
@@ -274,6 +275,54 @@ impl Round {
         }
     }
 
+    /// Moves the draft of a workflow to another version; there must be one.
+    pub fn migrate(
+        &mut self,
+        migration: Migration,
+        now_ms: i64,
+        reply: Option<oneshot::Sender<Answer>>,
+    ) {
+        let id = migration.workflow;
+        let Some(draft) = self.drafts.get_mut(&id) else {
+            return self.refuse(reply, EngineError::Unknown);
+        };
+        let columns = &draft.workflow.columns;
+        let is_closed = draft.workflow.state.status().is_closed();
+        let is_there = columns.version == i64::from(migration.from) && !is_closed;
+        if columns.tenant != migration.tenant || !is_there {
+            return self.refuse(reply, EngineError::Unknown);
+        }
+        let state = draft.workflow.state.clone();
+        let from = Arc::clone(&draft.workflow.definition);
+        match moved(state, &from, &migration.to, &env(now_ms)) {
+            Ok(applied) => {
+                draft.now_ms = now_ms;
+                draft.workflow.state = applied.state;
+                draft.workflow.definition = migration.to.compiled;
+                draft.workflow.columns.version = i64::from(migration.to.version);
+                draft
+                    .changes
+                    .extend(applied.effects.into_iter().filter_map(change));
+                draft.events.extend(applied.events);
+                self.answers.push((
+                    reply,
+                    Verdict::Done {
+                        workflow: id,
+                        is_new: true,
+                    },
+                ));
+            }
+            Err(EngineError::Incident { code }) => self.stop(id, &code, reply),
+            Err(error) => self.answers.push((
+                reply,
+                Verdict::Refused {
+                    workflow: Some(id),
+                    error,
+                },
+            )),
+        }
+    }
+
     /// Counts a command that ran out of time, and says whether its workflow gets another try.
     fn may_try_again(&mut self, id: WorkflowId) -> bool {
         let n_timeouts = self.n_timeouts.entry(id).or_default();
@@ -417,14 +466,15 @@ impl Draft {
 }
 
 /// Runs the state machine; a panic of it is a fault of one workflow and not of the process.
-fn contained<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
+pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
     // What a panic leaves half done is the moved-in state, which is dropped.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| EngineError::Incident {
         code: MACHINE_FAULT.to_owned(),
     })
 }
 
-fn env(now_ms: i64) -> Env {
+/// What a transition may see at `now_ms`.
+pub fn env(now_ms: i64) -> Env {
     Env {
         now_ms,
         seed: rand::rng().random(),

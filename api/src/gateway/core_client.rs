@@ -13,8 +13,8 @@ use btrust_schemas::{
         StartResponse, SubmissionRequest, SubmissionResponse, WorkflowView,
     },
     definition::{
-        DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, PublicationRequest,
-        RetirementRequest, VersionsView,
+        DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, MigrationRequest,
+        MigrationView, PublicationRequest, RetirementRequest, VersionsView,
     },
     ids::{PromptId, WorkflowId},
     problem::Problem,
@@ -118,6 +118,15 @@ impl CoreClient {
     ) -> Result<LiveView, CoreError> {
         let url = self.url(&["definitions", name, "live"]);
         self.send_json(Method::PUT, url, request).await
+    }
+
+    pub async fn migrate(
+        &self,
+        name: &str,
+        request: &MigrationRequest,
+    ) -> Result<MigrationView, CoreError> {
+        self.post(&["definitions", name, "migrations"], request)
+            .await
     }
 
     pub async fn versions(&self, tenant: &str, name: &str) -> Result<VersionsView, CoreError> {

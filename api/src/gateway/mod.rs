@@ -17,6 +17,7 @@ mod list_acknowledgements;
 mod list_definitions;
 mod list_prompts;
 mod list_workflows;
+mod migrate_workflows;
 mod move_live_version;
 mod picture;
 mod publish_definition;

@@ -39,6 +39,7 @@ use super::{
     list_definitions::ListDefinitions,
     list_prompts::ListPrompts,
     list_workflows::ListWorkflows,
+    migrate_workflows::MigrateWorkflows,
     move_live_version::MoveLiveVersion,
     publish_definition::PublishDefinition,
     publish_version::PublishVersion,
@@ -197,6 +198,7 @@ type DefinitionEndpoints = (
     RetireVersion,
     GetLiveVersion,
     MoveLiveVersion,
+    MigrateWorkflows,
     DiffVersions,
 );
 /// Operations on workflows.
@@ -229,6 +231,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         RetireVersion(gateway()),
         GetLiveVersion(gateway()),
         MoveLiveVersion(gateway()),
+        MigrateWorkflows(gateway()),
         DiffVersions(gateway()),
     );
     let workflows = (

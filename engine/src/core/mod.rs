@@ -14,6 +14,7 @@ mod history;
 mod list_definitions;
 mod list_workflows;
 mod live;
+mod migrations;
 mod prompts;
 mod publication;
 mod result;
@@ -157,6 +158,10 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         .at(
             "/definitions/:name/versions/:version/retirement",
             post(retirement::retirement),
+        )
+        .at(
+            "/definitions/:name/migrations",
+            post(migrations::migrations),
         )
         .at(
             "/definitions/:name/live",
