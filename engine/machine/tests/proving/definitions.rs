@@ -139,7 +139,7 @@ fn task(source: &mut Source<'_>, level: &Level, index: usize, tasks: &mut Vec<St
     if source.pick(3) != 0 {
         state["Assign"] = json!({level.variable(source): "{% $states.result.outcome %}"});
     }
-    if source.pick(5) == 0 {
+    if source.pick(2) == 0 {
         state["BTrust.Compensation"] = json!({"Resource": "kyc:form", "TimeoutSeconds": 900_000});
     }
     if source.pick(6) == 0 && level.depth == 0 {
@@ -171,7 +171,7 @@ fn handle(source: &mut Source<'_>, level: &Level, index: usize, state: &mut Valu
         }
         _ => json!([{"ErrorEquals": ["States.ALL"], "Next": next(source)}]),
     };
-    if source.pick(4) == 0 {
+    if source.pick(2) == 0 {
         for catcher in state["Catch"].as_array_mut().into_iter().flatten() {
             catcher["BTrust.Compensate"] = json!(true);
         }
