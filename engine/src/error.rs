@@ -27,6 +27,9 @@ pub enum EngineError {
     /// The workflow cannot go on from where it stands on the other version.
     #[error("the workflow cannot move to the other version")]
     CannotMigrate { findings: Vec<Finding> },
+    /// Something else has happened to the workflow between the judgement and the commit; nothing has changed.
+    #[error("the workflow changes too often to be moved now")]
+    Changed,
     #[error("the input does not fit the definition's inputSchema")]
     InputInvalid { findings: Vec<Value> },
     #[error("the idempotency key was used for another request")]
@@ -108,6 +111,7 @@ impl EngineError {
             Self::DefinitionUnknown { .. } => "definition_unknown",
             Self::Version(refusal) => refusal.code(),
             Self::CannotMigrate { .. } => "cannot_migrate",
+            Self::Changed => "workflow_changed",
             Self::InputInvalid { .. } => "input_invalid",
             Self::KeyReused => "idempotency_key_reused",
             Self::Refused(refusal) => refusal.code(),
@@ -127,9 +131,11 @@ impl EngineError {
             Self::Unknown | Self::DefinitionUnknown { .. } => 404,
             Self::Version(refusal) => refusal.status(),
             Self::CannotMigrate { .. } | Self::InputInvalid { .. } => 422,
-            Self::KeyReused => 409,
+            Self::Changed | Self::KeyReused => 409,
             Self::Refused(refusal) => match refusal {
-                Refusal::WorkflowUnknown | Refusal::PromptUnknown { .. } => 404,
+                Refusal::WorkflowUnknown
+                | Refusal::PromptUnknown { .. }
+                | Refusal::TokenUnknown => 404,
                 Refusal::AudienceMismatch { .. } => 403,
                 Refusal::PayloadTooLarge { .. } => 413,
                 _ => 409,

@@ -27,6 +27,7 @@ mod shared;
 pub mod store;
 mod stream_events;
 mod subjects;
+mod task_tokens;
 mod timers;
 mod watchers;
 mod workflow;

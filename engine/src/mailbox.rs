@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::sync::Arc;
 
-use btrust_machine::{Command, Definition};
+use btrust_machine::{Applied, Command, Definition};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::definitions::Published;
@@ -32,13 +32,12 @@ pub struct Start {
     pub locale: String,
 }
 
-/// A running workflow that somebody wants on another version.
+/// Moves a running workflow to another version, as it was judged.
 pub struct Migration {
-    pub workflow: WorkflowId,
-    pub tenant: String,
-    /// The version that it has to be on still.
-    pub from: u32,
+    /// The workflow when it was judged; if it has changed since, nothing is moved.
+    pub before: Arc<Workflow>,
     pub to: Published,
+    pub moved: Applied,
 }
 
 /// Something that somebody wants.

@@ -1,20 +1,24 @@
 //! Moves running workflows to another version of their definition, or says why they cannot.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use btrust_machine::{Applied, Definition, Env, State};
+use btrust_machine::{Applied, Catalogue, Contract, Env};
 use btrust_schemas::core::Status;
 use btrust_schemas::definition::{MigrationReason, MigrationRequest, MigrationView};
 use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::step;
 
 use crate::definitions::Published;
 use crate::engine::{Engine, cursor, parse_cursor};
 use crate::error::EngineError;
 use crate::mailbox::{Migration, Request};
 use crate::round::{contained, env};
-use crate::store::ListFilter;
+use crate::store::{ListFilter, Listed};
+use crate::workflow::Workflow;
 
 /// Most workflows that one call looks at.
 ///
@@ -22,18 +26,51 @@ use crate::store::ListFilter;
 pub const MIGRATION_LIMIT_MAX: u32 = 500;
 /// Workflows that a call looks at when the caller does not say.
 pub const MIGRATION_LIMIT_DEFAULT: u32 = 200;
+/// After this time a call judges no further workflow, and says where to go on.
+///
+/// Source: well below the 30 s idle limits common to load balancers, with the commit still to come.
+const JUDGING_MAX: Duration = Duration::from_secs(10);
+/// How often a workflow is judged anew that has changed between its judgement and its commit.
+const TRIES_MAX: usize = 3;
 /// Workflows named for each reason; the count has all of them.
 const EXAMPLES_MAX: usize = 5;
+/// Reasons with a message of their own; what comes after them is counted by its code.
+const REASONS_MAX: usize = 50;
+
+/// The steps of this version of the platform, as the proof wants them.
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let contracts = step::catalogue().into_iter().map(|it| {
+        let contract = Contract {
+            step: it.step.to_owned(),
+            major: it.major,
+            outcomes: it.outcomes.iter().map(|&it| it.to_owned()).collect(),
+            hash: it.hash(),
+            arguments_schema: it.arguments,
+            output_schema: it.output,
+        };
+        (it.step.to_owned(), contract)
+    });
+    Catalogue {
+        steps: contracts.collect(),
+    }
+});
 
 /// Where one workflow would stand on the other version. The one place that asks the machine.
-pub fn moved(
-    state: State,
-    from: &Definition,
-    to: &Published,
-    env: &Env,
-) -> Result<Applied, EngineError> {
-    let moved = contained(|| btrust_machine::migrate(state, from, &to.compiled, to.version, env))?;
+fn moved(workflow: &Workflow, to: &Published, env: &Env) -> Result<Applied, EngineError> {
+    let Workflow {
+        definition, state, ..
+    } = workflow;
+    let (target, version) = (&to.compiled, to.version);
+    let moved =
+        contained(|| btrust_machine::migrate(definition, target, version, &CATALOGUE, state, env))?;
     moved.map_err(|findings| EngineError::CannotMigrate { findings })
+}
+
+/// From which version to which one workflow after the other is moved.
+struct Way<'w> {
+    tenant: &'w str,
+    from: u32,
+    to: Published,
 }
 
 impl Engine {
@@ -41,25 +78,76 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`EngineError::DefinitionUnknown`], and [`EngineError::Version`] for one that nothing starts on.
-    /// What one workflow is refused for is in the answer.
+    /// [`EngineError::DefinitionUnknown`], and [`EngineError::Version`] for one that nothing starts on;
+    /// [`EngineError::Overloaded`] while another call judges. What one workflow is refused for is in the answer.
     pub async fn migrate(
         &self,
         name: &str,
         request: MigrationRequest,
     ) -> Result<MigrationView, EngineError> {
+        // A proof may take a core for seconds and much memory: one at a time.
+        let Ok(_alone) = self.migrating.try_acquire() else {
+            return Err(EngineError::Overloaded);
+        };
         let definitions = self.definitions();
         let tenant = request.tenant.as_str();
         let to = definitions
             .startable(tenant, name, Some(request.to))
             .await?;
-        definitions.compiled(tenant, name, request.from).await?;
+        let from = request.from;
+        definitions.compiled(tenant, name, from).await?;
+        let (listed, mut has_next) = self.page(name, &request).await?;
+        let way = Way { tenant, from, to };
+        let until = Instant::now() + JUDGING_MAX;
+        let mut judged = Vec::new();
+        for it in &listed {
+            if !judged.is_empty() && until <= Instant::now() {
+                has_next = true;
+                break;
+            }
+            judged.push((*it, self.judge(&way, it.workflow).await));
+        }
+        let last = judged.last().map(|(it, _)| *it);
+        let carried_out = judged.into_iter().map(|(it, judged)| {
+            let way = &way;
+            async move {
+                let done = match judged {
+                    Ok(migration) if !request.dry_run => self.carry_out(way, migration).await,
+                    judged => judged.map(drop),
+                };
+                (it.workflow, done)
+            }
+        });
+        let mut tally = Tally::default();
+        // All are in the mailbox before the first is waited for, so they share a commit.
+        for (workflow, done) in join_all(carried_out).await {
+            tally.add(workflow, done)?;
+        }
+        tracing::info!(
+            definition.name = name,
+            from,
+            to = request.to,
+            dry_run = request.dry_run,
+            n_moved = tally.n_moved,
+            n_refused = tally.n_refused,
+            actor = request.actor,
+            "moved running workflows to another version"
+        );
+        Ok(tally.view(last.filter(|_| has_next).map(cursor)))
+    }
+
+    /// The running workflows of the version to leave, and whether there are more than these.
+    async fn page(
+        &self,
+        name: &str,
+        request: &MigrationRequest,
+    ) -> Result<(Vec<Listed>, bool), EngineError> {
         let limit = request
             .limit
             .unwrap_or(MIGRATION_LIMIT_DEFAULT)
             .clamp(1, MIGRATION_LIMIT_MAX);
         let filter = ListFilter {
-            tenant: tenant.to_owned(),
+            tenant: request.tenant.clone(),
             status: Some(Status::Running.as_str().to_owned()),
             definition: Some(name.to_owned()),
             version: Some(i64::from(request.from)),
@@ -71,65 +159,41 @@ impl Engine {
         let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_next = page_size < listed.len();
         listed.truncate(page_size);
-        let judged = listed.iter().map(|it| async {
-            let judged = if request.dry_run {
-                self.try_to_move(tenant, it.workflow, request.from, &to)
-                    .await
-            } else {
-                self.move_one(tenant, it.workflow, request.from, &to).await
-            };
-            (it.workflow, judged)
-        });
-        let mut tally = Tally::default();
-        for (workflow, judged) in join_all(judged).await {
-            tally.add(workflow, judged)?;
-        }
-        tracing::info!(
-            definition.name = name,
-            from = request.from,
-            to = request.to,
-            dry_run = request.dry_run,
-            n_moved = tally.n_moved,
-            actor = request.actor,
-            "moved running workflows to another version"
-        );
-        let next = listed.last().filter(|_| has_next).map(|it| cursor(*it));
-        Ok(tally.view(next))
+        Ok((listed, has_next))
     }
 
-    async fn try_to_move(
-        &self,
-        tenant: &str,
-        id: WorkflowId,
-        from: u32,
-        to: &Published,
-    ) -> Result<(), EngineError> {
-        let workflow = self.shared.read(tenant, id).await?;
-        if workflow.columns.version != i64::from(from) || workflow.state.status().is_closed() {
+    /// Where a workflow would stand; nothing has changed yet.
+    async fn judge(&self, way: &Way<'_>, id: WorkflowId) -> Result<Migration, EngineError> {
+        let before = self.shared.read(way.tenant, id).await?;
+        let is_there = before.columns.version == i64::from(way.from);
+        if !is_there || before.state.status().is_closed() {
             return Err(EngineError::Unknown);
         }
         let env = env(self.shared.clock.now_ms());
-        moved(workflow.state.clone(), &workflow.definition, to, &env)?;
-        Ok(())
+        let (workflow, to) = (Arc::clone(&before), way.to.clone());
+        // The proof explores up to a million states: neither on a thread that serves nor in the committer.
+        let judged = tokio::task::spawn_blocking(move || moved(&workflow, &to, &env)).await;
+        // Only a runtime that shuts down loses it: a panic is contained.
+        let moved = judged.unwrap_or(Err(EngineError::Unavailable))?;
+        Ok(Migration {
+            before,
+            to: way.to.clone(),
+            moved,
+        })
     }
 
-    async fn move_one(
-        &self,
-        tenant: &str,
-        workflow: WorkflowId,
-        from: u32,
-        to: &Published,
-    ) -> Result<(), EngineError> {
-        let migration = Migration {
-            workflow,
-            tenant: tenant.to_owned(),
-            from,
-            to: to.clone(),
-        };
-        self.mailbox
-            .ask(Request::Migrate(Box::new(migration)))
-            .await?;
-        Ok(())
+    /// Commits what was judged, or judges anew what has changed meanwhile.
+    async fn carry_out(&self, way: &Way<'_>, judged: Migration) -> Result<(), EngineError> {
+        let id = judged.before.id;
+        let mut judged = Ok(judged);
+        for _ in 0..TRIES_MAX {
+            let request = Request::Migrate(Box::new(judged?));
+            match self.mailbox.ask(request).await {
+                Err(EngineError::Changed) => judged = self.judge(way, id).await,
+                answer => return answer.map(drop),
+            }
+        }
+        Err(EngineError::Changed)
     }
 }
 
@@ -176,7 +240,10 @@ impl Tally {
     }
 
     fn refuse(&mut self, code: &str, message: &str, workflow: WorkflowId) {
-        let key = (code.to_owned(), message.to_owned());
+        let mut key = (code.to_owned(), message.to_owned());
+        if REASONS_MAX <= self.reasons.len() && !self.reasons.contains_key(&key) {
+            "and others like it".clone_into(&mut key.1);
+        }
         let (count, examples) = self.reasons.entry(key).or_default();
         *count += 1;
         if examples.len() < EXAMPLES_MAX {

@@ -28,6 +28,7 @@ use super::{
     cancel_workflow::CancelWorkflow,
     core_client::CoreClient,
     diff_versions::DiffVersions,
+    fail_task::FailTask,
     gates::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES},
     get_definition::GetDefinition,
     get_definition_version::GetDefinitionVersion,
@@ -35,6 +36,7 @@ use super::{
     get_live_version::GetLiveVersion,
     get_result::GetResult,
     get_workflow::GetWorkflow,
+    keep_task::KeepTask,
     list_acknowledgements::ListAcknowledgements,
     list_definitions::ListDefinitions,
     list_prompts::ListPrompts,
@@ -47,6 +49,7 @@ use super::{
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
+    succeed_task::SucceedTask,
     upload_object::UploadObject,
     uploads::{MIGRATIONS, Uploads, UploadsError},
 };
@@ -218,7 +221,14 @@ type PeopleEndpoints = (
     Acknowledge,
     ListAcknowledgements,
 );
-type Endpoints = (DefinitionEndpoints, WorkflowEndpoints, PeopleEndpoints);
+/// Operations on the tokens of tasks.
+type TaskEndpoints = (SucceedTask, FailTask, KeepTask);
+type Endpoints = (
+    DefinitionEndpoints,
+    WorkflowEndpoints,
+    PeopleEndpoints,
+    TaskEndpoints,
+);
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
     let gateway = || Arc::clone(gateway);
@@ -249,7 +259,12 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         Acknowledge(gateway()),
         ListAcknowledgements(gateway()),
     );
-    (definitions, workflows, people)
+    let tasks = (
+        SucceedTask(gateway()),
+        FailTask(gateway()),
+        KeepTask(gateway()),
+    );
+    (definitions, workflows, people, tasks)
 }
 
 /// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.

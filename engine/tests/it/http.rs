@@ -226,6 +226,13 @@ async fn the_acts_on_versions_are_answered_over_http() {
         ),
         (
             Method::POST,
+            "migrations",
+            Some(json!({ "tenant": "acme", "from": 1, "to": 1, "dryRun": true, "actor": "admin" })),
+            ok,
+            ("/move", json!(0)),
+        ),
+        (
+            Method::POST,
             "versions/1/retirement",
             Some(act("acme")),
             conflict,
@@ -293,6 +300,14 @@ async fn every_refusal_is_a_problem_with_a_code() {
             ),
             404,
             "prompt_unknown",
+        ),
+        (
+            "core:call",
+            Method::POST,
+            "/internal/v1/task-tokens/tkn_1/success".to_owned(),
+            Some(json!({ "tenant": "acme", "result": {}, "actor": "bank" })),
+            404,
+            "token_unknown",
         ),
         (
             "queue:otp",
