@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json, types::Any};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use btrust_schemas::{core::TaskSuccessRequest, ids::TaskToken};
 
@@ -19,8 +19,17 @@ pub struct SucceedTask(pub Arc<Gateway>);
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct TaskSuccess {
-    /// `{"outcome", "output"}`, the outcome one of the step's contract (`schemas/json/`)
-    result: Any<Value>,
+    result: TaskResult,
+}
+
+/// How the step ends, as its contract says (`schemas/json/`).
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct TaskResult {
+    /// One of the contract's words
+    outcome: String,
+    /// `{}` when absent
+    output: Option<Any<Value>>,
 }
 
 #[derive(ApiResponse)]
@@ -55,9 +64,11 @@ impl SucceedTask {
         token: Path<String>,
         success: Json<TaskSuccess>,
     ) -> Result<TokenResponse, Refused<TokenRefusals>> {
+        let TaskResult { outcome, output } = success.0.result;
+        let output = output.map_or_else(|| json!({}), |it| it.0);
         let request = TaskSuccessRequest {
             tenant: caller.tenant().to_owned(),
-            result: success.0.result.0,
+            result: json!({ "outcome": outcome, "output": output }),
             actor: caller.claims.sub,
         };
         self.0.core.succeed_task(parse(&token)?, &request).await?;

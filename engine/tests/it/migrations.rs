@@ -143,13 +143,14 @@ async fn a_workflow_moves_only_where_the_new_version_is_proven_from_its_evidence
     strict["evidence"] = json!({ "filled": { "state": "Fill", "outcome": "submitted" } });
     strict["decisions"] = json!({ "approved": { "anyOf": [["filled"]] }, "rejected": {} });
     let states = &mut strict["definition"]["States"];
-    states["Fill"]["Type"] = json!("Task");
     states["Fill"]["Next"] = json!("Filled");
     states["Filled"] = json!({
         "Type": "Choice", "Default": "Rejected",
         "Choices": [{ "Condition": "{% $fill = 'submitted' %}", "Next": "Look" }],
     });
     states["Rejected"] = json!({ "Type": "Succeed", "Output": { "decision": "rejected" } });
+    let contract = json!({ "outcomes": ["submitted", "expired"], "hash": "of the form" });
+    strict["contracts"] = json!({ "kyc:form@1": contract });
     node.next_version(strict, "1").await;
 
     for dry_run in [true, false] {

@@ -53,7 +53,7 @@ async fn a_token_is_kept_alive_and_comes_back_once() {
 async fn what_is_no_token_is_not_there_and_what_is_no_result_is_refused() {
     let world = world().await;
     let bank = world.token("tasks", "bank", &["tasks:write"]).await;
-    let result = json!({ "result": {} });
+    let result = json!({ "result": { "outcome": "verified" } });
     for token in ["tkn_1", &TOKEN.to_ascii_uppercase(), &TOKEN[..75]] {
         let path = format!("/v1/task-tokens/{token}/success");
         let (status, body) = world.post(&path, &bank, result.clone()).await;
@@ -61,6 +61,7 @@ async fn what_is_no_token_is_not_there_and_what_is_no_result_is_refused() {
     }
     for (how, body) in [
         ("success", json!({})),
+        ("success", json!({ "result": { "output": {} } })),
         ("failure", json!({})),
         ("failure", json!({ "error": "" })),
         ("failure", json!({ "error": "x".repeat(257) })),
