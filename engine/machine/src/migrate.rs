@@ -103,12 +103,14 @@ fn standing(state: &State, version: u32) -> Result<&Thread, Finding> {
     }
     match &root.position {
         Position::Forked { .. } | Position::Mapping(_) => {
-            let message = format!("the workflow is inside `{place}`; it may move when it has left it");
+            let message =
+                format!("the workflow is inside `{place}`; it may move when it has left it");
             Err(refuse("migration_inside", message))
         }
-        Position::Moving | Position::Visiting { .. } => {
-            Err(refuse("migration_position", "the workflow is between two states"))
-        }
+        Position::Moving | Position::Visiting { .. } => Err(refuse(
+            "migration_position",
+            "the workflow is between two states",
+        )),
         _ => Ok(root),
     }
 }
@@ -135,7 +137,8 @@ fn check_position(to: &Definition, root: &Thread, findings: &mut Vec<Finding>) {
         _ => false,
     };
     if !fits {
-        let message = format!("`{name}`, where the workflow stands, is other work in the new version");
+        let message =
+            format!("`{name}`, where the workflow stands, is other work in the new version");
         findings.push(refuse("migration_state_changed", message));
     }
 }
@@ -164,7 +167,9 @@ fn check_variables(to: &Definition, root: &Thread, findings: &mut Vec<Finding>) 
         .filter(|it| written_anywhere.contains(it) && !assigned.contains(it))
         .collect();
     for name in missing {
-        let message = format!("`${name}` is read ahead, and no state that the workflow has passed or will pass assigns it");
+        let message = format!(
+            "`${name}` is read ahead, and no state that the workflow has passed or will pass assigns it"
+        );
         findings.push(refuse("migration_variable_missing", message));
     }
 }
@@ -254,12 +259,12 @@ impl Moved {
 
     /// A result is kept for a rework only where the new version would keep it too.
     fn forget_kept(&mut self, to: &Definition) {
-        self.state.kept.retain(|name, kept| {
-            match to.state_anywhere(name).map(|it| &it.kind) {
+        self.state.kept.retain(
+            |name, kept| match to.state_anywhere(name).map(|it| &it.kind) {
                 Some(Kind::Task(task)) => task.keep.contains(&kept.outcome),
                 _ => false,
-            }
-        });
+            },
+        );
     }
 
     fn set_deadline(&mut self, to: &Definition) {

@@ -169,6 +169,24 @@ fn the_gate_valid_names_the_place_of_every_mistake() {
             format!("{states}/VerifyPhone/Resource"),
         ),
         (
+            "/definition/States/VerifyPhone/BTrust.Keep",
+            json!(["verified", "lost"]),
+            "outcome_unknown",
+            format!("{states}/VerifyPhone/BTrust.Keep/1"),
+        ),
+        (
+            "/definition/States/VerifyPhone/BTrust.Compensation",
+            json!({"Resource": "kyc:otp"}),
+            "missing_field",
+            format!("{states}/VerifyPhone/BTrust.Compensation"),
+        ),
+        (
+            "/definition/States/VerifyPhone/BTrust.Rework",
+            json!("yes"),
+            "wrong_type",
+            format!("{states}/VerifyPhone/BTrust.Rework"),
+        ),
+        (
             "/definition/States/VerifyPhone/Type",
             json!("Map"),
             "missing_field",

@@ -1,7 +1,5 @@
 //! Executions that AWS has recorded; the folder is not part of the project.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
 use std::path::{Path, PathBuf};
 
 use btrust_machine::conformance::{Case, Exclusions, Summary};

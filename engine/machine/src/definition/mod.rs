@@ -16,12 +16,11 @@ use crate::finding::{Finding, Gate};
 
 pub(crate) use reader::Reader;
 pub(crate) use states::{
-    Batcher, Catcher, Compensation, Condition, Handlers, Items, Jitter, Kind, Language, Machine,
-    MapDef, Next, Number, Paths, Placement, Retrier, Rule, Seconds, Selection, StateDef, TaskDef,
+    Batcher, Catcher, Compensation, Condition, Items, Jitter, Kind, Language, Machine, MapDef,
+    Next, Number, Paths, Placement, Retrier, Rule, Seconds, Selection, StateDef, TaskDef,
     Timestamp, Transfer, Until, no_arguments,
 };
 pub(crate) use template::Template;
-pub(crate) use visit::Query;
 
 /// A parsed and compiled definition; immutable, and shared by an `Arc`.
 #[derive(Debug)]

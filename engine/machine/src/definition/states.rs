@@ -271,6 +271,9 @@ pub(crate) enum Condition {
     Compared(ChoiceRule),
 }
 
+/// Takes the JSON pointer of a resource, the resource and its outcomes.
+type ChangeResource<'c> = &'c mut dyn FnMut(&str, &mut String, &mut Option<Vec<String>>);
+
 impl Machine {
     pub fn state(&self, name: &str) -> Option<&StateDef> {
         self.by_name.get(name).map(|index| &self.states[*index])
@@ -287,10 +290,7 @@ impl Machine {
     }
 
     /// Calls `change` with the JSON pointer of every resource, the resource, and its outcomes.
-    pub fn resources_mut(
-        &mut self,
-        change: &mut dyn FnMut(&str, &mut String, &mut Option<Vec<String>>),
-    ) {
+    pub fn resources_mut(&mut self, change: ChangeResource<'_>) {
         for state in &mut self.states {
             let at = |field: &str| format!("{}/{field}", state.pointer);
             match &mut state.kind {

@@ -137,6 +137,10 @@ fn range(args: &[JValue], budget: &Budget) -> Answer {
         }
         next += step;
     }
+    if let [single] = items.as_slice() {
+        // As AWS answers: the result is a sequence, and one of one item is that item.
+        return Ok(single.clone());
+    }
     let items = JValue::array(items);
     budget.charge(&items, Cost::Shallow, 1)?;
     Ok(items)

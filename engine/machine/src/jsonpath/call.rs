@@ -78,14 +78,6 @@ impl PathExpression {
         }
     }
 
-    /// Visits every path in it.
-    pub fn paths<'a>(&'a self, visit: &mut dyn FnMut(&'a Path)) {
-        match self {
-            Self::Path(path) => visit(path),
-            Self::Call(call) => call.paths(visit),
-        }
-    }
-
     /// # Errors
     ///
     /// As for [`Path::evaluate`], and [`PathError::Intrinsic`] if a function refuses its arguments.
@@ -437,9 +429,6 @@ mod tests {
         let text = "States.Array($a.x, States.Format('{}', $b), $$.Execution.Id, $.c)";
         let call = PathExpression::parse(text).unwrap();
         assert!(call.variables().iter().eq(["a", "b"]));
-        let mut paths = Vec::new();
-        call.paths(&mut |path| paths.push(path.source()));
-        assert_eq!(paths, ["$a.x", "$b", "$$.Execution.Id", "$.c"]);
         assert_eq!(call.source(), text);
     }
 

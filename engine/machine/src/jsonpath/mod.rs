@@ -33,7 +33,7 @@ pub(crate) use call::PathExpression;
 pub(crate) use choice::{ChoiceRule, Operand, Relation, Sort, Test};
 pub(crate) use path::Path;
 pub(crate) use reference::ReferencePath;
-pub(crate) use value::{timestamp, whole};
+pub(crate) use value::timestamp;
 
 /// What a path may see.
 pub(crate) trait PathScope {

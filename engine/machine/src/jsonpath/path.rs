@@ -109,11 +109,6 @@ impl Path {
         self.root == Root::Data
     }
 
-    /// Whether it begins at `$$`.
-    pub fn reads_context(&self) -> bool {
-        self.root == Root::Context
-    }
-
     /// Whether it leads to one value at most.
     pub fn is_definite(&self) -> bool {
         is_definite(&self.segments)

@@ -36,7 +36,7 @@ impl<'a> Run<'a> {
         let branch = self.thread_mut(seen.thread)?;
         if COMPENSATIONS_MAX <= branch.compensations.len() {
             let cause = format!("More than {COMPENSATIONS_MAX} tasks would have to be undone.");
-            return Err(Failure::new(super::failure::DATA_LIMIT_EXCEEDED, cause).into());
+            return Err(Failure::new(crate::error_name::DATA_LIMIT_EXCEEDED, cause).into());
         }
         branch.compensations.push(Registered {
             order,
@@ -81,7 +81,7 @@ impl<'a> Run<'a> {
     pub(super) fn begin_compensation(&mut self, thread: u32, then: Then) -> Result<(), Refusal> {
         let error = match &then {
             Then::Fail { error, .. } | Then::Catch { error, .. } => error.clone(),
-            Then::TimeOut => super::failure::TIMEOUT.to_owned(),
+            Then::TimeOut => crate::error_name::TIMEOUT.to_owned(),
         };
         let branch = self.thread_mut(thread)?;
         let count = branch.compensations.len();

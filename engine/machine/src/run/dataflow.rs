@@ -74,28 +74,23 @@ impl Run<'_> {
                     None => result.clone(),
                 };
                 let assigned = self.assignments(exit.assign, &seen.with_data(&result))?;
-                let placed = self.place(placement, seen, result)?;
+                let placed = place(placement, seen, result)?;
                 Ok((assigned, self.select(output, &seen.with_data(&placed))?))
             }
         }
     }
+}
 
-    /// Puts a result where `ResultPath` says, in the state's raw input.
-    fn place(
-        &self,
-        placement: &Placement,
-        seen: &Seen<'_>,
-        result: Payload,
-    ) -> Result<Payload, Trouble> {
-        match placement {
-            Placement::Whole => Ok(result),
-            Placement::Discard => Ok(seen.visit.input.clone()),
-            Placement::At(path) => {
-                let mut input = seen.visit.input.to_value();
-                path.set(&mut input, result.to_value())
-                    .map_err(|it| super::evaluate::unplaced(it, path, seen))?;
-                Ok(input.into())
-            }
+/// Puts a result where `ResultPath` says, in the state's raw input.
+fn place(placement: &Placement, seen: &Seen<'_>, result: Payload) -> Result<Payload, Trouble> {
+    match placement {
+        Placement::Whole => Ok(result),
+        Placement::Discard => Ok(seen.visit.input.clone()),
+        Placement::At(path) => {
+            let mut input = seen.visit.input.to_value();
+            path.set(&mut input, result.to_value())
+                .map_err(|it| super::evaluate::unplaced(it, path, seen))?;
+            Ok(input.into())
         }
     }
 }

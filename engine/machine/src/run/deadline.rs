@@ -1,10 +1,10 @@
 //! What time brings about.
 
 use super::Run;
-use super::failure::{HEARTBEAT_TIMEOUT, TIMEOUT};
 use crate::command::Refusal;
 use crate::definition::Kind;
 use crate::effect::TurnReason;
+use crate::error_name::{HEARTBEAT_TIMEOUT, TIMEOUT};
 use crate::state::{OpenTask, Phase, Position, Role};
 
 /// What is due, in the order in which ties are judged.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::failure::{DATA_LIMIT_EXCEEDED, RUNTIME};
 use super::{Failure, Run, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Definition, Number, Seconds, Template};
+use crate::error_name::{DATA_LIMIT_EXCEEDED, RUNTIME};
 use crate::event::rfc3339;
 use crate::expression::{EvaluationError, Expression, Scope};
 use crate::jsonpath::{ChoiceRule, Path, PathError, PathScope, ReferencePath};

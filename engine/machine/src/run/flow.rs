@@ -1,16 +1,15 @@
 //! How a branch goes from state to state.
 
-use chrono::DateTime;
 use serde_json::Value;
 
 use super::evaluate::limit_size;
-use super::failure::RUNTIME;
 use super::{Failure, Move, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{
     Catcher, Condition, Kind, Language, Next, Paths, Placement, Rule, Selection, StateDef,
     Template, Timestamp, Until,
 };
+use crate::error_name::RUNTIME;
 use crate::event::EventKind;
 use crate::limits::{HISTORY_EVENTS_CATCHABLE, HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED};
 use crate::payload::Payload;
@@ -315,10 +314,7 @@ impl<'a> Run<'a> {
         let shown = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        let time = value
-            .as_str()
-            .filter(|it| it.as_bytes().get(10) == Some(&b'T'))
-            .and_then(|it| DateTime::parse_from_rfc3339(it).ok());
+        let time = value.as_str().and_then(crate::jsonpath::timestamp);
         match (time, path) {
             (Some(time), _) => Ok(time.timestamp_millis()),
             (None, Some(path)) => Err(super::evaluate::cannot_run(

@@ -14,7 +14,8 @@ use crate::payload::Payload;
 use crate::state::{Item, Mapping, Position, Role, Thread, Visit};
 
 const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str = "States.ExceedToleratedFailureThreshold";
-const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
 
 impl<'a> Run<'a> {
     /// Enters a `Map`, or runs it again: its items come from the input, or from a reader.
@@ -111,7 +112,7 @@ impl<'a> Run<'a> {
         };
         if MAP_ITEMS_MAX < items.len() {
             let cause = format!("{} items are more than {MAP_ITEMS_MAX}.", items.len());
-            return Err(Failure::new(super::failure::DATA_LIMIT_EXCEEDED, cause).into());
+            return Err(Failure::new(crate::error_name::DATA_LIMIT_EXCEEDED, cause).into());
         }
         let (name, length) = (visit.state.clone(), items.len());
         self.emit(thread, EventKind::MapStateStarted { name, length });
@@ -192,21 +193,21 @@ impl<'a> Run<'a> {
             Value::Object(batch).into()
         };
         let bytes_empty = whole(Vec::new()).size_bytes();
-        let mut batches = Vec::new();
+        let mut grouped = Vec::new();
         let (mut open, mut bytes) = (Vec::new(), bytes_empty);
         for item in items {
             let size = item.size_bytes() + 1;
             if !open.is_empty() && (items_max <= open.len() || bytes_max < bytes + size) {
-                batches.push(whole(std::mem::take(&mut open)));
+                grouped.push(whole(std::mem::take(&mut open)));
                 bytes = bytes_empty;
             }
             bytes += size;
             open.push(item.to_value());
         }
         if !open.is_empty() {
-            batches.push(whole(open));
+            grouped.push(whole(open));
         }
-        Ok(batches)
+        Ok(grouped)
     }
 
     /// How many of `length` items may fail.

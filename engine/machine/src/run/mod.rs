@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
                     turn: *turn,
                 };
                 let thread = self.find_turn(turn)?;
-                self.time_out(thread, failure::HEARTBEAT_TIMEOUT)
+                self.time_out(thread, crate::error_name::HEARTBEAT_TIMEOUT)
             }
             Command::Submit {
                 prompt,

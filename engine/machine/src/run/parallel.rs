@@ -201,13 +201,12 @@ impl<'a> Run<'a> {
         };
         let state_def = self.state_def(thread, &visit.state)?;
         let seen = Seen::of(thread, &visit).with_result(&result);
-        let outcome = match limit_size(&result, "the result", &visit) {
-            Err(failure) => Err(Trouble::Failure(failure)),
-            Ok(()) => {
-                let name = visit.state.clone();
-                self.emit_aside(thread, EventKind::ParallelStateSucceeded { name });
-                self.leave(state_def.exit(), &seen, &result)
-            }
+        let outcome = if let Err(failure) = limit_size(&result, "the result", &visit) {
+            Err(Trouble::Failure(failure))
+        } else {
+            let name = visit.state.clone();
+            self.emit_aside(thread, EventKind::ParallelStateSucceeded { name });
+            self.leave(state_def.exit(), &seen, &result)
         };
         self.settle(thread, outcome)
     }

@@ -2,17 +2,21 @@
 
 use serde_json::{Map, Value, json};
 
-use super::failure::DATA_LIMIT_EXCEEDED;
+use super::map::{ITEM_READER_FAILED, RESULT_WRITER_FAILED};
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
 use crate::catalogue::RESOURCE_SCHEME;
 use crate::command::{Refusal, TurnResult};
 use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
+use crate::error_name::DATA_LIMIT_EXCEEDED;
 use crate::event::EventKind;
 use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
 use crate::payload::Payload;
 use crate::state::{ClosedTurn, OpenTask, Phase, Position, Role, Visit};
+
+/// Part of a foreign `Resource` that is submitted first and answers when its job is done.
+const RUN_A_JOB: &str = ".sync";
 
 const UNKNOWN_OUTCOME: &str = "BTrust.UnknownOutcome";
 
@@ -175,10 +179,14 @@ impl<'a> Run<'a> {
     fn schedule(&mut self, thread: u32, role: Role, visit: &Visit) -> Result<(), Trouble> {
         let work = self.work(thread, role, &visit.state)?;
         if work.waits_for_token {
-            let token = self.mint_token(self.state.n_tasks);
+            let number = self.task_mut(thread)?.task;
+            let token = self.mint_token(number);
             self.task_mut(thread)?.token = Some(token);
         }
-        let state_def = self.definition.state_anywhere(&visit.state);
+        let state_def = match role {
+            Role::Compensate => self.definition.state_anywhere(&visit.state),
+            _ => Some(self.state_def(thread, &visit.state)?),
+        };
         let state_def =
             state_def.ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
         let arguments = self.task_arguments(thread, role, state_def, visit)?;
@@ -418,7 +426,18 @@ impl<'a> Run<'a> {
             attempt: task.attempt,
             resource: task.resource.clone(),
         };
+        let submitted = EventKind::TaskSubmitted {
+            task: task.task,
+            attempt: task.attempt,
+            name: task.visit.state.clone(),
+            resource: task.resource.clone(),
+            output: Value::Null.into(),
+        };
+        let is_job = task.resource.contains(RUN_A_JOB);
         self.emit(thread, started);
+        if is_job {
+            self.emit(thread, submitted);
+        }
         Ok(())
     }
 
@@ -521,8 +540,9 @@ impl<'a> Run<'a> {
             cause: failure.cause.clone(),
             duration_ms: now_ms - task.scheduled_ms,
         };
+        let role = task.role;
         self.emit(thread, failed);
-        self.fail_state(thread, failure)
+        self.fail_state(thread, transfer_failure(role, failure))
     }
 
     /// The time of the attempt is over, whatever the task was waiting for.
@@ -570,4 +590,14 @@ impl<'a> Run<'a> {
 fn too_large(what: &str, size_bytes: usize) -> Failure {
     let cause = format!("{what} of {size_bytes} bytes is larger than {PAYLOAD_BYTES_MAX}.");
     Failure::new(DATA_LIMIT_EXCEEDED, cause)
+}
+
+/// The error of a `Map` whose items could not be read or whose results could not be written.
+fn transfer_failure(role: Role, failure: Failure) -> Failure {
+    let error = match role {
+        Role::Read => ITEM_READER_FAILED,
+        Role::Write => RESULT_WRITER_FAILED,
+        Role::Work | Role::Compensate => return failure,
+    };
+    Failure::new(error, format!("{}: {}", failure.error, failure.cause))
 }

@@ -4,13 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::definition::{Definition, Kind, StateDef};
-
-pub(super) const TASK_FAILED: &str = "States.TaskFailed";
-const ALL: &str = "States.ALL";
-const TIMEOUT: &str = "States.Timeout";
-const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
-pub(super) const RUNTIME: &str = "States.Runtime";
-const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
+use crate::error_name::{self, ALL, RUNTIME, TASK_FAILED, TIMEOUT, is_terminal};
 
 /// An error as `Retry` and `Catch` see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +47,7 @@ impl Errors {
         let found = self.all.iter().find(|it| it.is_exact && *it.name == *name);
         match found {
             Some(found) => Some(found.clone()),
-            None if name == RUNTIME || name == DATA_LIMIT_EXCEEDED => None,
+            None if is_terminal(name) => None,
             None => self.all.first().cloned(),
         }
     }
@@ -67,16 +61,9 @@ impl ErrorName {
         }
     }
 
-    /// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
+    /// Whether `ErrorEquals` names the error.
     pub fn is_among(&self, names: &[String]) -> bool {
-        let error = &*self.name;
-        let is_fatal = error == RUNTIME || error == DATA_LIMIT_EXCEEDED;
-        names.iter().any(|name| match name.as_str() {
-            ALL => !is_fatal,
-            TASK_FAILED => !is_fatal && error != TIMEOUT,
-            TIMEOUT => error == TIMEOUT || error == HEARTBEAT_TIMEOUT,
-            name => name == error,
-        })
+        error_name::is_among(&self.name, names)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::errors::{ErrorName, RUNTIME};
+use super::errors::ErrorName;
 use super::outgoing::{Flow, Leaving, Left};
 use super::trail::Trail;
 use super::walk::{Failing, Node, Onward, Standing};
@@ -16,6 +16,7 @@ use crate::definition::{
     Catcher, Condition, EvidenceRule, Kind, Language, Next, Rule, Selection, StateDef, TaskDef,
     Template,
 };
+use crate::error_name::RUNTIME;
 use crate::evidence::Evidence;
 use crate::expression::equal;
 
