@@ -160,6 +160,8 @@ pub(crate) struct Mapping {
     pub running: BTreeMap<u32, usize>,
     #[serde(with = "pairs")]
     pub outputs: BTreeMap<usize, Payload>,
+    #[serde(default)]
+    pub output_bytes: usize,
     /// What the ended items have gained together.
     pub evidence: Option<Evidence<String>>,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Declares;
+use crate::turn::Audience;
 
 pub const SUBMITTED: &str = "submitted";
 pub const EXPIRED: &str = "expired";
@@ -15,6 +16,8 @@ pub struct Arguments {
     /// JSON Schema 2020-12 of the values, an object.
     pub fields: Value,
     pub title: Option<String>,
+    /// Who fills it in; the applicant when absent, the bank's own portal for an agent at a branch.
+    pub audience: Option<Audience>,
     /// How long the form stays open, seconds; a week when absent.
     #[schemars(range(min = 1, max = 2_592_000))]
     pub ttl_seconds: Option<u32>,

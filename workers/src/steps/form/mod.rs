@@ -36,6 +36,7 @@ impl Step for Form {
         let Arguments {
             fields,
             title,
+            audience,
             ttl_seconds,
         } = arguments(&input)?;
         if let TurnReason::Expired { .. } = input.reason {
@@ -57,7 +58,7 @@ impl Step for Form {
             errors,
         };
         Ok(TurnResult::Ask(ask(
-            Audience::Applicant,
+            audience.unwrap_or(Audience::Applicant),
             "form",
             &prompt,
             &(),
@@ -101,6 +102,17 @@ mod tests {
                 .await,
         );
         assert_eq!((outcome.as_str(), &output["values"]), (SUBMITTED, &values));
+    }
+
+    #[tokio::test]
+    async fn the_definition_says_who_fills_it_in() {
+        let bench = Bench::new().await;
+        let first = bench.first(&Form, arguments()).await;
+        assert_eq!(asked(&first).audience, Audience::Applicant);
+        let mut arguments = arguments();
+        arguments["audience"] = json!("portal");
+        let first = bench.first(&Form, arguments).await;
+        assert_eq!(asked(&first).audience, Audience::Portal);
     }
 
     #[tokio::test]
