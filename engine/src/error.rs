@@ -137,7 +137,7 @@ impl EngineError {
                 | Refusal::PromptUnknown { .. }
                 | Refusal::TokenUnknown => 404,
                 Refusal::AudienceMismatch { .. } => 403,
-                Refusal::PayloadTooLarge { .. } => 413,
+                Refusal::PayloadTooLarge { .. } | Refusal::PayloadTooDeep => 413,
                 _ => 409,
             },
             Self::Incident { .. } => 409,

@@ -58,7 +58,10 @@ impl Node {
     }
 }
 
-fn counts(view: &MigrationView) -> (u64, u64, Vec<(&str, u64, Vec<WorkflowId>)>) {
+/// Code, count and examples.
+type Reason<'v> = (&'v str, u64, Vec<WorkflowId>);
+
+fn counts(view: &MigrationView) -> (u64, u64, Vec<Reason<'_>>) {
     let reasons = view.reasons.iter();
     let reasons = reasons.map(|it| (it.code.as_str(), it.count, it.examples.clone()));
     (view.moved, view.cannot, reasons.collect())
