@@ -6,6 +6,7 @@
     reason = "a test may fail; its cases are data"
 )]
 
+mod failing;
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::definition::{Definition, Kind, StateDef};
-use crate::error_name::{self, ALL, RUNTIME, TASK_FAILED, TIMEOUT, is_terminal};
+use crate::error_name::{
+    self, ALL, DATA_LIMIT_EXCEEDED, RUNTIME, TASK_FAILED, TIMEOUT, is_terminal,
+};
 
 /// An error as `Retry` and `Catch` see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +53,13 @@ impl Errors {
             None => self.all.first().cloned(),
         }
     }
+
+    /// What data that is too large fails with; `None` if nothing of the definition outlives it.
+    pub fn limit_exceeded(&self) -> Option<ErrorName> {
+        // Where no handler names it, it fails as any other error does that nothing catches.
+        let found = self.find(DATA_LIMIT_EXCEEDED);
+        found.or_else(|| self.find(RUNTIME))
+    }
 }
 
 impl ErrorName {
@@ -77,11 +86,15 @@ fn names(state: &StateDef) -> Vec<&str> {
     retried.chain(caught).map(String::as_str).collect()
 }
 
-/// Whether a branch or an item may fail with any error and the state goes on.
+/// Whether a branch or an item may fail with any error and the state goes on, or fails with another.
 fn outlives_any_failure(state: &StateDef) -> bool {
     match &state.kind {
         Kind::Parallel { race, .. } => *race,
-        Kind::Map(map) => map.tolerated_count.is_some() || map.tolerated_percentage.is_some(),
+        Kind::Map(map) => {
+            map.is_distributed
+                || map.tolerated_count.is_some()
+                || map.tolerated_percentage.is_some()
+        }
         _ => false,
     }
 }
