@@ -1,10 +1,11 @@
-//! `kyc:form`: a person fills in fields that a JSON Schema describes.
+//! `kyc:form`: a person, or the bank's own system, fills in fields that a JSON Schema describes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Declares;
+use crate::turn::Audience;
 
 pub const SUBMITTED: &str = "submitted";
 pub const EXPIRED: &str = "expired";
@@ -15,6 +16,9 @@ pub struct Arguments {
     /// JSON Schema 2020-12 of the values, an object.
     pub fields: Value,
     pub title: Option<String>,
+    /// Who is asked; the applicant when absent. A bank's own system answers as `portal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Audience>,
     /// How long the form stays open, seconds; a week when absent.
     #[schemars(range(min = 1, max = 2_592_000))]
     pub ttl_seconds: Option<u32>,

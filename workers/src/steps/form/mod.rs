@@ -1,4 +1,4 @@
-//! `kyc:form`: a person fills in fields that a JSON Schema describes.
+//! `kyc:form`: a person, or the bank's own system, fills in fields that a JSON Schema describes.
 
 use async_trait::async_trait;
 use jsonschema::Validator;
@@ -36,6 +36,7 @@ impl Step for Form {
         let Arguments {
             fields,
             title,
+            audience,
             ttl_seconds,
         } = arguments(&input)?;
         if let TurnReason::Expired { .. } = input.reason {
@@ -57,7 +58,7 @@ impl Step for Form {
             errors,
         };
         Ok(TurnResult::Ask(ask(
-            Audience::Applicant,
+            audience.unwrap_or(Audience::Applicant),
             "form",
             &prompt,
             &(),
@@ -115,6 +116,17 @@ mod tests {
         assert!(!errors.to_string().contains("fifty"), "{errors}");
         let again = bench.answer(&Form, &again, json!({ "values": {} })).await;
         assert_eq!(asked(&again).body["errors"][0]["pointer"], "");
+    }
+
+    #[tokio::test]
+    async fn a_form_asks_whom_the_definition_names_and_else_the_applicant() {
+        let bench = Bench::new().await;
+        let first = bench.first(&Form, arguments()).await;
+        assert_eq!(asked(&first).audience, Audience::Applicant);
+        let mut for_portal = arguments();
+        for_portal["audience"] = json!("portal");
+        let first = bench.first(&Form, for_portal).await;
+        assert_eq!(asked(&first).audience, Audience::Portal);
     }
 
     #[tokio::test]
