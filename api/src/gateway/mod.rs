@@ -6,6 +6,7 @@ mod canonical;
 mod core_client;
 mod cursor;
 mod diff_versions;
+mod file;
 mod gates;
 mod get_definition;
 mod get_definition_version;
@@ -35,6 +36,7 @@ mod views;
 mod tests;
 
 pub use self::{
+    file::FILE_BYTES_MAX,
     server::{
         Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, catalogue, openapi_json, routes,
         serve,
