@@ -1,11 +1,12 @@
-//! Measures transitions of a linear definition of five steps on one core, without I/O.
+//! Measures transitions of a linear definition of five steps on one core, without I/O, and whether
+//! a transition costs more when the history is long.
 //!
 //! Prints one JSON line; run it with `cargo run --release -p btrust-machine --example transitions`.
 
 use std::time::Instant;
 
 use btrust_machine::{Command, Definition, Env, TurnResult, apply};
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn definition() -> Definition {
     let mut states = serde_json::Map::new();
@@ -27,50 +28,109 @@ fn definition() -> Definition {
     Definition::parse(&document).expect("the definition is valid")
 }
 
-fn main() {
+/// A transition as AWS counts it: one state to the next.
+struct Measured {
+    transitions: u32,
+    commands: u32,
+    events: u64,
+    seconds: f64,
+}
+
+fn env(number: u32) -> Env {
+    Env {
+        now_ms: 1_767_225_600_000,
+        seed: u64::from(number),
+    }
+}
+
+fn start(number: u32) -> Command {
+    Command::Start {
+        workflow: format!("wf_{number:032x}"),
+        definition: "linear".to_owned(),
+        version: 1,
+        input: json!({"subject": "s", "phone": "+97250"}).into(),
+    }
+}
+
+fn complete(task: u32) -> Command {
+    let result = TurnResult::Complete {
+        outcome: "submitted".to_owned(),
+        output: json!({"n": task}).into(),
+    };
+    Command::TurnResult {
+        task,
+        attempt: 1,
+        turn: 1,
+        digest: format!("{task:064x}"),
+        result,
+    }
+}
+
+/// Runs many workflows of five steps: seven transitions each, with the start and the end.
+fn linear() -> Measured {
     const WORKFLOWS: u32 = 40_000;
     let definition = definition();
     let started = Instant::now();
-    let mut n_commands = 0_u32;
-    let mut n_events = 0_u64;
-    let input: Value = json!({"subject": "s", "phone": "+97250"});
+    let (mut commands, mut events) = (0_u32, 0_u64);
     for number in 0..WORKFLOWS {
-        let env = Env {
-            now_ms: 1_767_225_600_000,
-            seed: u64::from(number),
-        };
-        let start = Command::Start {
-            workflow: format!("wf_{number:032x}"),
-            definition: "linear".to_owned(),
-            version: 1,
-            input: input.clone().into(),
-        };
-        let mut applied = apply(&definition, None, &start, &env).expect("a start is not refused");
-        n_commands += 1;
+        let env = env(number);
+        let mut applied =
+            apply(&definition, None, &start(number), &env).expect("a start is not refused");
+        commands += 1;
         for task in 1..=5 {
-            let result = TurnResult::Complete {
-                outcome: "submitted".to_owned(),
-                output: json!({"n": task}).into(),
-            };
-            let command = Command::TurnResult {
-                task,
-                attempt: 1,
-                turn: 1,
-                digest: format!("{task:064x}"),
-                result,
-            };
-            applied =
-                apply(&definition, Some(applied.state), &command, &env).expect("the turn is open");
-            n_commands += 1;
+            applied = apply(&definition, Some(applied.state), &complete(task), &env)
+                .expect("the turn is open");
+            commands += 1;
         }
-        n_events += applied.state.n_events();
+        events += applied.state.n_events();
     }
-    let seconds = started.elapsed().as_secs_f64();
+    Measured {
+        // Into each of the six states, and out of the last one.
+        transitions: WORKFLOWS * 7,
+        commands,
+        events,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+/// Microseconds of a transition in one long workflow, for each tenth of its history.
+fn by_history() -> Vec<f64> {
+    const ROUNDS: u32 = 3_000;
+    const TENTHS: u32 = 10;
+    let document = json!({"name": "loop", "definition": {"StartAt": "Step", "States": {"Step":
+        {"Type": "Task", "Resource": "kyc:form", "TimeoutSeconds": 60,
+         "Output": "{% $states.input %}", "Next": "Step"}}}});
+    let definition = Definition::parse(&document).expect("the definition is valid");
+    let mut applied = apply(&definition, None, &start(0), &env(0)).expect("it starts");
+    let mut task = 0;
+    let mut of_tenths = Vec::new();
+    for _ in 0..TENTHS {
+        let started = Instant::now();
+        for _ in 0..ROUNDS / TENTHS {
+            task += 1;
+            applied = apply(
+                &definition,
+                Some(applied.state),
+                &complete(task),
+                &env(task),
+            )
+            .expect("the turn is open");
+        }
+        let micros = started.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS / TENTHS);
+        of_tenths.push((micros * 100.0).round() / 100.0);
+    }
+    of_tenths
+}
+
+fn main() {
+    let measured = linear();
+    let per_second = |count: u32| (f64::from(count) / measured.seconds).round();
     let shown = json!({
-        "commands": n_commands,
-        "commandsPerSecond": (f64::from(n_commands) / seconds).round(),
-        "eventsPerCommand": n_events / u64::from(n_commands),
-        "microsecondsPerCommand": (seconds * 1e6 / f64::from(n_commands) * 100.0).round() / 100.0,
+        "transitions": measured.transitions,
+        "transitionsPerSecond": per_second(measured.transitions),
+        "commandsPerSecond": per_second(measured.commands),
+        "eventsPerCommand": measured.events / u64::from(measured.commands),
+        "microsecondsPerTransitionByTenthOfHistory": by_history(),
     });
     println!("{shown}");
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::payload::Payload;
+use crate::payload::{Excess, Payload};
 
 /// Something that somebody wants of one workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +144,11 @@ pub enum Refusal {
         crate::limits::PAYLOAD_BYTES_MAX
     )]
     PayloadTooLarge { size_bytes: usize },
+    #[error(
+        "the document is nested deeper than {} levels",
+        crate::limits::PAYLOAD_DEPTH_MAX
+    )]
+    PayloadTooDeep,
     #[error("no task waits for this token")]
     TokenUnknown,
     /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
@@ -155,6 +160,15 @@ pub enum Refusal {
     /// The state was made by a definition or a program that this one does not fit.
     #[error("the state does not fit the definition: {detail}")]
     StateMismatch { detail: String },
+}
+
+impl From<Excess> for Refusal {
+    fn from(excess: Excess) -> Self {
+        match excess {
+            Excess::Bytes(size_bytes) => Self::PayloadTooLarge { size_bytes },
+            Excess::Levels => Self::PayloadTooDeep,
+        }
+    }
 }
 
 impl Refusal {
@@ -171,6 +185,7 @@ impl Refusal {
             Self::TurnClosed { .. } => "turn_closed",
             Self::TurnUnknown { .. } => "turn_unknown",
             Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::PayloadTooDeep => "payload_too_deep",
             Self::TokenUnknown => "token_unknown",
             Self::EvaluationLimit { .. } => "evaluation_limit",
             Self::StateMismatch { .. } => "state_mismatch",

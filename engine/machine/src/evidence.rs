@@ -210,6 +210,28 @@ impl<N: Clone + PartialEq> Evidence<N> {
         (self.held, self.gained_by) = held.into_iter().unzip();
     }
 
+    /// Notes that a state began to run before everything else, if nothing is known of its runs.
+    pub fn begin_before_all(&mut self, state: &N) {
+        if self.runs.iter().any(|it| it.state == *state) {
+            return;
+        }
+        for by in &mut self.gained_by {
+            *by += 1;
+        }
+        for run in &mut self.runs {
+            for before in &mut run.after {
+                *before += 1;
+            }
+            run.after.insert(0, 0);
+        }
+        let run = Run {
+            state: state.clone(),
+            after: Vec::new(),
+            inherited: false,
+        };
+        self.runs.insert(0, run);
+    }
+
     /// Takes away what `keeps` does not name, and returns it; the runs stay.
     pub fn keep_only(&mut self, keeps: impl Fn(&N) -> bool) -> Vec<N> {
         self.retract(|name, _| !keeps(name))

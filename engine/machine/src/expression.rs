@@ -16,6 +16,7 @@ use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError, EvaluatorOptio
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::Env;
 use crate::limits::{
@@ -77,23 +78,34 @@ const MESSAGE_CHARS_MAX: usize = 1_000;
 /// The fields that `$states` may have.
 pub(crate) const STATES_FIELDS: [&str; 4] = ["input", "result", "errorOutput", "context"];
 
-/// A deterministic source of random numbers for one command.
+/// A deterministic source of random numbers for one command: SHA-256 of the seed and a counter.
 ///
-/// Source: `SplitMix64` (Steele, Lea, Flood 2014); jitter and identifiers need spread, not secrecy.
+/// One-way, because tokens are drawn from it as well as what expressions show to anybody.
 #[derive(Debug)]
-pub(crate) struct Random(Cell<u64>);
+pub(crate) struct Random {
+    seed: u64,
+    drawn: Cell<u64>,
+}
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(Cell::new(seed))
+        Self {
+            seed,
+            drawn: Cell::new(0),
+        }
     }
 
     pub fn next(&self) -> u64 {
-        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        let Self { seed, drawn } = self;
+        drawn.set(drawn.get().wrapping_add(1));
+        let mut hash = Sha256::new();
+        hash.update(seed.to_be_bytes());
+        hash.update(drawn.get().to_be_bytes());
+        let digest = hash.finalize();
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// A number in `[0, 1)`.

@@ -12,6 +12,7 @@ pub mod conformance;
 mod definition;
 mod diff;
 mod effect;
+mod error_name;
 mod event;
 mod evidence;
 mod expression;

@@ -10,6 +10,16 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 /// Source: `serde_json` reads 128 levels, and a snapshot puts some around every document.
 pub const PAYLOAD_DEPTH_MAX: usize = 100;
 
+/// Longest name of an error, in bytes; longer ones are cut.
+///
+/// Source: `SendTaskFailure` of AWS Step Functions takes 256 characters.
+pub const ERROR_BYTES_MAX: usize = 256;
+
+/// Longest cause of an error, in bytes; longer ones are cut.
+///
+/// Source: `SendTaskFailure` of AWS Step Functions takes 32,768 characters.
+pub const CAUSE_BYTES_MAX: usize = 32 * 1024;
+
 /// Most events that one workflow may have.
 ///
 /// Source: the history quota of AWS Step Functions.
@@ -28,7 +38,15 @@ pub const HISTORY_EVENTS_CATCHABLE: u64 = 1_000;
 /// quarter of what a snapshot may hold.
 pub const MAP_ITEMS_MAX: usize = 1_000;
 
-/// Compensations that one branch may have registered.
+/// Items of one `Map` before they are grouped into batches.
+pub const MAP_BATCHED_ITEMS_MAX: usize = 10_000;
+
+/// Bytes of everything that the runs of one `Map` are given, and of everything that they return.
+///
+/// It is part of every snapshot while the `Map` runs.
+pub const MAP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Compensations that one workflow may have registered.
 pub const COMPENSATIONS_MAX: usize = 1_000;
 
 /// Closed turns whose digests are remembered, so that a repeated result gets the same answer.

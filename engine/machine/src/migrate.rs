@@ -11,7 +11,7 @@ use crate::effect::Effect;
 use crate::event::{Event, EventKind};
 use crate::finding::{Finding, Gate};
 use crate::run::Applied;
-use crate::state::{Position, ROOT, State, Thread};
+use crate::state::{Position, ROOT, Role, State, Thread};
 
 /// Moves a workflow to the definition `to`, published as `version`.
 ///
@@ -56,7 +56,8 @@ pub fn migrate(
     let mut moved = Moved::new(state, env);
     moved.take_version(version);
     moved.retract_changed(from, to);
-    moved.forget_kept(to);
+    moved.begin_new_carriers(from, to);
+    moved.forget_kept(from, to);
     moved.set_deadline(to);
     let explored = moved
         .state
@@ -128,10 +129,10 @@ fn check_position(to: &Definition, root: &Thread, findings: &mut Vec<Finding>) {
     };
     let fits = match (&root.position, &found.kind) {
         (Position::Task(open), Kind::Task(task)) => open.resource == task.resource,
-        (Position::Task(open), Kind::Map(map)) => [&map.reader, &map.writer]
-            .into_iter()
-            .flatten()
-            .any(|it| it.resource == open.resource),
+        (Position::Task(open), Kind::Map(map)) => {
+            let reader = map.reader.as_ref();
+            open.role == Role::Read && reader.is_some_and(|it| it.resource == open.resource)
+        }
         (Position::Waiting { .. }, Kind::Wait(_)) => true,
         (Position::BackingOff { .. }, Kind::Parallel { .. } | Kind::Map(_) | Kind::Task(_)) => true,
         _ => false,
@@ -257,14 +258,43 @@ impl Moved {
         }
     }
 
+    /// States that carry evidence only in the new version have run all the same: running one of
+    /// them again must retract what was gained since.
+    fn begin_new_carriers(&mut self, from: &Definition, to: &Definition) {
+        let Self { state, .. } = self;
+        let Some(root) = state.threads.get_mut(&ROOT) else {
+            return;
+        };
+        let carries = |it: &Definition, name: &str| it.evidence.iter().any(|it| it.state == name);
+        let standing = root.position.visit().map(|it| it.state.clone());
+        let mut names: BTreeSet<&String> = state.outcomes.keys().collect();
+        names.extend(&standing);
+        for name in names {
+            if !carries(to, name) || carries(from, name) {
+                continue;
+            }
+            if standing.as_ref() == Some(name) {
+                root.evidence.begin(name);
+            } else {
+                root.evidence.begin_before_all(name);
+            }
+        }
+    }
+
     /// A result is kept for a rework only where the new version would keep it too.
-    fn forget_kept(&mut self, to: &Definition) {
-        self.state.kept.retain(
-            |name, kept| match to.state_anywhere(name).map(|it| &it.kind) {
-                Some(Kind::Task(task)) => task.keep.contains(&kept.outcome),
+    fn forget_kept(&mut self, from: &Definition, to: &Definition) {
+        self.state.kept.retain(|name, kept| {
+            let task = |it: &Definition| match it.state_anywhere(name).map(|it| &it.kind) {
+                Some(Kind::Task(task)) => {
+                    Some((task.resource.clone(), task.keep.contains(&kept.outcome)))
+                }
+                _ => None,
+            };
+            match (task(from), task(to)) {
+                (Some((before, _)), Some((after, keeps))) => keeps && before == after,
                 _ => false,
-            },
-        );
+            }
+        });
     }
 
     fn set_deadline(&mut self, to: &Definition) {

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
+
 /// An immutable, cheaply cloned JSON document.
 ///
 /// It reads and serialises as the [`Value`] inside.
@@ -25,6 +27,15 @@ impl Payload {
         *self.0.size_bytes.get_or_init(|| size_bytes(&self.0.value))
     }
 
+    /// Why the document may not be stored, if it may not.
+    pub(crate) fn excess(&self) -> Option<Excess> {
+        if is_deeper(&self.0.value, PAYLOAD_DEPTH_MAX) {
+            return Some(Excess::Levels);
+        }
+        let size_bytes = self.size_bytes();
+        (PAYLOAD_BYTES_MAX < size_bytes).then_some(Excess::Bytes(size_bytes))
+    }
+
     /// A copy of the document that may be changed.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -32,8 +43,24 @@ impl Payload {
     }
 }
 
+/// What a document has too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    Bytes(usize),
+    Levels,
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(_) => write!(f, "has more than {PAYLOAD_BYTES_MAX} bytes"),
+            Self::Levels => write!(f, "is nested deeper than {PAYLOAD_DEPTH_MAX} levels"),
+        }
+    }
+}
+
 /// Whether `value` is nested deeper than `levels`.
-pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+fn is_deeper(value: &Value, levels: usize) -> bool {
     let Some(below) = levels.checked_sub(1) else {
         return value.is_array() || value.is_object();
     };

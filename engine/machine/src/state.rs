@@ -156,10 +156,41 @@ pub(crate) struct Mapping {
     pub tolerated: usize,
     pub failed: usize,
     /// Branch to index of its item.
+    #[serde(with = "pairs")]
     pub running: BTreeMap<u32, usize>,
+    #[serde(with = "pairs")]
     pub outputs: BTreeMap<usize, Payload>,
+    #[serde(default)]
+    pub output_bytes: usize,
     /// What the ended items have gained together.
     pub evidence: Option<Evidence<String>>,
+}
+
+/// Stores a map as an array of pairs.
+///
+/// A JSON object has texts for keys, and serde does not read them back as numbers inside of an enum
+/// that is told by a tag, which [`Position`] is.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let pairs = Vec::<(K, V)>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
 }
 
 /// The latest result of a state with `BTrust.Keep`.

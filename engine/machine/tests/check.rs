@@ -6,6 +6,7 @@
     reason = "a test may fail; its cases are data"
 )]
 
+mod failing;
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 
@@ -167,6 +168,24 @@ fn the_gate_valid_names_the_place_of_every_mistake() {
             json!("kyc:otp@2"),
             "step_unknown",
             format!("{states}/VerifyPhone/Resource"),
+        ),
+        (
+            "/definition/States/VerifyPhone/BTrust.Keep",
+            json!(["verified", "lost"]),
+            "outcome_unknown",
+            format!("{states}/VerifyPhone/BTrust.Keep/1"),
+        ),
+        (
+            "/definition/States/VerifyPhone/BTrust.Compensation",
+            json!({"Resource": "kyc:otp"}),
+            "missing_field",
+            format!("{states}/VerifyPhone/BTrust.Compensation"),
+        ),
+        (
+            "/definition/States/VerifyPhone/BTrust.Rework",
+            json!("yes"),
+            "wrong_type",
+            format!("{states}/VerifyPhone/BTrust.Rework"),
         ),
         (
             "/definition/States/VerifyPhone/Type",

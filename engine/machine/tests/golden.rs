@@ -24,6 +24,9 @@ struct History {
     checks: String,
     /// A file of `golden/definitions`, or the document itself.
     definition: Value,
+    /// Whether the document is plain ASL without an envelope.
+    #[serde(default)]
+    bare: bool,
     /// Changes to states of the definition, by JSON pointer.
     #[serde(default)]
     with: Map<String, Value>,
@@ -34,7 +37,7 @@ struct History {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Step {
     /// Seconds after the start.
     at: f64,
@@ -46,6 +49,9 @@ struct Step {
     duplicate: bool,
     #[serde(default)]
     events: Option<Vec<String>>,
+    /// Events that are among those of the step, in this order.
+    #[serde(default)]
+    includes: Vec<String>,
     #[serde(default)]
     turns: Option<Vec<String>>,
     /// Numbers of the open prompts.
@@ -54,11 +60,18 @@ struct Step {
     /// Seconds after the start; `null` is never.
     #[serde(default, deserialize_with = "present")]
     wake: Option<Value>,
+    /// Earliest and latest wake-up, for delays that chance decides.
+    #[serde(default)]
+    wake_within: Option<(f64, f64)>,
     #[serde(default)]
     evidence: Option<Vec<String>>,
     /// Arguments, parked state, checkpoint or reason of the first open turn, by JSON pointer.
+    /// `token 1` is the first token that the workflow gave out.
     #[serde(default)]
     turn: Map<String, Value>,
+    /// Numbers of the tokens that are waited for.
+    #[serde(default)]
+    tokens: Option<Vec<usize>>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -71,6 +84,8 @@ enum Action {
     Start,
     Tick,
     Cancel,
+    /// `[task, attempt, turn]`, then the whole result of something that is no step of ours.
+    Output(u32, u32, u32, Value),
     /// `[task, attempt, turn, outcome]`, then the output.
     Complete(u32, u32, u32, String, Value),
     /// `[task, attempt, turn]`, then the question.
@@ -82,6 +97,14 @@ enum Action {
     Submit(u32, Value),
     /// `[prompt, body]`, from a reviewer.
     Review(u32, Value),
+    /// `[task, attempt, turn]` whose worker has been silent.
+    HeartbeatMissed(u32, u32, u32),
+    /// `[token, result]`; tokens count from 1, and 0 is one that was never given out.
+    TokenSuccess(usize, Value),
+    /// `[token, error]`.
+    TokenFailure(usize, String),
+    /// `[token]`.
+    TokenHeartbeat(usize),
 }
 
 #[derive(Deserialize)]
@@ -107,7 +130,7 @@ fn every_golden_history_happens_as_the_design_says() {
         .filter(|it| it.extension().is_some_and(|it| it == "json"))
         .collect();
     files.sort();
-    assert!(30 <= files.len(), "{} histories are too few", files.len());
+    assert!(95 <= files.len(), "{} histories are too few", files.len());
     let mut failures = Vec::new();
     for file in &files {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
@@ -133,13 +156,18 @@ fn run(folder: &Path, history: &History) {
     let definition = load(folder, history);
     let mut follower = Follower::default();
     let mut state: Option<State> = None;
+    let mut tokens = Vec::new();
     for (index, step) in history.steps.iter().enumerate() {
-        let command = command(&step.action, history);
+        let command = command(&step.action, history, &tokens);
         #[expect(clippy::cast_possible_truncation, reason = "seconds of a test")]
         let now_ms = START_MS + (step.at * 1000.0) as i64;
-        let env = Env { now_ms, seed: 7 };
+        let seed = 7 + index as u64;
+        let env = Env { now_ms, seed };
         let place = format!("step {} at {} s", index + 1, step.at);
-        match apply(&definition, state.clone(), &command, &env) {
+        let applied = apply(&definition, state.clone(), &command, &env);
+        let again = apply(&definition, state.clone(), &command, &env);
+        assert_eq!(applied, again, "{place}: the same gives the same");
+        match applied {
             Err(refusal) => {
                 assert_eq!(
                     step.refused.as_deref(),
@@ -155,10 +183,7 @@ fn run(folder: &Path, history: &History) {
                     "{place}: duplicate"
                 );
                 follower.follow(&command, &applied);
-                if let Some(expected) = &step.events {
-                    let shown: Vec<String> = applied.events.iter().map(show_event).collect();
-                    assert_eq!(&shown, expected, "{place}: events");
-                }
+                check_events(step, &applied.events, &place);
                 // The snapshot survives being stored.
                 let stored = serde_json::to_string(&applied.state).unwrap();
                 let read: State = serde_json::from_str(&stored).unwrap();
@@ -167,10 +192,29 @@ fn run(folder: &Path, history: &History) {
             }
         }
         if let Some(state) = &state {
-            check_state(step, state, &place);
+            for token in state.open_tokens() {
+                if !tokens.iter().any(|it| it == token) {
+                    tokens.push(token.to_owned());
+                }
+            }
+            check_state(step, state, &tokens, &place);
         }
     }
     check_end(&history.end, &state.unwrap());
+}
+
+fn check_events(step: &Step, events: &[Event], place: &str) {
+    let shown: Vec<String> = events.iter().map(show_event).collect();
+    if let Some(expected) = &step.events {
+        assert_eq!(&shown, expected, "{place}: events");
+    }
+    let mut rest = shown.iter();
+    for expected in &step.includes {
+        assert!(
+            rest.any(|it| it == expected),
+            "{place}: no `{expected}`, or not in this order, among {shown:#?}"
+        );
+    }
 }
 
 fn load(folder: &Path, history: &History) -> Definition {
@@ -188,12 +232,15 @@ fn load(folder: &Path, history: &History) -> Definition {
             .unwrap_or_else(|| panic!("nothing at {pointer}"));
         parent[key] = value.clone();
     }
-    Definition::parse(&document)
-        .and_then(|it| it.with_catalogue(&catalogue()))
-        .unwrap_or_else(|findings| panic!("{findings:#?}"))
+    let parsed = if history.bare {
+        Definition::parse_states(&document)
+    } else {
+        Definition::parse(&document).and_then(|it| it.with_catalogue(&catalogue()))
+    };
+    parsed.unwrap_or_else(|findings| panic!("{findings:#?}"))
 }
 
-fn check_state(step: &Step, state: &State, place: &str) {
+fn check_state(step: &Step, state: &State, tokens: &[String], place: &str) {
     if let Some(expected) = &step.turns {
         let shown: Vec<String> = state.open_turns().iter().map(show_turn).collect();
         assert_eq!(&shown, expected, "{place}: open turns");
@@ -210,10 +257,38 @@ fn check_state(step: &Step, state: &State, place: &str) {
     if let Some(expected) = &step.evidence {
         assert_eq!(state.evidence(), expected, "{place}: evidence");
     }
+    if let Some((earliest, latest)) = step.wake_within {
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a test")]
+        let seconds = (state.wake_at().unwrap() - START_MS) as f64 / 1000.0;
+        assert!(
+            (earliest..=latest).contains(&seconds),
+            "{place}: wake-up at {seconds}"
+        );
+    }
+    if let Some(expected) = &step.tokens {
+        let found: Vec<usize> = (1..)
+            .zip(tokens)
+            .filter(|(_, it)| state.open_tokens().contains(&it.as_str()))
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(&found, expected, "{place}: tokens");
+    }
     for (pointer, expected) in &step.turn {
         let turns = json!(state.open_turns());
         let found = turns.pointer(&format!("/0{pointer}"));
-        assert_eq!(found, Some(expected), "{place}: {pointer} of the open turn");
+        let number = expected
+            .as_str()
+            .and_then(|it| it.strip_prefix("token "))
+            .and_then(|it| it.parse::<usize>().ok());
+        let expected = match number {
+            Some(number) => json!(tokens[number - 1]),
+            None => expected.clone(),
+        };
+        assert_eq!(
+            found,
+            Some(&expected),
+            "{place}: {pointer} of the open turn"
+        );
     }
 }
 
@@ -244,7 +319,11 @@ fn check_end(end: &End, state: &State) {
     }
 }
 
-fn command(action: &Action, history: &History) -> Command {
+fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
+    let token = |number: &usize| match number {
+        0 => "tkn_never_given_out".to_owned(),
+        _ => tokens[number - 1].clone(),
+    };
     let result = |task: &u32, attempt: &u32, turn: &u32, result: TurnResult| Command::TurnResult {
         task: *task,
         attempt: *attempt,
@@ -280,28 +359,18 @@ fn command(action: &Action, history: &History) -> Command {
             turn,
             TurnResult::Complete {
                 outcome: outcome.clone(),
-                output: output.clone().into(),
+                output: expand(output).into(),
             },
         ),
-        Action::Ask(task, attempt, turn, question) => {
-            let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
-            let text = |key: &str, default: &str| {
-                question
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .unwrap_or(default)
-                    .to_owned()
-            };
-            let ask = TurnResult::Ask {
-                audience: text("audience", "applicant"),
-                kind: text("kind", "code"),
-                body: question.get("body").cloned().unwrap_or(json!({})).into(),
-                state: question.get("state").cloned().unwrap_or(json!({})).into(),
-                expires_in_ms: seconds("expiresIn").unwrap() * 1000,
-                wake_in_ms: seconds("wakeIn").map(|it| it * 1000),
-            };
-            result(task, attempt, turn, ask)
-        }
+        Action::Output(task, attempt, turn, output) => result(
+            task,
+            attempt,
+            turn,
+            TurnResult::Output {
+                output: expand(output).into(),
+            },
+        ),
+        Action::Ask(task, attempt, turn, question) => result(task, attempt, turn, ask(question)),
         Action::Fail(task, attempt, turn, error) => result(
             task,
             attempt,
@@ -319,6 +388,60 @@ fn command(action: &Action, history: &History) -> Command {
         },
         Action::Submit(prompt, body) => submit("applicant", prompt, body),
         Action::Review(prompt, body) => submit("reviewer", prompt, body),
+        Action::HeartbeatMissed(task, attempt, turn) => Command::HeartbeatMissed {
+            task: *task,
+            attempt: *attempt,
+            turn: *turn,
+        },
+        Action::TokenSuccess(number, value) => Command::TokenSuccess {
+            token: token(number),
+            result: value.clone().into(),
+        },
+        Action::TokenFailure(number, error) => Command::TokenFailure {
+            token: token(number),
+            error: error.clone(),
+            cause: "why".to_owned(),
+        },
+        Action::TokenHeartbeat(number) => Command::TokenHeartbeat {
+            token: token(number),
+        },
+    }
+}
+
+fn ask(question: &Value) -> TurnResult {
+    let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
+    let text = |key: &str, default: &str| {
+        let given = question.get(key).and_then(Value::as_str);
+        given.unwrap_or(default).to_owned()
+    };
+    TurnResult::Ask {
+        audience: text("audience", "applicant"),
+        kind: text("kind", "code"),
+        body: question.get("body").cloned().unwrap_or(json!({})).into(),
+        state: question.get("state").cloned().unwrap_or(json!({})).into(),
+        expires_in_ms: seconds("expiresIn").unwrap() * 1000,
+        wake_in_ms: seconds("wakeIn").map(|it| it * 1000),
+    }
+}
+
+/// `{"repeat": [text, n]}`, wherever it stands, is the text, that often.
+fn expand(value: &Value) -> Value {
+    let Value::Object(fields) = value else {
+        return value.clone();
+    };
+    match fields
+        .get("repeat")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    {
+        Some([text, times]) => {
+            let times = usize::try_from(times.as_u64().unwrap()).unwrap();
+            json!(text.as_str().unwrap().repeat(times))
+        }
+        _ => fields
+            .iter()
+            .map(|(key, it)| (key.clone(), expand(it)))
+            .collect(),
     }
 }
 
@@ -418,9 +541,11 @@ fn show_event(event: &Event) -> String {
         EventKind::CompensationFinished { failed } => format!("failed {failed}"),
         EventKind::WorkflowMigrated { from, to } => format!("{from} {to}"),
     };
-    format!("{} {detail}", event.type_name())
-        .trim_end()
-        .to_owned()
+    let shown = format!("{} {detail}", event.type_name());
+    match &event.child {
+        Some(child) => format!("{child}: {}", shown.trim_end()),
+        None => shown.trim_end().to_owned(),
+    }
 }
 
 #[test]
@@ -447,7 +572,7 @@ fn what_a_person_submits_is_in_no_event_and_in_the_snapshot_only_until_its_turn_
             now_ms: START_MS + second * 1_000,
             seed: 7,
         };
-        let command = command(&step.action, &history);
+        let command = command(&step.action, &history, &[]);
         let applied = apply(&definition, state.take(), &command, &env).unwrap();
         let events = serde_json::to_string(&applied.events).unwrap();
         assert!(!events.contains(CANARY), "{events}");
@@ -456,4 +581,71 @@ fn what_a_person_submits_is_in_no_event_and_in_the_snapshot_only_until_its_turn_
         state = Some(applied.state);
     }
     assert_eq!(is_in_snapshot, [false, false, true, false]);
+}
+
+#[test]
+fn a_history_that_grows_too_long_can_be_caught_once() {
+    let work = |next: &str| {
+        json!({
+            "Type": "Task", "Resource": "kyc:form", "TimeoutSeconds": 60, "Next": next,
+            "Catch": [{ "ErrorEquals": ["BTrust.HistoryLimitExceeded"], "Next": "Tidy" }],
+        })
+    };
+    // `Tidy` has a `Catch` of its own; `rounds` is how often it runs before the workflow may end.
+    let end_after = |rounds: u64| {
+        let document = json!({ "name": "golden", "definition": { "StartAt": "Loop", "States": {
+            "Loop": work("Loop"),
+            "Tidy": work("IsTidy"),
+            "IsTidy": { "Type": "Choice", "Choices": [
+                { "Condition": "{% $states.input.output.last %}", "Next": "Done" } ], "Default": "Tidy" },
+            "Done": { "Type": "Succeed" },
+        } } });
+        let definition = Definition::parse(&document)
+            .and_then(|it| it.with_catalogue(&catalogue()))
+            .unwrap_or_else(|findings| panic!("{findings:#?}"));
+        let env = Env {
+            now_ms: START_MS,
+            seed: 7,
+        };
+        let start = Command::Start {
+            workflow: "wf_00000000000000000000000000000001".to_owned(),
+            definition: "golden".to_owned(),
+            version: 1,
+            input: json!({}).into(),
+        };
+        let mut state = apply(&definition, None, &start, &env).unwrap().state;
+        let mut caught_at = None;
+        let mut n_rounds = 0;
+        while state.status() == Status::Running {
+            let turn = state.open_turns().remove(0);
+            if turn.state_name == "Tidy" {
+                caught_at = caught_at.or(Some(state.n_events()));
+                n_rounds += 1;
+            }
+            let command = Command::TurnResult {
+                task: turn.task,
+                attempt: turn.attempt,
+                turn: turn.turn,
+                digest: digest(&turn.task.to_string()),
+                result: TurnResult::Complete {
+                    outcome: "submitted".to_owned(),
+                    output: json!({ "last": n_rounds == rounds }).into(),
+                },
+            };
+            state = apply(&definition, Some(state), &command, &env)
+                .unwrap()
+                .state;
+        }
+        (state, caught_at.unwrap())
+    };
+
+    let (state, caught_at) = end_after(3);
+    assert_eq!(state.status(), Status::Succeeded);
+    assert!((23_990..=24_100).contains(&caught_at), "{caught_at}");
+
+    let (state, _) = end_after(10_000);
+    assert_eq!(state.status(), Status::Failed);
+    // As AWS says it, and nothing catches it.
+    assert_eq!(state.error(), Some("States.Runtime"));
+    assert!(state.n_events() <= 25_000, "{}", state.n_events());
 }

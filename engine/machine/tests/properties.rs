@@ -195,13 +195,14 @@ proptest! {
 }
 
 /// What the paths of counterexamples have to lead through in some of the random definitions.
-const REPLAYED: [&str; 6] = [
+const REPLAYED: [&str; 7] = [
     "joins its branches",
     "ends its branches",
     "joins its items",
     "ends its items",
     "is tried again",
     "is compensated",
+    "has its results written",
 ];
 
 /// The proof refuses a definition when the machine itself can be led to an approval without

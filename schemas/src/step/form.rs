@@ -1,4 +1,4 @@
-//! `kyc:form`: a person, or the bank's own system, fills in fields that a JSON Schema describes.
+//! `kyc:form`: a person fills in fields that a JSON Schema describes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,7 @@ pub struct Arguments {
     /// JSON Schema 2020-12 of the values, an object.
     pub fields: Value,
     pub title: Option<String>,
-    /// Who is asked; the applicant when absent. A bank's own system answers as `portal`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Who fills it in; the applicant when absent, the bank's own portal for an agent at a branch.
     pub audience: Option<Audience>,
     /// How long the form stays open, seconds; a week when absent.
     #[schemars(range(min = 1, max = 2_592_000))]

@@ -1,5 +1,6 @@
 //! Parses the states: the rules of the Amazon States Language.
 
+mod extensions;
 mod handlers;
 mod kinds;
 mod maps;
@@ -71,6 +72,7 @@ pub(super) fn root(
     if let Some(contracts) = contracts {
         read_contracts(reader, contracts, &mut machine);
     }
+    extensions::check(reader, &machine, false);
     Some(machine)
 }
 

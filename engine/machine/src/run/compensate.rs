@@ -4,7 +4,6 @@ use super::{Failure, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Compensation, Kind, TaskDef, no_arguments};
 use crate::event::EventKind;
-use crate::limits::COMPENSATIONS_MAX;
 use crate::state::{Compensating, Position, ROOT, Registered, Role, Then, Visit};
 
 impl<'a> Run<'a> {
@@ -34,10 +33,6 @@ impl<'a> Run<'a> {
         super::evaluate::limit_size(&arguments, "the value of Arguments", seen.visit)?;
         let order = self.state.n_compensations;
         let branch = self.thread_mut(seen.thread)?;
-        if COMPENSATIONS_MAX <= branch.compensations.len() {
-            let cause = format!("More than {COMPENSATIONS_MAX} tasks would have to be undone.");
-            return Err(Failure::new(super::failure::DATA_LIMIT_EXCEEDED, cause).into());
-        }
         branch.compensations.push(Registered {
             order,
             state: seen.visit.state.clone(),
@@ -66,13 +61,17 @@ impl<'a> Run<'a> {
 
     /// The time of the workflow is over: it ends when everything is undone.
     pub(super) fn time_out_workflow(&mut self) -> Result<(), Refusal> {
+        self.state.deadline_ms = None;
+        if let Some(compensating) = &mut self.thread_mut(ROOT)?.compensating {
+            // What is being undone is undone to the end; nothing else follows it any more.
+            compensating.then = Then::TimeOut;
+            return Ok(());
+        }
         self.withdraw(ROOT, crate::effect::CloseReason::Withdrawn)?;
-        let root = self.thread(ROOT)?;
-        if root.compensations.is_empty() || root.compensating.is_some() {
+        if self.thread(ROOT)?.compensations.is_empty() {
             self.close_timed_out();
             return Ok(());
         }
-        self.state.deadline_ms = None;
         self.moves.clear();
         self.begin_compensation(ROOT, Then::TimeOut)
     }
@@ -81,7 +80,7 @@ impl<'a> Run<'a> {
     pub(super) fn begin_compensation(&mut self, thread: u32, then: Then) -> Result<(), Refusal> {
         let error = match &then {
             Then::Fail { error, .. } | Then::Catch { error, .. } => error.clone(),
-            Then::TimeOut => super::failure::TIMEOUT.to_owned(),
+            Then::TimeOut => crate::error_name::TIMEOUT.to_owned(),
         };
         let branch = self.thread_mut(thread)?;
         let count = branch.compensations.len();
@@ -104,6 +103,8 @@ impl<'a> Run<'a> {
             let name = state.clone();
             self.emit(thread, EventKind::EvidenceRetracted { evidence, name });
         }
+        // What is undone is not there to be kept.
+        self.state.kept.remove(&state);
         let visit = Visit {
             state,
             input: arguments,

@@ -1,11 +1,11 @@
 //! What time brings about.
 
 use super::Run;
-use super::failure::{HEARTBEAT_TIMEOUT, TIMEOUT};
 use crate::command::Refusal;
 use crate::definition::Kind;
 use crate::effect::TurnReason;
-use crate::state::{OpenTask, Phase, Position, Role};
+use crate::error_name::{HEARTBEAT_TIMEOUT, TIMEOUT};
+use crate::state::{OpenTask, Phase, Position};
 
 /// What is due, in the order in which ties are judged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +76,7 @@ impl Run<'_> {
                 let state_def = self.state_def(thread, &visit.state)?;
                 match &state_def.kind {
                     Kind::Map(map) => self.enter_map(thread, state_def, map, visit),
-                    Kind::Task(_) => self.begin_task(thread, visit, Role::Work),
+                    Kind::Task(_) => self.enter_task(thread, visit),
                     _ => self.fork(thread, state_def, visit),
                 }
             }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::failure::{DATA_LIMIT_EXCEEDED, RUNTIME};
 use super::{Failure, Run, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Definition, Number, Seconds, Template};
+use crate::error_name::{DATA_LIMIT_EXCEEDED, RUNTIME};
 use crate::event::rfc3339;
 use crate::expression::{EvaluationError, Expression, Scope};
 use crate::jsonpath::{ChoiceRule, Path, PathError, PathScope, ReferencePath};
-use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, SECONDS_MAX};
-use crate::payload::Payload;
+use crate::limits::{PAYLOAD_BYTES_MAX, SECONDS_MAX};
+use crate::payload::{Excess, Payload};
 use crate::state::{Item, Position, State, Thread, Visit};
 
 const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
@@ -86,12 +86,13 @@ impl Scope for StateScope<'_> {
     }
 
     fn variable(&self, name: &str) -> Option<&Payload> {
-        for thread in self.branches() {
-            if let Some(value) = thread.variables.get(name) {
+        let mut branches = self.branches().peekable();
+        while let Some(branch) = branches.next() {
+            if let Some(value) = branch.variables.get(name) {
                 return Some(value);
             }
             // What is distributed sees nothing of what is around it.
-            if thread.child.is_some() && thread.item.is_some() {
+            if branches.peek().is_some_and(|it| it.child != branch.child) {
                 return None;
             }
         }
@@ -204,7 +205,8 @@ impl Run<'_> {
             Err(EvaluationError::Unsupported) => "returned an unsupported result type.".to_owned(),
             Err(EvaluationError::TooLarge) => {
                 let what = format!("the result of the field '{location}'");
-                return Err(too_large(&what, seen.visit).into());
+                let excess = Excess::Bytes(PAYLOAD_BYTES_MAX);
+                return Err(too_large(&what, seen.visit, excess).into());
             }
             Err(EvaluationError::Failed(message)) => {
                 format!("threw an error during evaluation. {message}")
@@ -540,23 +542,13 @@ fn while_executing(seen: &Seen<'_>, detail: &str) -> String {
 
 /// Refuses a document that is larger than any state may hold.
 pub(super) fn limit_size(value: &Payload, what: &str, visit: &Visit) -> Result<(), Failure> {
-    if crate::payload::is_deeper(value, PAYLOAD_DEPTH_MAX) {
-        let cause = format!(
-            "In the state '{}', {what} is nested deeper than {PAYLOAD_DEPTH_MAX} levels.",
-            visit.state
-        );
-        return Err(Failure::new(DATA_LIMIT_EXCEEDED, cause));
+    match value.excess() {
+        None => Ok(()),
+        Some(excess) => Err(too_large(what, visit, excess)),
     }
-    if value.size_bytes() <= PAYLOAD_BYTES_MAX {
-        return Ok(());
-    }
-    Err(too_large(what, visit))
 }
 
-fn too_large(what: &str, visit: &Visit) -> Failure {
-    let cause = format!(
-        "In the state '{}', {what} has more than {PAYLOAD_BYTES_MAX} bytes.",
-        visit.state,
-    );
+fn too_large(what: &str, visit: &Visit, excess: Excess) -> Failure {
+    let cause = format!("In the state '{}', {what} {excess}.", visit.state);
     Failure::new(DATA_LIMIT_EXCEEDED, cause)
 }

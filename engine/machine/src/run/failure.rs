@@ -6,15 +6,11 @@ use super::flow::{Exit, Flow, Target};
 use super::{Failure, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Catcher, Jitter, Kind, Retrier, StateDef};
+use crate::error_name::{RUNTIME, is_among};
 use crate::event::EventKind;
 use crate::limits::SECONDS_MAX;
 use crate::payload::Payload;
 use crate::state::{OpenTask, Phase, Position, Role, Then, Visit};
-
-pub(super) const TIMEOUT: &str = "States.Timeout";
-pub(super) const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
-pub(super) const RUNTIME: &str = "States.Runtime";
-pub(super) const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
 
 impl<'a> Run<'a> {
     /// Deals with the trouble that a state has had.
@@ -53,7 +49,7 @@ impl<'a> Run<'a> {
         let retrier = retriers
             .iter()
             .enumerate()
-            .find(|(_, it)| matches_error(&it.errors, &failure.error));
+            .find(|(_, it)| is_among(&failure.error, &it.errors));
         if let Some((index, retrier)) = retrier
             && visit.retries.get(index).copied().unwrap_or(0) < retrier.attempts_max
         {
@@ -67,7 +63,7 @@ impl<'a> Run<'a> {
         let catch = state_def.handlers().map_or(&[][..], |it| &it.catch);
         let catcher = catch
             .iter()
-            .position(|it| matches_error(&it.errors, &failure.error));
+            .position(|it| is_among(&failure.error, &it.errors));
         match catcher {
             Some(index) => self.begin_catch(thread, &visit, index, failure),
             None => self.fail_branch(thread, failure),
@@ -203,17 +199,6 @@ impl OpenTask {
         self.wake_ms = None;
         self.token = None;
     }
-}
-
-/// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
-fn matches_error(names: &[String], error: &str) -> bool {
-    let is_terminal = error == RUNTIME || error == DATA_LIMIT_EXCEEDED;
-    names.iter().any(|name| match name.as_str() {
-        "States.ALL" => !is_terminal,
-        "States.TaskFailed" => error != TIMEOUT && !is_terminal,
-        TIMEOUT => error == TIMEOUT || error == HEARTBEAT_TIMEOUT,
-        name => name == error,
-    })
 }
 
 /// How long to wait before the retry that follows `n_used` earlier ones.

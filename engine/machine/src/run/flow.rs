@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::evaluate::limit_size;
-use super::failure::RUNTIME;
 use super::{Failure, Move, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{
     Catcher, Condition, Kind, Language, Next, Paths, Placement, Rule, Selection, StateDef,
     Template, Timestamp, Until,
 };
+use crate::error_name::RUNTIME;
 use crate::event::EventKind;
 use crate::limits::{HISTORY_EVENTS_CATCHABLE, HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED};
 use crate::payload::Payload;

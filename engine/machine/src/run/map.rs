@@ -8,13 +8,18 @@ use super::evaluate::{cannot_run, limit_size, unexpected};
 use super::{Failure, Move, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Batcher, Items, Kind, MapDef, StateDef, Template};
+use crate::error_name::DATA_LIMIT_EXCEEDED;
 use crate::event::EventKind;
-use crate::limits::{MAP_ITEMS_MAX, PAYLOAD_BYTES_MAX};
+use crate::limits::{
+    HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED, MAP_BATCHED_ITEMS_MAX, MAP_BYTES_MAX,
+    MAP_ITEMS_MAX, PAYLOAD_BYTES_MAX,
+};
 use crate::payload::Payload;
 use crate::state::{Item, Mapping, Position, Role, Thread, Visit};
 
 const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str = "States.ExceedToleratedFailureThreshold";
-const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
+pub(super) const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
 
 impl<'a> Run<'a> {
     /// Enters a `Map`, or runs it again: its items come from the input, or from a reader.
@@ -101,18 +106,18 @@ impl<'a> Run<'a> {
             0 => usize::MAX,
             concurrency => concurrency,
         };
-        let inputs = self.item_inputs(map, &items, &seen)?;
         let (items, inputs) = match &map.batcher {
-            None => (items, inputs),
+            None => {
+                limit_items(items.len(), MAP_ITEMS_MAX)?;
+                let inputs = self.item_inputs(map, &items, &seen)?;
+                (items, inputs)
+            }
             Some(batcher) => {
-                let selected = inputs.unwrap_or(items);
+                limit_items(items.len(), MAP_BATCHED_ITEMS_MAX)?;
+                let selected = self.item_inputs(map, &items, &seen)?.unwrap_or(items);
                 (self.batches(batcher, selected, &seen)?, None)
             }
         };
-        if MAP_ITEMS_MAX < items.len() {
-            let cause = format!("{} items are more than {MAP_ITEMS_MAX}.", items.len());
-            return Err(Failure::new(super::failure::DATA_LIMIT_EXCEEDED, cause).into());
-        }
         let (name, length) = (visit.state.clone(), items.len());
         self.emit(thread, EventKind::MapStateStarted { name, length });
         let tolerated = self.tolerated(map, length, &seen)?;
@@ -130,6 +135,7 @@ impl<'a> Run<'a> {
             failed: 0,
             running: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            output_bytes: 0,
             evidence: None,
         };
         self.thread_mut(thread)?.position = Position::Mapping(Box::new(mapping));
@@ -147,7 +153,8 @@ impl<'a> Run<'a> {
         let Some(selector) = &map.selector else {
             return Ok(None);
         };
-        let mut inputs = Vec::with_capacity(items.len().min(MAP_ITEMS_MAX));
+        let mut inputs = Vec::with_capacity(items.len());
+        let mut bytes = 0;
         for (index, value) in items.iter().enumerate() {
             let item = Item {
                 index,
@@ -159,6 +166,8 @@ impl<'a> Run<'a> {
             };
             let input = self.template(selector, "ItemSelector", &seen)?;
             limit_size(&input, "the value of ItemSelector", seen.visit)?;
+            bytes += input.size_bytes();
+            limit_bytes(bytes)?;
             inputs.push(input);
         }
         Ok(Some(inputs))
@@ -193,14 +202,18 @@ impl<'a> Run<'a> {
         };
         let bytes_empty = whole(Vec::new()).size_bytes();
         let mut grouped = Vec::new();
-        let (mut open, mut bytes) = (Vec::new(), bytes_empty);
+        let (mut open, mut bytes, mut bytes_whole) = (Vec::new(), bytes_empty, bytes_empty);
         for item in items {
             let size = item.size_bytes() + 1;
             if !open.is_empty() && (items_max <= open.len() || bytes_max < bytes + size) {
                 grouped.push(whole(std::mem::take(&mut open)));
                 bytes = bytes_empty;
+                bytes_whole += bytes_empty;
+                limit_items(grouped.len() + 1, MAP_ITEMS_MAX)?;
             }
             bytes += size;
+            bytes_whole += size;
+            limit_bytes(bytes_whole)?;
             open.push(item.to_value());
         }
         if !open.is_empty() {
@@ -308,6 +321,8 @@ impl<'a> Run<'a> {
         let Some(index) = mapping.running.remove(&thread) else {
             return Ok(());
         };
+        mapping.output_bytes += output.size_bytes();
+        let fits = limit_bytes(mapping.output_bytes);
         mapping.outputs.insert(index, output);
         mapping.meet(&branch);
         let is_last = mapping.running.is_empty() && mapping.next == mapping.items.len();
@@ -319,7 +334,10 @@ impl<'a> Run<'a> {
             &branch,
             if is_last { ended } else { branch.previous },
         )?;
-        self.go_on_with_items(parent)
+        match fits {
+            Ok(()) => self.go_on_with_items(parent),
+            Err(failure) => self.fail_map(parent, failure),
+        }
     }
 
     /// An item has failed: it is tolerated, or it fails the `Map`.
@@ -356,10 +374,15 @@ impl<'a> Run<'a> {
         if is_tolerated {
             return self.go_on_with_items(parent);
         }
-        self.abandon(parent, crate::effect::CloseReason::Withdrawn)?;
         let failure = self.failure_of_map(parent, &visit, failure)?;
-        self.thread_mut(parent)?.position = Position::Visiting { visit };
-        self.fail_state(parent, failure)
+        self.fail_map(parent, failure)
+    }
+
+    /// The items that still run are aborted, and the `Map` has failed.
+    fn fail_map(&mut self, thread: u32, failure: Failure) -> Result<(), Refusal> {
+        let visit = self.abandon(thread, crate::effect::CloseReason::Withdrawn)?;
+        self.thread_mut(thread)?.position = Position::Visiting { visit };
+        self.fail_state(thread, failure)
     }
 
     /// What a `Map` fails with when an item has: the item's error, or that too many have failed.
@@ -406,28 +429,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    pub(super) fn note_aborted_items(
-        &mut self,
-        thread: u32,
-        visit: &Visit,
-        running: &BTreeMap<u32, usize>,
-    ) {
+    /// Writes which items are aborted, as far as the history has room for it.
+    pub(super) fn note_aborted_items(&mut self, visit: &Visit, running: &BTreeMap<u32, usize>) {
         for (id, index) in running {
-            let branch = self.state.threads.get(id);
-            let (previous, child) = branch.map_or((0, None), |it| (it.previous, it.child.clone()));
-            let name = visit.state.clone();
-            self.emit_after(
-                previous,
-                EventKind::MapIterationAborted {
-                    name,
-                    index: *index,
-                },
-            );
-            if let Some(event) = self.events.last_mut() {
-                event.child = child;
+            if HISTORY_EVENTS_MAX - HISTORY_EVENTS_RESERVED <= self.state.n_events {
+                return;
             }
+            let (name, index) = (visit.state.clone(), *index);
+            self.emit_aside(*id, EventKind::MapIterationAborted { name, index });
         }
-        let _ = thread;
     }
 
     /// Every item has ended: their outputs are the result, unless a writer takes them.
@@ -495,6 +505,22 @@ impl Mapping {
             None => branch.evidence.clone(),
         });
     }
+}
+
+fn limit_items(count: usize, most: usize) -> Result<(), Failure> {
+    if count <= most {
+        return Ok(());
+    }
+    let cause = format!("{count} items are more than {most}.");
+    Err(Failure::new(DATA_LIMIT_EXCEEDED, cause))
+}
+
+fn limit_bytes(bytes: usize) -> Result<(), Failure> {
+    if bytes <= MAP_BYTES_MAX {
+        return Ok(());
+    }
+    let cause = format!("The items of the Map have more than {MAP_BYTES_MAX} bytes together.");
+    Err(Failure::new(DATA_LIMIT_EXCEEDED, cause))
 }
 
 fn not_an_array(state_def: &StateDef, seen: &Seen<'_>, items: &Value) -> Trouble {

@@ -26,7 +26,7 @@ use crate::definition::{Definition, StateDef};
 use crate::effect::Effect;
 use crate::event::{Event, EventKind};
 use crate::expression::Random;
-use crate::limits::DIGEST_DIGITS;
+use crate::limits::{CAUSE_BYTES_MAX, DIGEST_DIGITS, ERROR_BYTES_MAX};
 use crate::payload::Payload;
 use crate::state::{State, Thread};
 
@@ -69,6 +69,7 @@ pub fn apply(
             _ => Err(Refusal::WorkflowClosed),
         };
     }
+    let unjudged = (matches!(command, Command::Cancel { .. })).then(|| state.clone());
     let mut run = Run::new(definition, state, env);
     if let Command::TurnResult {
         task,
@@ -95,7 +96,12 @@ pub fn apply(
             turn: *turn,
         })?;
     }
-    run.judge_deadlines()?;
+    match (run.judge_deadlines(), unjudged) {
+        (Ok(()), _) => {}
+        // What cannot go on can still be ended.
+        (Err(_), Some(state)) => run = Run::new(definition, state, env),
+        (Err(refusal), None) => return Err(refusal),
+    }
     if run.state.status.is_closed() && *command != Command::Tick {
         return Err(Refusal::WorkflowClosed);
     }
@@ -171,12 +177,21 @@ struct Failure {
 
 impl Failure {
     fn new(error: &str, cause: impl Into<String>) -> Self {
+        let mut cause = cause.into();
+        cut(&mut cause, CAUSE_BYTES_MAX);
+        let mut error = error.to_owned();
+        cut(&mut error, ERROR_BYTES_MAX);
         Self {
-            error: error.to_owned(),
-            cause: cause.into(),
+            error,
+            cause,
             location: None,
         }
     }
+}
+
+/// Cuts a text, at a character.
+fn cut(text: &mut String, bytes_max: usize) {
+    text.truncate(text.floor_char_boundary(bytes_max));
 }
 
 impl From<Failure> for Trouble {
@@ -269,7 +284,7 @@ impl<'a> Run<'a> {
                     turn: *turn,
                 };
                 let thread = self.find_turn(turn)?;
-                self.time_out(thread, failure::HEARTBEAT_TIMEOUT)
+                self.time_out(thread, crate::error_name::HEARTBEAT_TIMEOUT)
             }
             Command::Submit {
                 prompt,

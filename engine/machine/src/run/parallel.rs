@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
                     evidence,
                     ..
                 } = *mapping;
-                self.note_aborted_items(thread, &visit, &running);
+                self.note_aborted_items(&visit, &running);
                 ended.extend(evidence);
                 (visit, running.into_keys().collect())
             }

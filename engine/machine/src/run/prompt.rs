@@ -4,7 +4,7 @@ use super::Run;
 use crate::command::{Refusal, Submitter};
 use crate::effect::{CloseReason, Effect, OpenPrompt, TurnReason};
 use crate::event::EventKind;
-use crate::limits::{CLOSED_PROMPTS_MAX, PAYLOAD_BYTES_MAX, SECONDS_MAX};
+use crate::limits::{CLOSED_PROMPTS_MAX, SECONDS_MAX};
 use crate::payload::Payload;
 use crate::state::{ClosedPrompt, Phase, Position};
 
@@ -95,10 +95,8 @@ impl Run<'_> {
                 Refusal::PromptUnknown { prompt }
             });
         };
-        if PAYLOAD_BYTES_MAX < body.size_bytes() {
-            return Err(Refusal::PayloadTooLarge {
-                size_bytes: body.size_bytes(),
-            });
+        if let Some(excess) = body.excess() {
+            return Err(excess.into());
         }
         let task = self.task_mut(thread)?;
         let number = task.task;

@@ -8,7 +8,6 @@ use crate::command::{Command, Refusal};
 use crate::definition::Definition;
 use crate::event::EventKind;
 use crate::evidence::Evidence;
-use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::state::{Position, ROOT, STATE_VERSION, State, Status, Thread};
 
 pub(super) fn start(
@@ -25,10 +24,8 @@ pub(super) fn start(
     else {
         return Err(Refusal::WorkflowUnknown);
     };
-    if PAYLOAD_BYTES_MAX < input.size_bytes() {
-        return Err(Refusal::PayloadTooLarge {
-            size_bytes: input.size_bytes(),
-        });
+    if let Some(excess) = input.excess() {
+        return Err(excess.into());
     }
     let root = Thread {
         parent: None,

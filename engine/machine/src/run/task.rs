@@ -2,16 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::failure::DATA_LIMIT_EXCEEDED;
+use super::map::{ITEM_READER_FAILED, RESULT_WRITER_FAILED};
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
 use crate::catalogue::RESOURCE_SCHEME;
 use crate::command::{Refusal, TurnResult};
 use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
+use crate::error_name::DATA_LIMIT_EXCEEDED;
 use crate::event::EventKind;
-use crate::limits::{CLOSED_TURNS_MAX, PAYLOAD_BYTES_MAX};
-use crate::payload::Payload;
+use crate::limits::{CLOSED_TURNS_MAX, COMPENSATIONS_MAX};
+use crate::payload::{Excess, Payload};
 use crate::state::{ClosedTurn, OpenTask, Phase, Position, Role, Visit};
 
 /// Part of a foreign `Resource` that is submitted first and answers when its job is done.
@@ -178,17 +179,27 @@ impl<'a> Run<'a> {
     fn schedule(&mut self, thread: u32, role: Role, visit: &Visit) -> Result<(), Trouble> {
         let work = self.work(thread, role, &visit.state)?;
         if work.waits_for_token {
-            let token = self.mint_token(self.state.n_tasks);
+            let number = self.task_mut(thread)?.task;
+            let token = self.mint_token(number);
             self.task_mut(thread)?.token = Some(token);
         }
-        let state_def = self.definition.state_anywhere(&visit.state);
+        let state_def = match role {
+            Role::Compensate => self.definition.state_anywhere(&visit.state),
+            _ => Some(self.state_def(thread, &visit.state)?),
+        };
         let state_def =
             state_def.ok_or_else(|| mismatch(format!("there is no state `{}`", visit.state)))?;
         let arguments = self.task_arguments(thread, role, state_def, visit)?;
-        if role == Role::Work && self.keep(thread, state_def, visit, &arguments)? {
-            return Ok(());
+        if role == Role::Work {
+            if self.keep(thread, state_def, visit, &arguments)? {
+                return Ok(());
+            }
+            // Its latest run is this one from now on, however it ends.
+            self.state.kept.remove(&visit.state);
+            self.limit_compensations(state_def)?;
         }
-        let seen = Seen::of(thread, visit);
+        let input = self.effective_input(state_def, thread, visit)?;
+        let seen = Seen::of(thread, visit).with_data(&input);
         let timeout_seconds = match work.timeout {
             Some(seconds) => Some(self.seconds(seconds, "TimeoutSeconds", 1, &seen)?),
             None => work.timeout_seconds,
@@ -215,6 +226,20 @@ impl<'a> Run<'a> {
         self.emit(thread, scheduled);
         self.open_turn(thread, TurnReason::First)?;
         Ok(())
+    }
+
+    /// Nothing is begun that could not be undone.
+    fn limit_compensations(&self, state_def: &StateDef) -> Result<(), Failure> {
+        let registered = self.state.threads.values().map(|it| it.compensations.len());
+        match &state_def.kind {
+            Kind::Task(task)
+                if task.compensation.is_some() && COMPENSATIONS_MAX <= registered.sum() =>
+            {
+                let cause = format!("{COMPENSATIONS_MAX} tasks would have to be undone already.");
+                Err(Failure::new(DATA_LIMIT_EXCEEDED, cause))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn task_arguments(
@@ -361,9 +386,8 @@ impl<'a> Run<'a> {
                 expires_in_ms,
                 wake_in_ms,
             } => {
-                let largest = body.size_bytes().max(state.size_bytes());
-                if PAYLOAD_BYTES_MAX < largest {
-                    return self.fail_attempt(thread, too_large("a question", largest));
+                if let Some(excess) = body.excess().or_else(|| state.excess()) {
+                    return self.fail_attempt(thread, too_large("A question", excess));
                 }
                 let question = Question {
                     audience,
@@ -383,10 +407,8 @@ impl<'a> Run<'a> {
 
     pub(super) fn checkpoint(&mut self, id: TurnId, state: &Payload) -> Result<(), Refusal> {
         let thread = self.find_turn(id)?;
-        if PAYLOAD_BYTES_MAX < state.size_bytes() {
-            return Err(Refusal::PayloadTooLarge {
-                size_bytes: state.size_bytes(),
-            });
+        if let Some(excess) = state.excess() {
+            return Err(excess.into());
         }
         self.note_start(thread)?;
         if let Phase::Open { checkpoint, .. } = &mut self.task_mut(thread)?.phase {
@@ -460,8 +482,8 @@ impl<'a> Run<'a> {
             );
             return self.fail_attempt(thread, Failure::new(UNKNOWN_OUTCOME, cause));
         }
-        if PAYLOAD_BYTES_MAX < output.size_bytes() {
-            return self.fail_attempt(thread, too_large("a result", output.size_bytes()));
+        if let Some(excess) = output.excess() {
+            return self.fail_attempt(thread, too_large("A result", excess));
         }
         self.close_prompt(thread, CloseReason::Completed)?;
         let now_ms = self.now_ms();
@@ -535,8 +557,9 @@ impl<'a> Run<'a> {
             cause: failure.cause.clone(),
             duration_ms: now_ms - task.scheduled_ms,
         };
+        let role = task.role;
         self.emit(thread, failed);
-        self.fail_state(thread, failure)
+        self.fail_state(thread, transfer_failure(role, failure))
     }
 
     /// The time of the attempt is over, whatever the task was waiting for.
@@ -581,7 +604,16 @@ impl<'a> Run<'a> {
     }
 }
 
-fn too_large(what: &str, size_bytes: usize) -> Failure {
-    let cause = format!("{what} of {size_bytes} bytes is larger than {PAYLOAD_BYTES_MAX}.");
-    Failure::new(DATA_LIMIT_EXCEEDED, cause)
+fn too_large(what: &str, excess: Excess) -> Failure {
+    Failure::new(DATA_LIMIT_EXCEEDED, format!("{what} {excess}."))
+}
+
+/// The error of a `Map` whose items could not be read or whose results could not be written.
+fn transfer_failure(role: Role, failure: Failure) -> Failure {
+    let error = match role {
+        Role::Read => ITEM_READER_FAILED,
+        Role::Write => RESULT_WRITER_FAILED,
+        Role::Work | Role::Compensate => return failure,
+    };
+    Failure::new(error, format!("{}: {}", failure.error, failure.cause))
 }

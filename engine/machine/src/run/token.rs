@@ -3,7 +3,6 @@
 use super::{Failure, Run};
 use crate::command::{Refusal, TurnResult};
 use crate::event::EventKind;
-use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::payload::Payload;
 use crate::state::{OpenTask, Phase};
 
@@ -49,10 +48,8 @@ impl Run<'_> {
 
     pub(super) fn token_success(&mut self, token: &str, result: &Payload) -> Result<(), Refusal> {
         let thread = self.thread_of_token(token)?;
-        if PAYLOAD_BYTES_MAX < result.size_bytes() {
-            return Err(Refusal::PayloadTooLarge {
-                size_bytes: result.size_bytes(),
-            });
+        if let Some(excess) = result.excess() {
+            return Err(excess.into());
         }
         self.withdraw_turn(thread)?;
         let task = self.task_mut(thread)?;

@@ -140,7 +140,8 @@ fn task(source: &mut Source<'_>, level: &Level, index: usize, tasks: &mut Vec<St
         state["Assign"] = json!({level.variable(source): "{% $states.result.outcome %}"});
     }
     if source.pick(2) == 0 {
-        state["BTrust.Compensation"] = json!({"Resource": "kyc:form", "TimeoutSeconds": 900_000});
+        state["BTrust.Compensation"] =
+            json!({"Resource": "kyc:consent", "TimeoutSeconds": 900_000});
     }
     if source.pick(6) == 0 && level.depth == 0 {
         state["BTrust.Keep"] = json!(["verified"]);
@@ -163,10 +164,13 @@ fn handle(source: &mut Source<'_>, level: &Level, index: usize, state: &mut Valu
             level.forward(source, index)
         }
     };
-    state["Catch"] = match source.pick(4) {
-        0 => json!([]),
-        1 => json!([{"ErrorEquals": ["Down"], "Next": next(source)}]),
-        2 => {
+    state["Catch"] = match source.pick(9) {
+        0 | 1 => json!([]),
+        2 | 3 => json!([{"ErrorEquals": ["Down"], "Next": next(source)}]),
+        4 => {
+            json!([{"ErrorEquals": ["States.DataLimitExceeded", "Down"], "Next": next(source)}])
+        }
+        5 | 6 => {
             json!([{"ErrorEquals": ["Down"], "Next": next(source)}, {"ErrorEquals": ["States.ALL"], "Next": next(source)}])
         }
         _ => json!([{"ErrorEquals": ["States.ALL"], "Next": next(source)}]),
@@ -243,6 +247,9 @@ fn map(source: &mut Source<'_>, level: &Level, index: usize, tasks: &mut Vec<Str
     }
     if source.pick(4) == 0 {
         state["ToleratedFailureCount"] = json!(1);
+    }
+    if is_distributed && source.pick(2) == 0 {
+        state["ResultWriter"] = json!({"Resource": "kyc:form"});
     }
     handle(source, level, index, &mut state);
     state

@@ -99,10 +99,13 @@ fn fail(error: &str) -> TurnResult {
     }
 }
 
-/// The results that are tried; a compensation just succeeds.
+/// The results that are tried; a compensation just succeeds, and a writer may fail.
 fn results(turn: &OpenTurn) -> Vec<TurnResult> {
     if is_compensation(turn) {
-        return vec![complete("submitted")];
+        return vec![complete("given")];
+    }
+    if turn.resource.starts_with("kyc:form") {
+        return vec![complete("submitted"), fail("Down"), fail("Other")];
     }
     vec![
         complete("verified"),
@@ -113,7 +116,7 @@ fn results(turn: &OpenTurn) -> Vec<TurnResult> {
 }
 
 fn is_compensation(turn: &OpenTurn) -> bool {
-    turn.resource.starts_with("kyc:form")
+    turn.resource.starts_with("kyc:consent")
 }
 
 /// Whether some sequence of results, and of waiting, leads to an approval without evidence.
@@ -158,6 +161,12 @@ pub fn replay(
             turns.find(|it| it.state_name == step.state && !is_compensation(it))
         };
         match (kind, step.event.as_str()) {
+            ("Map", "has its results written") => {
+                let Some(turn) = turn(&led) else {
+                    return impossible(&led);
+                };
+                led.answer(&turn, complete("submitted"));
+            }
             ("Task", event) if event.starts_with("ends with ") => {
                 let Some(turn) = turn(&led) else {
                     return impossible(&led);
@@ -165,7 +174,8 @@ pub fn replay(
                 let outcome = event.trim_start_matches("ends with ").split(' ').next();
                 led.answer(&turn, complete(outcome.unwrap_or_default()));
             }
-            ("Task", event) if event.starts_with("fails with ") => {
+            // A `Map` fails so where its results are written.
+            ("Task" | "Map", event) if event.starts_with("fails with ") => {
                 let error = event.trim_start_matches("fails with ");
                 let Some(first) = turn(&led) else {
                     return impossible(&led);
@@ -188,7 +198,7 @@ pub fn replay(
             }
             (_, "is compensated") => {
                 while let Some(turn) = led.turns().into_iter().find(is_compensation) {
-                    led.answer(&turn, complete("submitted"));
+                    led.answer(&turn, complete("given"));
                 }
             }
             _ => {}
@@ -196,7 +206,7 @@ pub fn replay(
     }
     // A workflow that fails undoes what it has done before it ends.
     while let Some(turn) = led.turns().into_iter().find(is_compensation) {
-        led.answer(&turn, complete("submitted"));
+        led.answer(&turn, complete("given"));
     }
     if led.is_guarded() {
         Ok(())

@@ -1,4 +1,4 @@
-//! `kyc:form`: a person, or the bank's own system, fills in fields that a JSON Schema describes.
+//! `kyc:form`: a person fills in fields that a JSON Schema describes.
 
 use async_trait::async_trait;
 use jsonschema::Validator;
@@ -105,6 +105,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_definition_says_who_fills_it_in() {
+        let bench = Bench::new().await;
+        let first = bench.first(&Form, arguments()).await;
+        assert_eq!(asked(&first).audience, Audience::Applicant);
+        let mut arguments = arguments();
+        arguments["audience"] = json!("portal");
+        let first = bench.first(&Form, arguments).await;
+        assert_eq!(asked(&first).audience, Audience::Portal);
+    }
+
+    #[tokio::test]
     async fn a_wrong_field_is_asked_again_by_its_pointer_and_without_its_value() {
         let bench = Bench::new().await;
         let first = bench.first(&Form, arguments()).await;
@@ -116,17 +127,6 @@ mod tests {
         assert!(!errors.to_string().contains("fifty"), "{errors}");
         let again = bench.answer(&Form, &again, json!({ "values": {} })).await;
         assert_eq!(asked(&again).body["errors"][0]["pointer"], "");
-    }
-
-    #[tokio::test]
-    async fn a_form_asks_whom_the_definition_names_and_else_the_applicant() {
-        let bench = Bench::new().await;
-        let first = bench.first(&Form, arguments()).await;
-        assert_eq!(asked(&first).audience, Audience::Applicant);
-        let mut for_portal = arguments();
-        for_portal["audience"] = json!("portal");
-        let first = bench.first(&Form, for_portal).await;
-        assert_eq!(asked(&first).audience, Audience::Portal);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! What may follow a state with branches: every combination of what they have come to.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -61,18 +62,25 @@ impl Prover<'_> {
             self.failing_steps(here, level, &walked, &mut onwards)?;
         }
         if here.level != 0 {
-            let at_rest = |it: &Rc<Walked>| {
-                let gone = if is_race {
-                    failed(it)
-                } else {
-                    self.ended_for_nothing(level, it)
+            for index in 0..walked.len() {
+                // The first that rests: those before it have come to an end.
+                let at_rest = |(at, it): (usize, &Rc<Walked>)| {
+                    let gone = if is_race {
+                        failed(it)
+                    } else {
+                        self.ended_for_nothing(level, it)
+                    };
+                    match at.cmp(&index) {
+                        Ordering::Less => gone,
+                        Ordering::Equal => resting(it),
+                        Ordering::Greater => [resting(it), gone].concat(),
+                    }
                 };
-                [resting(it), gone].concat()
-            };
-            let options: Vec<Vec<Reach>> = walked.iter().map(at_rest).collect();
-            for combined in self.combine(level, &options)? {
-                let trail = self.trails.beside(here.trail, vec![combined.trail]);
-                onwards.push((Onward::Resting(back(here, &combined.standing)), trail));
+                let options: Vec<Vec<Reach>> = walked.iter().enumerate().map(at_rest).collect();
+                for combined in self.combine(level, &options)? {
+                    let trail = self.trails.beside(here.trail, vec![combined.trail]);
+                    onwards.push((Onward::Resting(back(here, &combined.standing)), trail));
+                }
             }
         }
         Ok(onwards)

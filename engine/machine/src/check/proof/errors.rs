@@ -4,13 +4,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::definition::{Definition, Kind, StateDef};
-
-pub(super) const TASK_FAILED: &str = "States.TaskFailed";
-const ALL: &str = "States.ALL";
-const TIMEOUT: &str = "States.Timeout";
-const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
-pub(super) const RUNTIME: &str = "States.Runtime";
-const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
+use crate::error_name::{
+    self, ALL, DATA_LIMIT_EXCEEDED, RUNTIME, TASK_FAILED, TIMEOUT, is_terminal,
+};
 
 /// An error as `Retry` and `Catch` see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,9 +49,16 @@ impl Errors {
         let found = self.all.iter().find(|it| it.is_exact && *it.name == *name);
         match found {
             Some(found) => Some(found.clone()),
-            None if name == RUNTIME || name == DATA_LIMIT_EXCEEDED => None,
+            None if is_terminal(name) => None,
             None => self.all.first().cloned(),
         }
+    }
+
+    /// What data that is too large fails with; `None` if nothing of the definition outlives it.
+    pub fn limit_exceeded(&self) -> Option<ErrorName> {
+        // Where no handler names it, it fails as any other error does that nothing catches.
+        let found = self.find(DATA_LIMIT_EXCEEDED);
+        found.or_else(|| self.find(RUNTIME))
     }
 }
 
@@ -67,16 +70,9 @@ impl ErrorName {
         }
     }
 
-    /// Whether `ErrorEquals` names the error. Source: states-language.net, "Errors".
+    /// Whether `ErrorEquals` names the error.
     pub fn is_among(&self, names: &[String]) -> bool {
-        let error = &*self.name;
-        let is_fatal = error == RUNTIME || error == DATA_LIMIT_EXCEEDED;
-        names.iter().any(|name| match name.as_str() {
-            ALL => !is_fatal,
-            TASK_FAILED => !is_fatal && error != TIMEOUT,
-            TIMEOUT => error == TIMEOUT || error == HEARTBEAT_TIMEOUT,
-            name => name == error,
-        })
+        error_name::is_among(&self.name, names)
     }
 }
 
@@ -90,11 +86,15 @@ fn names(state: &StateDef) -> Vec<&str> {
     retried.chain(caught).map(String::as_str).collect()
 }
 
-/// Whether a branch or an item may fail with any error and the state goes on.
+/// Whether a branch or an item may fail with any error and the state goes on, or fails with another.
 fn outlives_any_failure(state: &StateDef) -> bool {
     match &state.kind {
         Kind::Parallel { race, .. } => *race,
-        Kind::Map(map) => map.tolerated_count.is_some() || map.tolerated_percentage.is_some(),
+        Kind::Map(map) => {
+            map.is_distributed
+                || map.tolerated_count.is_some()
+                || map.tolerated_percentage.is_some()
+        }
         _ => false,
     }
 }

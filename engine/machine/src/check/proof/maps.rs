@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::branches::{Combined, Reach, back, ended, failed, resting, unbegun};
+use super::errors::ErrorName;
 use super::steps::{Here, Onwards, step};
 use super::trail::Trail;
 use super::walk::{Kept, Onward, Standing, Walked};
@@ -36,8 +37,11 @@ impl Prover<'_> {
         else {
             return Ok(onwards);
         };
-        if map.reader.is_some() || map.writer.is_some() {
-            self.transfer_steps(here, map, &mut onwards);
+        if map.reader.is_some() {
+            onwards.push((Onward::Resting(here.standing()), here.trail));
+            for (error, trail) in self.broken_transfers(here, here.trail) {
+                onwards.extend(self.fail(here, &error, here.standing(), trail));
+            }
         }
         let input = match (&map.selector, &map.batcher) {
             (Some(template), None) => match self.given(here, template, &mut onwards) {
@@ -51,7 +55,7 @@ impl Prover<'_> {
             let event = step(here.state, "has no items", n_items.is_none());
             let trail = self.trails.step(here.trail, event);
             let result = Abstract::Array(Vec::new());
-            onwards.extend(self.exit(here, &result, &result, here.standing(), trail));
+            onwards.extend(self.hand_over(here, map, result, here.standing(), trail));
             if n_items == Some(0) {
                 return Ok(onwards);
             }
@@ -105,16 +109,39 @@ impl Prover<'_> {
         }
     }
 
-    /// A reader or a writer fails; what the items have gained is not counted then.
-    fn transfer_steps(&mut self, here: Here<'_>, map: &MapDef, onwards: &mut Onwards) {
-        let is_read = map.reader.is_some();
+    /// Every way in which a reader or a writer can fail.
+    fn broken_transfers(&mut self, here: Here<'_>, trail: Trail) -> Vec<(ErrorName, Trail)> {
+        let mut broken = Vec::new();
         for error in self.errors.all.clone() {
-            let event = format!("fails with {}", error.name);
-            let event = step(here.state, &event, !is_read);
-            let trail = self.trails.wait(here.trail, event, false);
-            onwards.extend(self.fail(here, &error, here.standing(), trail));
+            let event = step(here.state, &format!("fails with {}", error.name), false);
+            let trail = self.trails.wait(trail, event, false);
+            broken.push((error, trail));
         }
-        onwards.push((Onward::Resting(here.standing()), here.trail));
+        broken
+    }
+
+    /// The items have ended: their outputs are the result, unless a writer takes them.
+    fn hand_over(
+        &mut self,
+        here: Here<'_>,
+        map: &MapDef,
+        result: Abstract,
+        standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
+        if map.writer.is_none() {
+            return self.exit(here, &result, &result, standing, trail);
+        }
+        let mut onwards = vec![(Onward::Resting(standing.clone()), trail)];
+        // What the items have gained is held by now. A `Retry` only writes again.
+        for (error, trail) in self.broken_transfers(here, trail) {
+            onwards.extend(self.fail_for_good(here, &error, standing.clone(), trail));
+        }
+        let written = step(here.state, "has its results written", false);
+        let trail = self.trails.wait(trail, written, false);
+        let result = Abstract::Unknown;
+        onwards.extend(self.exit(here, &result, &result, standing, trail));
+        onwards
     }
 
     /// Every item has ended, well or tolerated.
@@ -149,11 +176,7 @@ impl Prover<'_> {
             let items = std::iter::once(&combined.standing.evidence);
             standing.evidence.join_items(items);
             standing.undoable.extend(&combined.standing.undoable);
-            if map.writer.is_some() {
-                onwards.push((Onward::Resting(standing.clone()), trail));
-            }
-            let result = Abstract::Unknown;
-            onwards.extend(self.exit(here, &result, &result, standing, trail));
+            onwards.extend(self.hand_over(here, map, Abstract::Unknown, standing, trail));
         }
         Ok(())
     }
@@ -185,20 +208,8 @@ impl Prover<'_> {
             };
             let is_open = may_be_unbegun || !takes_time;
             let options = if is_open { &with_unbegun } else { &others };
-            let around = match number {
-                Count::Exactly(1) => Vec::new(),
-                Count::Exactly(n_items) => {
-                    self.multiply(level, options, Count::Exactly(n_items - 1))?
-                }
-                Count::Some => self.multiply(level, options, Count::Some)?,
-            };
-            let mut all: Vec<Combined> = Vec::new();
-            if number != Count::Exactly(1) {
-                all.extend(self.add_last(level, &around, &last)?);
-            }
-            if !matches!(number, Count::Exactly(2..)) {
-                all.insert(0, last);
-            }
+            let around = self.others(level, options, number)?;
+            let all = self.add_last(level, &around, last, number)?;
             for combined in all {
                 let is_doubtful = is_open && combined.standing != failure.standing;
                 let trail = self.trails.beside(here.trail, vec![combined.trail]);
@@ -218,21 +229,45 @@ impl Prover<'_> {
             }
         }
         if here.level != 0 {
-            for combined in self.multiply(level, &with_unbegun, number)? {
-                let trail = self.trails.beside(here.trail, vec![combined.trail]);
-                onwards.push((Onward::Resting(back(here, &combined.standing)), trail));
+            let around = self.others(level, &with_unbegun, number)?;
+            for rests in resting(walked) {
+                let last = Combined {
+                    outputs: Vec::new(),
+                    standing: rests.standing,
+                    trail: rests.trail,
+                };
+                for combined in self.add_last(level, &around, last, number)? {
+                    let trail = self.trails.beside(here.trail, vec![combined.trail]);
+                    onwards.push((Onward::Resting(back(here, &combined.standing)), trail));
+                }
             }
         }
         Ok(())
     }
 
+    /// Everything that all items but one can come to together.
+    fn others(
+        &mut self,
+        level: usize,
+        options: &[Reach],
+        number: Count,
+    ) -> Result<Vec<Combined>, TooLarge> {
+        match number {
+            Count::Exactly(1) => Ok(Vec::new()),
+            Count::Exactly(n_items) => self.multiply(level, options, Count::Exactly(n_items - 1)),
+            Count::Some => self.multiply(level, options, Count::Some),
+        }
+    }
+
+    /// One more item beside the others, or without any where it may be the only one.
     fn add_last(
         &mut self,
         level: usize,
         around: &[Combined],
-        last: &Combined,
+        last: Combined,
+        number: Count,
     ) -> Result<Vec<Combined>, TooLarge> {
-        let mut all = Vec::with_capacity(around.len());
+        let mut all = Vec::with_capacity(around.len() + 1);
         for combined in around {
             self.count()?;
             all.push(Combined {
@@ -240,6 +275,9 @@ impl Prover<'_> {
                 standing: self.meet(level, &combined.standing, &last.standing),
                 trail: self.trails.beside(combined.trail, vec![last.trail]),
             });
+        }
+        if !matches!(number, Count::Exactly(2..)) {
+            all.insert(0, last);
         }
         Ok(all)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::errors::{ErrorName, RUNTIME};
+use super::errors::ErrorName;
 use super::outgoing::{Flow, Leaving, Left};
 use super::trail::Trail;
 use super::walk::{Failing, Node, Onward, Standing};
@@ -13,9 +13,10 @@ use crate::check::PathStep;
 use crate::check::paths::{Fails, Tested, of_rule, select};
 use crate::check::value::{Abstract, Scope, is_sure, of_condition, of_template};
 use crate::definition::{
-    Catcher, Condition, EvidenceRule, Kind, Language, Next, Rule, Selection, StateDef, TaskDef,
-    Template,
+    Catcher, Condition, EvidenceRule, Kind, Language, Next, Number, Rule, Seconds, Selection,
+    StateDef, TaskDef, Template, Timestamp, Until,
 };
+use crate::error_name::RUNTIME;
 use crate::evidence::Evidence;
 use crate::expression::equal;
 
@@ -28,6 +29,9 @@ const JSONPATH_ERRORS: [&str; 3] = [
     "States.ParameterPathFailure",
     "States.ResultPathMatchFailure",
 ];
+
+/// Data of a state has more bytes, levels or items than it may have.
+const EXCEEDS_LIMITS: &str = "exceeds a limit of its data";
 
 /// Retries of a state with branches that are counted one by one; with more, any number is tried.
 const TRIES_MAX: u32 = 3;
@@ -63,6 +67,13 @@ impl<'d> Prover<'d> {
         };
         let data = select(&state.paths.input, &here.scope(&Abstract::Undefined));
         let mut onwards = self.fill_history(here);
+        // A task may fail with any error, and has retracted more then.
+        if !matches!(state.kind, Kind::Task(_) | Kind::Fail { .. }) {
+            onwards.extend(self.exceed_limits(here, here.standing(), trail));
+        }
+        if computes_numbers(&state.kind) {
+            onwards.extend(self.fail_to_evaluate(here, here.standing(), trail, true));
+        }
         let is_selected = matches!(state.paths.input, Selection::Path(_));
         if is_selected && !matches!(data, Abstract::Known(_) | Abstract::Object { .. }) {
             let assumed = data != Abstract::Undefined;
@@ -104,7 +115,7 @@ impl<'d> Prover<'d> {
                     trail,
                 )
             }
-            Kind::Fail { error, .. } => self.fail_steps(here, error.as_ref()),
+            Kind::Fail { error, cause } => self.fail_steps(here, error.as_ref(), cause.as_ref()),
             Kind::Parallel { race, .. } => self.parallel_steps(here, *race)?,
             Kind::Map(map) => self.map_steps(here, map)?,
         });
@@ -120,6 +131,18 @@ impl<'d> Prover<'d> {
                 let event = step(here.state, "finds the history nearly full", true);
                 let trail = self.trails.at_last(here.trail, event);
                 self.fail(here, &error, here.standing(), trail)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a state is given, assigns or passes on is larger than it may be.
+    fn exceed_limits(&mut self, here: Here<'_>, standing: Standing, trail: Trail) -> Onwards {
+        match self.errors.limit_exceeded() {
+            Some(error) if here.level != 0 || here.state.handlers().is_some() => {
+                let event = step(here.state, EXCEEDS_LIMITS, true);
+                let trail = self.trails.at_last(trail, event);
+                self.fail(here, &error, standing, trail)
             }
             _ => Vec::new(),
         }
@@ -184,12 +207,20 @@ impl<'d> Prover<'d> {
         }
         let scope = here.scope(seen);
         let Left { onward, is_sure } = self.leave(here, &scope, &leaving, standing.clone());
+        // Where any other state is entered it holds the same as where it is left.
+        let exceeds = match here.state.kind {
+            Kind::Parallel { .. } | Kind::Map(_) => {
+                self.exceed_limits(here, standing.clone(), trail)
+            }
+            _ => Vec::new(),
+        };
         let mut onwards: Onwards = onward.map(|it| (it, trail)).into_iter().collect();
         // A task can fail with any error in any case.
         if !is_sure && !matches!(here.state.kind, Kind::Task(_)) {
             let assumed = !onwards.is_empty();
             onwards.extend(self.fail_to_evaluate(here, standing, trail, assumed));
         }
+        onwards.extend(exceeds);
         onwards
     }
 
@@ -205,7 +236,7 @@ impl<'d> Prover<'d> {
             return Vec::new();
         }
         let (first, others) = match here.state.language {
-            Language::Jsonata => (QUERY_EVALUATION_ERROR, &[][..]),
+            Language::Jsonata => (QUERY_EVALUATION_ERROR, &[RUNTIME][..]),
             Language::JsonPath => (RUNTIME, &JSONPATH_ERRORS[..]),
         };
         let mut errors: Vec<(ErrorName, bool)> = Vec::new();
@@ -235,7 +266,6 @@ impl<'d> Prover<'d> {
         trail: Trail,
     ) -> Onwards {
         let mut onwards = Vec::new();
-        let mut catch: &[Catcher] = &[];
         if let Some(handlers) = here.state.handlers() {
             let mut retriers = handlers.retry.iter().enumerate();
             let retrier = retriers.find(|(_, it)| error.is_among(&it.errors));
@@ -251,13 +281,24 @@ impl<'d> Prover<'d> {
                     }
                 }
             }
-            catch = &handlers.catch;
         }
-        match catch.iter().find(|it| error.is_among(&it.errors)) {
-            Some(catcher) => onwards.extend(self.catch(here, catcher, error, standing, trail)),
-            None => onwards.extend(fail_level(here, error, standing, trail)),
-        }
+        onwards.extend(self.fail_for_good(here, error, standing, trail));
         onwards
+    }
+
+    /// A state has failed and is not retried: its `Catch` decides, or its level fails.
+    pub(super) fn fail_for_good(
+        &mut self,
+        here: Here<'_>,
+        error: &ErrorName,
+        standing: Standing,
+        trail: Trail,
+    ) -> Onwards {
+        let catch = here.state.handlers().map_or(&[][..], |it| &it.catch);
+        match catch.iter().find(|it| error.is_among(&it.errors)) {
+            Some(catcher) => self.catch(here, catcher, error, standing, trail),
+            None => fail_level(here, error, standing, trail),
+        }
     }
 
     /// The state runs again, from its own input.
@@ -335,13 +376,31 @@ impl<'d> Prover<'d> {
         if !is_sure && let Some(error) = self.errors.find(QUERY_EVALUATION_ERROR) {
             let event = step(here.state, "cannot evaluate its catcher", is_left);
             let trail = self.trails.step(trail, event);
+            onwards.extend(fail_level(here, &error, standing.clone(), trail));
+        }
+        if let Some(error) = self.errors.limit_exceeded() {
+            let event = step(here.state, EXCEEDS_LIMITS, true);
+            let trail = self.trails.at_last(trail, event);
             onwards.extend(fail_level(here, &error, standing, trail));
         }
         onwards
     }
 
-    fn fail_steps(&mut self, here: Here<'_>, error: Option<&Template>) -> Onwards {
+    fn fail_steps(
+        &mut self,
+        here: Here<'_>,
+        error: Option<&Template>,
+        cause: Option<&Template>,
+    ) -> Onwards {
         let scope = here.scope(&Abstract::Undefined);
+        let mut onwards = Vec::new();
+        if [error, cause]
+            .into_iter()
+            .flatten()
+            .any(|it| !is_sure(it, &scope))
+        {
+            onwards.extend(self.fail_to_evaluate(here, here.standing(), here.trail, true));
+        }
         let value = match error {
             None => Some(Abstract::text("")),
             Some(template) => of_template(template, &scope),
@@ -351,7 +410,6 @@ impl<'d> Prover<'d> {
             _ => self.errors.all.clone(),
         };
         let assumed = 1 < errors.len();
-        let mut onwards = Vec::new();
         for error in errors {
             let event = step(here.state, &format!("fails with {}", error.name), assumed);
             let trail = self.trails.step(here.trail, event);
@@ -615,6 +673,24 @@ impl<'a> Here<'a> {
             evidence: self.node.evidence.clone(),
             undoable: self.node.undoable.clone(),
         }
+    }
+}
+
+/// Whether a state computes a time, or a number of items, that may turn out to be none.
+fn computes_numbers(kind: &Kind) -> bool {
+    let is_computed = |it: &Number| !matches!(it, Number::Literal(_));
+    match kind {
+        Kind::Wait(until) => !matches!(
+            until,
+            Until::Seconds(Seconds::Literal(_)) | Until::Timestamp(Timestamp::Literal(_))
+        ),
+        Kind::Map(map) => {
+            let numbers = [&map.tolerated_count, &map.tolerated_percentage];
+            is_computed(&map.concurrency)
+                || map.batcher.is_some()
+                || numbers.into_iter().flatten().any(is_computed)
+        }
+        _ => false,
     }
 }
 
