@@ -112,7 +112,8 @@ accesses! {
     /// Who may be asked something: applicants, reviewers, and clients on behalf of the portal.
     PromptsRead = "prompts:answer" | "reviews:write" | "workflows:read";
     PromptsAnswer = "prompts:answer" | "reviews:write" | "workflows:write";
-    ObjectsWrite = "objects:write";
+    /// The applicant for pictures, a client for files.
+    ObjectsWrite = "objects:write" | "workflows:write";
     TenantRead = "tenant:read" | "tenant:write";
     TenantWrite = "tenant:write";
     ClientsWrite = "clients:write";

@@ -1,5 +1,8 @@
 //! `btrust`: the one product binary.
 
+#[macro_use]
+mod output;
+
 mod commands;
 mod development;
 mod services;

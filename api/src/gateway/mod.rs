@@ -7,6 +7,7 @@ mod core_client;
 mod cursor;
 mod diff_versions;
 mod fail_task;
+mod file;
 mod gates;
 mod get_definition;
 mod get_definition_version;
@@ -39,6 +40,7 @@ mod views;
 mod tests;
 
 pub use self::{
+    file::FILE_BYTES_MAX,
     server::{
         Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, catalogue, openapi_json, routes,
         serve,

@@ -33,19 +33,19 @@ impl Engine {
             .block_on(async { anyhow::Ok(check(&SqliteStore::open(&path).await?).await?) })?;
         let offenders: Vec<String> = checked.offenders.iter().map(ToString::to_string).collect();
         if json {
-            println!(
+            say!(
                 "{}",
                 json!({"open": checked.n_open, "incidents": checked.n_incidents, "offenders": offenders})
             );
         } else {
-            println!(
+            say!(
                 "{} open, {} stopped by an incident, {} that wait for nothing",
                 checked.n_open,
                 checked.n_incidents,
                 offenders.len()
             );
             for workflow in &offenders {
-                println!("  {workflow}");
+                say!("  {workflow}");
             }
         }
         Ok(if offenders.is_empty() {

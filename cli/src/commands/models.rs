@@ -52,7 +52,7 @@ impl Models {
                     );
                 }
             }
-            Self::Manifest => println!("{:#}", serde_json::to_value(&manifest)?),
+            Self::Manifest => say!("{:#}", serde_json::to_value(&manifest)?),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -27,11 +27,14 @@ impl Otp {
             read_outbox(&path).with_context(|| format!("cannot read {}", path.display()))?
         {
             if json {
-                println!("{}", serde_json::to_string(&entry)?);
+                say!("{}", serde_json::to_string(&entry)?);
             } else {
-                println!(
+                say!(
                     "{}  {:?} to {}\n    {}",
-                    entry.sent_at, entry.channel, entry.to, entry.text
+                    entry.sent_at,
+                    entry.channel,
+                    entry.to,
+                    entry.text
                 );
             }
         }

@@ -81,7 +81,7 @@ impl Up {
         development::prepare(&urls, &credentials).await?;
         if self.json {
             let pid = std::process::id();
-            println!(
+            say!(
                 "{}",
                 json!({"urls": urls, "ports": ports, "credentials": credentials.all, "pid": pid})
             );
@@ -179,29 +179,29 @@ async fn healthy(urls: &BTreeMap<&str, String>) -> anyhow::Result<()> {
 }
 
 fn print(urls: &BTreeMap<&str, String>, credentials: &Credentials, data: &Path, took: Duration) {
-    println!(
+    say!(
         "BTrust is up after {:.1} s on {}",
         took.as_secs_f64(),
         data.display()
     );
     for (service, url) in urls {
-        println!("  {service:<12} {url}");
+        say!("  {service:<12} {url}");
     }
     if credentials.are_new {
-        println!(
+        say!(
             "development credentials, shown once (kept in {}):",
             development::file(data).display()
         );
         for (name, client) in &credentials.all {
-            println!("  {name:<12} {} {}", client.client_id, client.client_secret);
+            say!("  {name:<12} {} {}", client.client_id, client.client_secret);
         }
     } else {
-        println!(
+        say!(
             "development credentials: {}",
             development::file(data).display()
         );
     }
-    println!(
+    say!(
         "one-time codes: btrust otp outbox --data {}",
         data.display()
     );

@@ -21,7 +21,7 @@ impl Check {
         let envelope = read_json(&self.file)?;
         let report = btrust_machine::check(&envelope, &btrust_api::gateway::catalogue());
         if self.json {
-            println!("{:#}", serde_json::to_value(&report)?);
+            say!("{:#}", serde_json::to_value(&report)?);
         } else {
             print(&report);
         }
@@ -39,16 +39,19 @@ fn print(report: &Report) {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        println!(
+        say!(
             "{severity} {} at {}\n    {}\n    fix: {}",
-            finding.code, finding.pointer, finding.message, finding.fix
+            finding.code,
+            finding.pointer,
+            finding.message,
+            finding.fix
         );
     }
     match &report.proof {
-        Some(proof) => println!("proof: {} states explored", proof.states_explored),
-        None => println!("proof: not attempted before the errors above are mended"),
+        Some(proof) => say!("proof: {} states explored", proof.states_explored),
+        None => say!("proof: not attempted before the errors above are mended"),
     }
-    println!(
+    say!(
         "{}",
         if report.is_publishable() {
             "publishable"

@@ -45,7 +45,7 @@ impl Conformance {
             self.folder.display()
         );
         if self.json {
-            println!("{:#}", serde_json::to_value(&summary)?);
+            say!("{:#}", serde_json::to_value(&summary)?);
         } else {
             print(&summary);
         }
@@ -60,13 +60,20 @@ impl Conformance {
 fn print(summary: &Summary) {
     for failure in &summary.failures {
         let mismatch = &failure.mismatch;
-        println!(
+        say!(
             "FAIL  {} ({})\n    {}\n    expected {}\n    actual   {}",
-            failure.name, failure.file, mismatch.what, mismatch.expected, mismatch.actual
+            failure.name,
+            failure.file,
+            mismatch.what,
+            mismatch.expected,
+            mismatch.actual
         );
     }
-    println!(
+    say!(
         "{} cases: {} passed, {} failed, {} excluded",
-        summary.total, summary.passed, summary.failed, summary.excluded
+        summary.total,
+        summary.passed,
+        summary.failed,
+        summary.excluded
     );
 }

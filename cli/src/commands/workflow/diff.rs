@@ -28,7 +28,7 @@ impl Diff {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let differences = diff(&read_json(&self.before)?, &read_json(&self.after)?);
         if self.json {
-            println!("{:#}", json!({ "differences": differences }));
+            say!("{:#}", json!({ "differences": differences }));
         } else {
             print!("{}", show(&differences));
         }

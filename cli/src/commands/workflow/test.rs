@@ -60,7 +60,7 @@ impl Test {
         }
         if self.json {
             let shown: Vec<Value> = outcomes.iter().map(to_json).collect();
-            println!("{:#}", Value::Array(shown));
+            say!("{:#}", Value::Array(shown));
         } else if let [outcome] = outcomes.as_slice() {
             print!("{}", simulate::timeline(&definition, &outcome.simulation));
             print_violations(outcome);
@@ -166,7 +166,7 @@ impl Outcome {
 
 fn print_violations(outcome: &Outcome) {
     for violation in &outcome.violations {
-        println!("    expectation not met: {violation}");
+        say!("    expectation not met: {violation}");
     }
 }
 
@@ -178,7 +178,7 @@ fn print_table(outcomes: &[Outcome]) {
     let names = widest(&|it| it.case.name.clone());
     let endings = widest(&Outcome::ending);
     for outcome in outcomes {
-        println!(
+        say!(
             "{:4}  {:names$}  {:endings$}  {}",
             if outcome.is_good() { "ok" } else { "FAIL" },
             outcome.case.name,
@@ -188,7 +188,7 @@ fn print_table(outcomes: &[Outcome]) {
         print_violations(outcome);
     }
     let n_good = outcomes.iter().filter(|it| it.is_good()).count();
-    println!("{n_good} of {} cases as expected", outcomes.len());
+    say!("{n_good} of {} cases as expected", outcomes.len());
 }
 
 fn to_json(outcome: &Outcome) -> Value {

@@ -1,0 +1,19 @@
+//! Lines on standard output.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+/// Prints a line; who closes the pipe, as `head` does, has seen enough.
+pub fn line(text: Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+        let code = i32::from(error.kind() != ErrorKind::BrokenPipe);
+        std::process::exit(code);
+    }
+}
+
+/// Prints a line like `println!`, and ends quietly when nobody reads it any more.
+macro_rules! say {
+    ($($argument:tt)*) => {
+        $crate::output::line(format_args!($($argument)*))
+    };
+}
