@@ -31,6 +31,8 @@ pub mod scope {
     pub const DEFINITIONS_PUBLISH: &str = "definitions:publish";
     pub const WORKFLOWS_READ: &str = "workflows:read";
     pub const WORKFLOWS_WRITE: &str = "workflows:write";
+    /// Send back the tokens of tasks that wait for them.
+    pub const TASKS_WRITE: &str = "tasks:write";
     pub const APPLICANT_TOKENS_WRITE: &str = "applicant-tokens:write";
     pub const REVIEWS_WRITE: &str = "reviews:write";
     pub const TENANT_READ: &str = "tenant:read";
@@ -55,6 +57,7 @@ pub mod scope {
         DEFINITIONS_PUBLISH,
         WORKFLOWS_READ,
         WORKFLOWS_WRITE,
+        TASKS_WRITE,
         APPLICANT_TOKENS_WRITE,
         TENANT_READ,
         TENANT_WRITE,
@@ -67,6 +70,7 @@ pub mod scope {
         DEFINITIONS_READ,
         WORKFLOWS_READ,
         WORKFLOWS_WRITE,
+        TASKS_WRITE,
         APPLICANT_TOKENS_WRITE,
     ];
     /// What a reviewer may be given.
@@ -104,10 +108,12 @@ accesses! {
     /// A client that may look, or the applicant whose workflow it is.
     WorkflowsReadOrOwn = "workflows:read" | "prompts:answer";
     WorkflowsWrite = "workflows:write";
+    TasksWrite = "tasks:write";
     /// Who may be asked something: applicants, reviewers, and clients on behalf of the portal.
     PromptsRead = "prompts:answer" | "reviews:write" | "workflows:read";
     PromptsAnswer = "prompts:answer" | "reviews:write" | "workflows:write";
-    ObjectsWrite = "objects:write";
+    /// The applicant for pictures, a client for files.
+    ObjectsWrite = "objects:write" | "workflows:write";
     TenantRead = "tenant:read" | "tenant:write";
     TenantWrite = "tenant:write";
     ClientsWrite = "clients:write";

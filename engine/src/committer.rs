@@ -179,6 +179,7 @@ impl Committer {
         let wanted = mails.iter().filter_map(|it| match &it.request {
             Request::Command { workflow, .. } => Some(*workflow),
             Request::Start(start) => starts.get(&start.key).map(|(workflow, _)| *workflow),
+            Request::Migrate(migration) => Some(migration.before.id),
             Request::Wake => None,
         });
         let mut broken = HashMap::new();
@@ -287,6 +288,17 @@ impl Committer {
                     };
                     round.apply(workflow, caller, &command, now_ms, mail.reply);
                 }
+                Request::Migrate(migration) => {
+                    let id = migration.before.id;
+                    match (self.partitions.get(id.partition()), broken.get(&id)) {
+                        (None, _) => round.refuse(mail.reply, EngineError::Unavailable),
+                        (_, Some(error)) => round.refuse(mail.reply, error.clone()),
+                        (Some(partition), None) => {
+                            let now_ms = partition.now_ms(clock_ms);
+                            round.migrate(*migration, now_ms, mail.reply);
+                        }
+                    }
+                }
                 Request::Wake => {}
             }
         }
@@ -374,7 +386,10 @@ impl Committer {
             let last = last
                 .entry(number)
                 .or_insert_with(|| self.partitions.get(number).map_or(0, |it| it.last_batch));
-            *last += 1;
+            // Without events there is no row in the journal that could carry the number.
+            if write.has_events() {
+                *last += 1;
+            }
             write.batch = *last;
         }
     }
@@ -505,7 +520,7 @@ impl Committer {
             }
         }
         for it in settled {
-            if it.has_events || !stopped.contains(&it.workflow.id) {
+            if it.is_written || !stopped.contains(&it.workflow.id) {
                 self.publish(it, now_ms);
             }
         }
@@ -519,7 +534,7 @@ impl Committer {
 
     fn publish(&mut self, mut settled: Settled, now_ms: i64) {
         let workflow = settled.workflow;
-        if settled.has_events && self.incidents.remove(&workflow.id) {
+        if settled.is_written && self.incidents.remove(&workflow.id) {
             // It goes on, so all of its turns do, not only those that this commit has changed.
             let turns = workflow.state.open_turns().into_iter();
             let puts = turns.map(|it| Change::Put(Box::new(it)));
@@ -531,7 +546,7 @@ impl Committer {
         }
         if let Some(partition) = self.partitions.get(workflow.id.partition()) {
             let mut wake_at_ms = workflow.state.wake_at();
-            if !settled.has_events {
+            if !settled.is_written {
                 // Nothing came of a timer that was due: not again at once.
                 wake_at_ms = wake_at_ms.map(|it| {
                     if it <= now_ms {
@@ -545,7 +560,7 @@ impl Committer {
         }
         let (id, sequence) = (workflow.id, workflow.state.n_events());
         self.shared.cache.put(workflow);
-        if settled.has_events {
+        if settled.is_written {
             self.shared.watchers.tell(id, sequence);
         }
     }

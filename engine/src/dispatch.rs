@@ -20,6 +20,11 @@ use crate::queues::Queues;
 ///
 /// Source: six heartbeats of a worker, which sends one every 5 s.
 pub const SESSION_LEASE_MS: i64 = 30_000;
+/// Shortest silence of a worker that counts as a missed heartbeat of a task, ms.
+///
+/// Source: three heartbeats of a worker, which sends one every 5 s; a shorter `HeartbeatSeconds` would
+/// end the tasks of workers that are well.
+pub const HEARTBEAT_MIN_MS: i64 = 15_000;
 /// Most sessions at once; each is one worker process.
 pub const SESSIONS_MAX: usize = 10_000;
 
@@ -406,6 +411,35 @@ impl Dispatch {
             session.answer = Some(answer.clone());
             session.silent_until_ms = now_ms + SESSION_LEASE_MS;
         }
+    }
+
+    /// Leased turns whose `HeartbeatSeconds` have passed since their worker was heard.
+    ///
+    /// What a worker no longer says it holds is not leased any more, so to hear of a session is to hear
+    /// of its turns.
+    pub fn silent_turns(&self, now_ms: i64) -> Vec<TurnKey> {
+        let inner = self.lock();
+        let mut silent = Vec::new();
+        for (number, session) in &inner.sessions {
+            let heard_ms = session.silent_until_ms - SESSION_LEASE_MS;
+            for key in &session.held {
+                let slot = inner.slots.get(&key.task);
+                let leased = slot.filter(|it| it.is(*key) && it.lease == Some(*number));
+                let Some(slot) = leased.filter(|it| it.n_reports == 0) else {
+                    continue;
+                };
+                let Some(heartbeat_seconds) = slot.turn.heartbeat_seconds else {
+                    continue;
+                };
+                let silence_max_ms = heartbeat_seconds
+                    .saturating_mul(1_000)
+                    .max(HEARTBEAT_MIN_MS);
+                if heard_ms.saturating_add(silence_max_ms) <= now_ms {
+                    silent.push(*key);
+                }
+            }
+        }
+        silent
     }
 
     /// Requeues the turns of sessions that have been silent for too long; returns how many.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -82,6 +83,8 @@ pub struct Engine {
     pub(crate) mailbox: Mailbox,
     pub(crate) acknowledgements: Acknowledgements,
     pub(crate) nodes: Vec<String>,
+    /// Whoever moves workflows to another version has this one permit.
+    pub(crate) migrating: Semaphore,
     subjects: Subjects,
 }
 
@@ -157,6 +160,7 @@ impl Engine {
             mailbox,
             acknowledgements,
             nodes: ports.nodes,
+            migrating: Semaphore::new(1),
             subjects: Subjects::new(ports.tenants, ports.keys),
         });
         let tasks = vec![
@@ -309,7 +313,7 @@ impl Engine {
             .view())
     }
 
-    async fn command(
+    pub(crate) async fn command(
         &self,
         tenant: String,
         workflow: WorkflowId,
@@ -473,8 +477,33 @@ impl Engine {
 
     /// Looks at the clock and carries out what is due; for clocks that are moved by hand.
     pub async fn wake(&self) {
+        self.fail_silent_turns().await;
         self.shared.dispatch.expire(self.shared.clock.now_ms());
         self.mailbox.wake().await;
+    }
+
+    /// Ends the attempts whose worker has been silent for longer than their `HeartbeatSeconds`.
+    async fn fail_silent_turns(&self) {
+        let silent = self
+            .shared
+            .dispatch
+            .silent_turns(self.shared.clock.now_ms());
+        let missed = silent.into_iter().map(|key| {
+            tracing::warn!(task.id = %key.task, "a worker has missed the heartbeat of its task");
+            let command = Command::HeartbeatMissed {
+                task: key.task.number,
+                attempt: key.attempt,
+                turn: key.turn,
+            };
+            self.mailbox.ask(Request::Command {
+                workflow: key.task.workflow,
+                tenant: None,
+                queues: None,
+                command: Box::new(command),
+            })
+        });
+        // What is refused has ended meanwhile; what could not be stored is still silent at the next look.
+        join_all(missed).await;
     }
 
     /// Partitions that this process has had to give up; their workflows stand still until a restart.
@@ -505,6 +534,7 @@ async fn look_for_silence(engine: Arc<Engine>, shutdown: Shutdown) {
             () = tokio::time::sleep(LEASE_LOOK) => {}
             () = shutdown.wait() => return,
         }
+        engine.fail_silent_turns().await;
         let n_requeued = engine.shared.dispatch.expire(engine.shared.clock.now_ms());
         if 0 < n_requeued {
             tracing::warn!(n_requeued, "a worker has been silent; others get its turns");
@@ -534,11 +564,11 @@ fn time(name: &'static str, text: Option<String>) -> Result<Option<i64>, EngineE
     parse_rfc3339(&text).map(Some).ok_or_else(invalid)
 }
 
-fn cursor(listed: Listed) -> String {
+pub(crate) fn cursor(listed: Listed) -> String {
     format!("{:x}-{}", listed.started_ms, listed.workflow)
 }
 
-fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
+pub(crate) fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
     let parsed = || {
         let (started, workflow) = text.split_once('-')?;
         let started_ms = i64::from_str_radix(started, 16).ok()?;

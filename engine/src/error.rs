@@ -1,6 +1,6 @@
 //! Why the engine did not do what was asked, as the choices of the caller.
 
-use btrust_machine::Refusal;
+use btrust_machine::{Finding, Refusal};
 use btrust_schemas::problem::Problem;
 use serde_json::Value;
 
@@ -24,6 +24,12 @@ pub enum EngineError {
     /// The version does not stand as the act needs it; nothing has changed.
     #[error(transparent)]
     Version(#[from] VersionRefusal),
+    /// The workflow cannot go on from where it stands on the other version.
+    #[error("the workflow cannot move to the other version")]
+    CannotMigrate { findings: Vec<Finding> },
+    /// Something else has happened to the workflow between the judgement and the commit; nothing has changed.
+    #[error("the workflow changes too often to be moved now")]
+    Changed,
     #[error("the input does not fit the definition's inputSchema")]
     InputInvalid { findings: Vec<Value> },
     #[error("the idempotency key was used for another request")]
@@ -104,6 +110,8 @@ impl EngineError {
             Self::Unknown => "workflow_unknown",
             Self::DefinitionUnknown { .. } => "definition_unknown",
             Self::Version(refusal) => refusal.code(),
+            Self::CannotMigrate { .. } => "cannot_migrate",
+            Self::Changed => "workflow_changed",
             Self::InputInvalid { .. } => "input_invalid",
             Self::KeyReused => "idempotency_key_reused",
             Self::Refused(refusal) => refusal.code(),
@@ -122,12 +130,14 @@ impl EngineError {
         match self {
             Self::Unknown | Self::DefinitionUnknown { .. } => 404,
             Self::Version(refusal) => refusal.status(),
-            Self::InputInvalid { .. } => 422,
-            Self::KeyReused => 409,
+            Self::CannotMigrate { .. } | Self::InputInvalid { .. } => 422,
+            Self::Changed | Self::KeyReused => 409,
             Self::Refused(refusal) => match refusal {
-                Refusal::WorkflowUnknown | Refusal::PromptUnknown { .. } => 404,
+                Refusal::WorkflowUnknown
+                | Refusal::PromptUnknown { .. }
+                | Refusal::TokenUnknown => 404,
                 Refusal::AudienceMismatch { .. } => 403,
-                Refusal::PayloadTooLarge { .. } => 413,
+                Refusal::PayloadTooLarge { .. } | Refusal::PayloadTooDeep => 413,
                 _ => 409,
             },
             Self::Incident { .. } => 409,

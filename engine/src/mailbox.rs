@@ -4,9 +4,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::sync::Arc;
 
-use btrust_machine::{Command, Definition};
+use btrust_machine::{Applied, Command, Definition};
 use btrust_schemas::ids::WorkflowId;
 
+use crate::definitions::Published;
 use crate::error::EngineError;
 use crate::queues::Queues;
 use crate::store::StartKey;
@@ -31,6 +32,14 @@ pub struct Start {
     pub locale: String,
 }
 
+/// Moves a running workflow to another version, as it was judged.
+pub struct Migration {
+    /// The workflow when it was judged; if it has changed since, nothing is moved.
+    pub before: Arc<Workflow>,
+    pub to: Published,
+    pub moved: Applied,
+}
+
 /// Something that somebody wants.
 pub enum Request {
     Start(Box<Start>),
@@ -42,6 +51,7 @@ pub enum Request {
         queues: Option<Arc<Queues>>,
         command: Box<Command>,
     },
+    Migrate(Box<Migration>),
     /// Looks at the clock again.
     Wake,
 }

@@ -16,7 +16,7 @@ use btrust_schemas::turn::TurnKey;
 
 use crate::dispatch::{Change, queue_of};
 use crate::error::{EngineError, MACHINE_FAULT};
-use crate::mailbox::{Answer, Start};
+use crate::mailbox::{Answer, Migration, Start};
 use crate::metrics;
 use crate::queues::Queues;
 use crate::seal::{self, Binding};
@@ -76,6 +76,8 @@ struct Draft {
     start: Option<StartRecord>,
     /// The list columns as the store has them; `None` before the first commit.
     listed: Option<WorkflowColumns>,
+    /// Whether the state has changed in a way that no event tells.
+    is_touched: bool,
     now_ms: i64,
 }
 
@@ -83,7 +85,8 @@ struct Draft {
 pub struct Settled {
     pub workflow: Arc<Workflow>,
     pub changes: Vec<Change>,
-    pub has_events: bool,
+    /// False when the round has changed nothing about it.
+    pub is_written: bool,
 }
 
 #[derive(Default)]
@@ -107,6 +110,7 @@ impl Round {
             events: Vec::new(),
             changes: Vec::new(),
             start: None,
+            is_touched: false,
             now_ms: 0,
         };
         self.insert(draft);
@@ -194,6 +198,7 @@ impl Round {
                 workflow: id,
             }),
             listed: None,
+            is_touched: false,
             now_ms,
         });
         self.answers.push((
@@ -238,6 +243,8 @@ impl Round {
                     .changes
                     .extend(applied.effects.into_iter().filter_map(change));
                 draft.events.extend(applied.events);
+                // Otherwise a restart would count the silence from the heartbeat before.
+                draft.is_touched |= matches!(command, Command::TokenHeartbeat { .. });
                 let is_new = applied.reply == Reply::Done;
                 self.answers.push((
                     reply,
@@ -274,6 +281,44 @@ impl Round {
         }
     }
 
+    /// Moves the draft of a workflow to another version, if it still is what was judged.
+    pub fn migrate(
+        &mut self,
+        migration: Migration,
+        now_ms: i64,
+        reply: Option<oneshot::Sender<Answer>>,
+    ) {
+        let Migration { before, to, moved } = migration;
+        let id = before.id;
+        let Some(draft) = self.drafts.get_mut(&id) else {
+            return self.refuse(reply, EngineError::Unknown);
+        };
+        if draft.workflow.state != before.state {
+            self.answers.push((
+                reply,
+                Verdict::Refused {
+                    workflow: Some(id),
+                    error: EngineError::Changed,
+                },
+            ));
+            return;
+        }
+        draft.now_ms = now_ms;
+        draft.workflow.state = moved.state;
+        draft.workflow.definition = to.compiled;
+        draft.workflow.columns.version = i64::from(to.version);
+        let changes = moved.effects.into_iter().filter_map(change);
+        draft.changes.extend(changes);
+        draft.events.extend(moved.events);
+        self.answers.push((
+            reply,
+            Verdict::Done {
+                workflow: id,
+                is_new: true,
+            },
+        ));
+    }
+
     /// Counts a command that ran out of time, and says whether its workflow gets another try.
     fn may_try_again(&mut self, id: WorkflowId) -> bool {
         let n_timeouts = self.n_timeouts.entry(id).or_default();
@@ -300,14 +345,14 @@ impl Round {
         ));
     }
 
-    /// Seals what the round changes; drafts without events have nothing to write.
+    /// Seals what the round changes; drafts that are as they were have nothing to write.
     pub fn seal(&mut self, incarnation: i64) -> Vec<Write> {
         let order = &self.order;
         let drafts = &mut self.drafts;
         let mut writes = Vec::with_capacity(order.len());
         for id in order {
             if let Some(draft) = drafts.get_mut(id)
-                && !draft.events.is_empty()
+                && draft.is_written()
             {
                 writes.push(draft.seal(incarnation));
             }
@@ -328,13 +373,13 @@ impl Round {
             if *fate_of(id) != Fate::Committed {
                 continue;
             }
+            let is_written = draft.is_written();
             let workflow = Arc::new(draft.workflow);
             committed.insert(*id, Arc::clone(&workflow));
-            let has_events = !draft.events.is_empty();
             settled.push(Settled {
                 workflow,
                 changes: draft.changes,
-                has_events,
+                is_written,
             });
         }
         let deliveries = self.answers.into_iter().filter_map(|(reply, verdict)| {
@@ -384,6 +429,10 @@ impl Delivery {
 }
 
 impl Draft {
+    fn is_written(&self) -> bool {
+        self.is_touched || !self.events.is_empty()
+    }
+
     fn seal(&mut self, incarnation: i64) -> Write {
         let workflow = &mut self.workflow;
         let first = self.events.first().map_or(0, |it| it.id);
@@ -395,9 +444,14 @@ impl Draft {
             workflow: workflow.id,
             sequence,
         };
-        let sealed_events = seal::seal_events(&workflow.sealer, binding, &self.events);
         let sealed_snapshot = seal::seal_state(&workflow.sealer, binding, &workflow.state);
-        let public = stream_events::publish(workflow, &self.events, &sealed_events, incarnation);
+        let (sealed_events, public) = if self.events.is_empty() {
+            (Vec::new(), String::new())
+        } else {
+            let sealed = seal::seal_events(&workflow.sealer, binding, &self.events);
+            let public = stream_events::publish(workflow, &self.events, &sealed, incarnation);
+            (sealed, public)
+        };
         workflow.columns = workflow.current_columns();
         let changed = self.listed.as_ref() != Some(&workflow.columns);
         Write {
@@ -417,14 +471,15 @@ impl Draft {
 }
 
 /// Runs the state machine; a panic of it is a fault of one workflow and not of the process.
-fn contained<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
+pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
     // What a panic leaves half done is the moved-in state, which is dropped.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| EngineError::Incident {
         code: MACHINE_FAULT.to_owned(),
     })
 }
 
-fn env(now_ms: i64) -> Env {
+/// What a transition may see at `now_ms`.
+pub fn env(now_ms: i64) -> Env {
     Env {
         now_ms,
         seed: rand::rng().random(),

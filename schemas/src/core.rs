@@ -144,6 +144,33 @@ pub struct CancelRequest {
     pub actor: String,
 }
 
+/// A task's token comes back with its result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskSuccessRequest {
+    pub tenant: String,
+    /// For a step `{outcome, output}`.
+    pub result: Value,
+    pub actor: String,
+}
+
+/// A task's token comes back with an error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskFailureRequest {
+    pub tenant: String,
+    pub error: String,
+    pub cause: String,
+    pub actor: String,
+}
+
+/// Whoever has the token of a task is still at it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskHeartbeatRequest {
+    pub tenant: String,
+}
+
 /// Filters of a list; all must hold. Times are RFC 3339.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

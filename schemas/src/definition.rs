@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ids::WorkflowId;
+
 /// How a version stands; it only ever moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -150,3 +152,41 @@ pub struct VersionsView {
 ///
 /// Source: a definition that changes every week for two years has about a hundred of each.
 pub const VERSIONS_LISTED_MAX: u32 = 200;
+
+/// Moves running workflows of one version to another, or says what would happen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationRequest {
+    pub tenant: String,
+    pub from: u32,
+    pub to: u32,
+    pub dry_run: bool,
+    /// Workflows that this call looks at.
+    pub limit: Option<u32>,
+    /// `next` of the call before.
+    pub cursor: Option<String>,
+    pub actor: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationView {
+    /// Workflows that have moved, or would.
+    #[serde(rename = "move")]
+    pub moved: u64,
+    pub cannot: u64,
+    pub reasons: Vec<MigrationReason>,
+    /// Absent when every workflow of the version has been looked at.
+    pub next: Option<String>,
+}
+
+/// Why some workflows cannot move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationReason {
+    pub code: String,
+    pub message: String,
+    pub count: u64,
+    /// A few of them.
+    pub examples: Vec<WorkflowId>,
+}

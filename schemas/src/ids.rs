@@ -197,6 +197,50 @@ impl FromStr for ObjectId {
 }
 text_id!(ObjectId);
 
+/// What ends a step that waits for it: `tkn_`, the workflow's 32 hex digits, the task's 8 and 32 random ones.
+///
+/// A secret: whoever sends it back says how the step ends. So `Debug` shows the task only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TaskToken {
+    pub task: TaskId,
+    random: [u8; 16],
+}
+
+impl fmt::Display for TaskToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TaskId { workflow, number } = self.task;
+        let random = hex::encode(self.random);
+        write!(f, "tkn_{}{number:08x}{random}", workflow.hex())
+    }
+}
+
+impl fmt::Debug for TaskToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "token of {}", self.task)
+    }
+}
+
+impl FromStr for TaskToken {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let error = ParseIdError {
+            expected: "tkn_<72 hex digits>",
+        };
+        let digits = text.strip_prefix("tkn_").ok_or(error)?;
+        let (task, rest) = digits.split_at_checked(40).ok_or(error)?;
+        let mut random = [0; 16];
+        if rest.bytes().any(|it| it.is_ascii_uppercase()) {
+            return Err(error);
+        }
+        hex::decode_to_slice(rest, &mut random).map_err(|_| error)?;
+        Ok(Self {
+            task: format!("tsk_{task}").parse().map_err(|_| error)?,
+            random,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +261,12 @@ mod tests {
             random: [9; 8],
         };
         assert_eq!(object.to_string().parse(), Ok(object));
+        let token = TaskToken {
+            task,
+            random: [5; 16],
+        };
+        assert_eq!(token.to_string().parse(), Ok(token));
+        assert!(!format!("{token:?}").contains("0505"));
     }
 
     #[test]
@@ -232,6 +282,7 @@ mod tests {
             assert!(text.parse::<WorkflowId>().is_err(), "{text}");
             assert!(text.parse::<TaskId>().is_err(), "{text}");
             assert!(text.parse::<ObjectId>().is_err(), "{text}");
+            assert!(text.parse::<TaskToken>().is_err(), "{text}");
         }
         let id = PromptId {
             workflow: WorkflowId::new(1, [2; 15]),

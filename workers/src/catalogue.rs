@@ -11,6 +11,7 @@ use crate::service::Ports;
 use crate::steps::consent::Consent;
 use crate::steps::face_match::{self, FaceMatch};
 use crate::steps::form::Form;
+use crate::steps::items::{ReadItems, WriteResults};
 use crate::steps::liveness::{self, Liveness, random_challenges};
 use crate::steps::ocr::{self, Ocr};
 use crate::steps::otp::{Otp, random_codes};
@@ -23,6 +24,8 @@ const STEPS: &[(Service, Make)] = &[
     (Service::Steps, |_| Arc::new(Consent)),
     (Service::Steps, |_| Arc::new(Form)),
     (Service::Steps, |_| Arc::new(Review)),
+    (Service::Steps, |_| Arc::new(ReadItems)),
+    (Service::Steps, |_| Arc::new(WriteResults)),
     (Service::Otp, otp),
     (Service::Ocr, |ports| {
         Arc::new(Ocr::new(Arc::clone(&ports.vision)))
@@ -106,7 +109,7 @@ impl Service {
     #[must_use]
     pub fn queues(self) -> &'static [&'static str] {
         match self {
-            Self::Steps => &["consent", "form", "review"],
+            Self::Steps => &["consent", "form", "review", "read-items", "write-results"],
             Self::Otp => &["otp"],
             Self::Ocr => &["ocr"],
             Self::FaceMatch => &["face-match"],

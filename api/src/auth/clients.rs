@@ -68,7 +68,7 @@ impl CreateClient {
     /// Makes a client of the caller's tenant.
     ///
     /// A caller gives the scopes that it has, and those of a backend
-    /// (`definitions:read`, `workflows:read`, `workflows:write`,
+    /// (`definitions:read`, `workflows:read`, `workflows:write`, `tasks:write`,
     /// `applicant-tokens:write`). A reviewer is made with `reviewers:write`: four
     /// eyes rest on who has that scope.
     #[oai(path = "/v1/clients", method = "post", operation_id = "createClient")]

@@ -296,6 +296,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
         scope::DEFINITIONS_READ,
         scope::WORKFLOWS_READ,
         scope::WORKFLOWS_WRITE,
+        scope::TASKS_WRITE,
         scope::APPLICANT_TOKENS_WRITE,
         scope::TENANT_READ,
     ];

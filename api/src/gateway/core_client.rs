@@ -10,13 +10,14 @@ use btrust_platform::token::{TokenError, TokenSource};
 use btrust_schemas::{
     core::{
         Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
-        StartResponse, SubmissionRequest, SubmissionResponse, WorkflowView,
+        StartResponse, SubmissionRequest, SubmissionResponse, TaskFailureRequest,
+        TaskHeartbeatRequest, TaskSuccessRequest, WorkflowView,
     },
     definition::{
-        DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, PublicationRequest,
-        RetirementRequest, VersionsView,
+        DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, MigrationRequest,
+        MigrationView, PublicationRequest, RetirementRequest, VersionsView,
     },
-    ids::{PromptId, WorkflowId},
+    ids::{PromptId, TaskToken, WorkflowId},
     problem::Problem,
     prompt::PromptsView,
     turn::Audience,
@@ -120,6 +121,15 @@ impl CoreClient {
         self.send_json(Method::PUT, url, request).await
     }
 
+    pub async fn migrate(
+        &self,
+        name: &str,
+        request: &MigrationRequest,
+    ) -> Result<MigrationView, CoreError> {
+        self.post(&["definitions", name, "migrations"], request)
+            .await
+    }
+
     pub async fn versions(&self, tenant: &str, name: &str) -> Result<VersionsView, CoreError> {
         let query = [("tenant", tenant.to_owned())];
         self.get(&["definitions", name, "versions"], &query).await
@@ -220,6 +230,33 @@ impl CoreClient {
         request: &SubmissionRequest,
     ) -> Result<SubmissionResponse, CoreError> {
         self.post(&["prompts", &prompt.to_string(), "submissions"], request)
+            .await
+    }
+
+    pub async fn succeed_task(
+        &self,
+        token: TaskToken,
+        request: &TaskSuccessRequest,
+    ) -> Result<(), CoreError> {
+        self.post(&["task-tokens", &token.to_string(), "success"], request)
+            .await
+    }
+
+    pub async fn fail_task(
+        &self,
+        token: TaskToken,
+        request: &TaskFailureRequest,
+    ) -> Result<(), CoreError> {
+        self.post(&["task-tokens", &token.to_string(), "failure"], request)
+            .await
+    }
+
+    pub async fn keep_task(
+        &self,
+        token: TaskToken,
+        request: &TaskHeartbeatRequest,
+    ) -> Result<(), CoreError> {
+        self.post(&["task-tokens", &token.to_string(), "heartbeat"], request)
             .await
     }
 

@@ -6,6 +6,8 @@ mod canonical;
 mod core_client;
 mod cursor;
 mod diff_versions;
+mod fail_task;
+mod file;
 mod gates;
 mod get_definition;
 mod get_definition_version;
@@ -13,10 +15,12 @@ mod get_history;
 mod get_live_version;
 mod get_result;
 mod get_workflow;
+mod keep_task;
 mod list_acknowledgements;
 mod list_definitions;
 mod list_prompts;
 mod list_workflows;
+mod migrate_workflows;
 mod move_live_version;
 mod picture;
 mod publish_definition;
@@ -26,6 +30,7 @@ mod server;
 mod start_workflow;
 mod submission_schemas;
 mod submit;
+mod succeed_task;
 mod sweep;
 mod upload_object;
 mod uploads;
@@ -35,6 +40,7 @@ mod views;
 mod tests;
 
 pub use self::{
+    file::FILE_BYTES_MAX,
     server::{
         Config, Gateway, GatewayError, JSON_BYTES_MAX, Outside, catalogue, openapi_json, routes,
         serve,

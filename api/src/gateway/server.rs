@@ -28,6 +28,7 @@ use super::{
     cancel_workflow::CancelWorkflow,
     core_client::CoreClient,
     diff_versions::DiffVersions,
+    fail_task::FailTask,
     gates::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES},
     get_definition::GetDefinition,
     get_definition_version::GetDefinitionVersion,
@@ -35,10 +36,12 @@ use super::{
     get_live_version::GetLiveVersion,
     get_result::GetResult,
     get_workflow::GetWorkflow,
+    keep_task::KeepTask,
     list_acknowledgements::ListAcknowledgements,
     list_definitions::ListDefinitions,
     list_prompts::ListPrompts,
     list_workflows::ListWorkflows,
+    migrate_workflows::MigrateWorkflows,
     move_live_version::MoveLiveVersion,
     publish_definition::PublishDefinition,
     publish_version::PublishVersion,
@@ -46,6 +49,7 @@ use super::{
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
+    succeed_task::SucceedTask,
     upload_object::UploadObject,
     uploads::{MIGRATIONS, Uploads, UploadsError},
 };
@@ -197,6 +201,7 @@ type DefinitionEndpoints = (
     RetireVersion,
     GetLiveVersion,
     MoveLiveVersion,
+    MigrateWorkflows,
     DiffVersions,
 );
 /// Operations on workflows.
@@ -216,7 +221,14 @@ type PeopleEndpoints = (
     Acknowledge,
     ListAcknowledgements,
 );
-type Endpoints = (DefinitionEndpoints, WorkflowEndpoints, PeopleEndpoints);
+/// Operations on the tokens of tasks.
+type TaskEndpoints = (SucceedTask, FailTask, KeepTask);
+type Endpoints = (
+    DefinitionEndpoints,
+    WorkflowEndpoints,
+    PeopleEndpoints,
+    TaskEndpoints,
+);
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
     let gateway = || Arc::clone(gateway);
@@ -229,6 +241,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         RetireVersion(gateway()),
         GetLiveVersion(gateway()),
         MoveLiveVersion(gateway()),
+        MigrateWorkflows(gateway()),
         DiffVersions(gateway()),
     );
     let workflows = (
@@ -246,7 +259,12 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         Acknowledge(gateway()),
         ListAcknowledgements(gateway()),
     );
-    (definitions, workflows, people)
+    let tasks = (
+        SucceedTask(gateway()),
+        FailTask(gateway()),
+        KeepTask(gateway()),
+    );
+    (definitions, workflows, people, tasks)
 }
 
 /// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.

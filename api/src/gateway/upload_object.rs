@@ -14,7 +14,7 @@ use poem_openapi::{
 use rand::RngExt as _;
 
 use btrust_platform::{
-    objects::{ByteStream, ObjectError, ObjectKey, Stored},
+    objects::{ByteStream, ObjectError, ObjectKey, Stored, byte_stream},
     sealing::Sealer,
 };
 use btrust_schemas::{
@@ -24,8 +24,9 @@ use btrust_schemas::{
 
 use super::{
     Gateway,
+    file::{self, FILE_BYTES_MAX},
     get_workflow::opened,
-    picture::{self, HEAD_BYTES_MAX, Kind, PIXELS_MAX, SIDE_MAX, Verdict},
+    picture::{self, HEAD_BYTES_MAX, PIXELS_MAX, SIDE_MAX, Verdict},
 };
 use crate::{
     access::{Caller, ObjectsWrite},
@@ -35,11 +36,11 @@ use crate::{
 
 pub struct UploadObject(pub Arc<Gateway>);
 
-/// Largest upload, in bytes: a photograph of 50 megapixels as a good JPEG.
+/// Largest picture, in bytes: a photograph of 50 megapixels as a good JPEG.
 pub const UPLOAD_BYTES_MAX: u64 = 15 * 1024 * 1024;
 
 #[derive(ApiRequest)]
-enum Picture {
+enum Upload {
     /// A JPEG
     #[oai(content_type = "image/jpeg")]
     Jpeg(Binary<Body>),
@@ -49,6 +50,54 @@ enum Picture {
     /// A WebP
     #[oai(content_type = "image/webp")]
     Webp(Binary<Body>),
+    /// A JSON document; by clients only
+    #[oai(content_type = "application/json")]
+    Json(Binary<Body>),
+    /// A JSON value in each line; by clients only
+    #[oai(content_type = "application/jsonl")]
+    Jsonl(Binary<Body>),
+    /// Rows of text in UTF-8; by clients only
+    #[oai(content_type = "text/csv")]
+    Csv(Binary<Body>),
+}
+
+/// What an upload was declared as.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// What an applicant shows of themselves.
+    Picture(picture::Kind),
+    /// What a bank's client has a `Map` run over.
+    File(file::Kind),
+}
+
+impl Kind {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Picture(it) => it.media_type(),
+            Self::File(it) => it.media_type(),
+        }
+    }
+
+    fn bytes_max(self) -> u64 {
+        match self {
+            Self::Picture(_) => UPLOAD_BYTES_MAX,
+            Self::File(_) => FILE_BYTES_MAX,
+        }
+    }
+}
+
+impl Upload {
+    fn opened(self) -> (Kind, Body) {
+        let (kind, body) = match self {
+            Self::Jpeg(body) => (Kind::Picture(picture::Kind::Jpeg), body),
+            Self::Png(body) => (Kind::Picture(picture::Kind::Png), body),
+            Self::Webp(body) => (Kind::Picture(picture::Kind::Webp), body),
+            Self::Json(body) => (Kind::File(file::Kind::Json), body),
+            Self::Jsonl(body) => (Kind::File(file::Kind::Jsonl), body),
+            Self::Csv(body) => (Kind::File(file::Kind::Csv), body),
+        };
+        (kind, body.0)
+    }
 }
 
 /// Names one stored object and pins its content; send it back as it is.
@@ -64,7 +113,7 @@ struct ObjectRefDocument {
 
 #[derive(ApiResponse)]
 enum UploadObjectResponse {
-    /// The reference by which a submission names the picture.
+    /// The reference by which a submission names the object.
     #[oai(status = 201)]
     Created(Json<ObjectRefDocument>),
 }
@@ -77,11 +126,11 @@ refusals! {
         TOO_MANY_UPLOADS = 409 "too_many_uploads"
             "the workflow has as many uploads without a submission as it may have";
         WORKFLOW_ERASED = 410 "workflow_erased" "its data was erased";
-        OBJECT_TOO_LARGE = 413 "object_too_large" "the body has more than 15 MiB";
+        OBJECT_TOO_LARGE = 413 "object_too_large" "a picture has more than 15 MiB, or a file more than 4 MiB";
         MEDIA_TYPE_UNSUPPORTED = 415 "media_type_unsupported"
-            "the Content-Type is not image/jpeg, image/png or image/webp";
+            "the Content-Type is none of those listed";
         MEDIA_TYPE_MISMATCH = 422 "media_type_mismatch"
-            "the content is not a picture of the declared type";
+            "the content is not of the declared type";
         PICTURE_TOO_LARGE = 422 "picture_too_large"
             "it has more than 50 megapixels or a side above 12,000 pixels";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
@@ -93,7 +142,7 @@ type Refusing<T> = Result<T, Refused<UploadObjectRefusals>>;
 
 #[OpenApi]
 impl UploadObject {
-    /// Uploads a picture for a submission of the workflow.
+    /// Uploads a picture (applicants) or a file of items (clients) for a submission of the workflow.
     ///
     /// It is deleted after 24 hours when no submission names it.
     #[oai(
@@ -106,23 +155,24 @@ impl UploadObject {
         caller: Caller<ObjectsWrite>,
         request: &Request,
         id: Path<String>,
-        picture: Picture,
+        upload: Upload,
     ) -> Refusing<UploadObjectResponse> {
         let gateway = &self.0;
         let workflow = opened(&caller, &id)?;
+        let (kind, body) = upload.opened();
+        refuse_strangers(&caller, kind)?;
+        let bytes_max = kind.bytes_max();
         let announced = request
             .header(header::CONTENT_LENGTH)
             .and_then(|it| it.parse().ok());
-        if announced.is_some_and(|it: u64| UPLOAD_BYTES_MAX < it) {
-            return Err(too_large());
+        if announced.is_some_and(|it: u64| bytes_max < it) {
+            return Err(too_large(bytes_max));
         }
-        let (kind, body) = match picture {
-            Picture::Jpeg(body) => (Kind::Jpeg, body.0),
-            Picture::Png(body) => (Kind::Png, body.0),
-            Picture::Webp(body) => (Kind::Webp, body.0),
-        };
         let sealer = self.sealer(caller.tenant(), workflow).await?;
-        let bytes = judged(kind, body).await?;
+        let bytes = match kind {
+            Kind::Picture(it) => judged(it, body).await?,
+            Kind::File(it) => judged_whole(it, body).await?,
+        };
 
         let random = rand::rng().random();
         let object = ObjectId { workflow, random };
@@ -143,7 +193,7 @@ impl UploadObject {
             Ok(stored) => stored,
             Err(error) => {
                 gateway.uploads.forget(object).await?;
-                return Err(refuse(error));
+                return Err(refuse(error, bytes_max));
             }
         };
         if !gateway.uploads.finish(object, &stored).await? {
@@ -179,17 +229,45 @@ impl UploadObject {
     }
 }
 
+/// An applicant's token uploads pictures, a client's files.
+fn refuse_strangers(caller: &Caller<ObjectsWrite>, kind: Kind) -> Refusing<()> {
+    match (kind, caller.own_workflow()) {
+        (Kind::Picture(_), Some(_)) | (Kind::File(_), None) => Ok(()),
+        (Kind::Picture(_), None) => {
+            Err(refusal::SCOPE_MISSING.detail("only an applicant's token uploads pictures"))
+        }
+        (Kind::File(_), Some(_)) => {
+            Err(refusal::SCOPE_MISSING.detail("only a client's token uploads files"))
+        }
+    }
+}
+
+/// Judges a file by all of its bytes, of which there are few.
+async fn judged_whole(kind: file::Kind, body: Body) -> Refusing<ByteStream> {
+    let mut pieces = Box::pin(limited(body.into_bytes_stream(), FILE_BYTES_MAX));
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|it| refuse_source(it, FILE_BYTES_MAX))?;
+        bytes.extend_from_slice(&piece);
+    }
+    if !kind.fits(&bytes) {
+        return Err(mismatch(kind.media_type()));
+    }
+    Ok(byte_stream(bytes.freeze()))
+}
+
 /// Judges a picture by its first bytes, of which at most [`HEAD_BYTES_MAX`] and
 /// one chunk are held, and gives back all of its bytes, limited.
-async fn judged(kind: Kind, body: Body) -> Refusing<ByteStream> {
-    let mut rest = Box::pin(limited(body.into_bytes_stream()));
+async fn judged(kind: picture::Kind, body: Body) -> Refusing<ByteStream> {
+    let mut rest = Box::pin(limited(body.into_bytes_stream(), UPLOAD_BYTES_MAX));
     let mut head = BytesMut::new();
     // Looked at whenever it has doubled: the work stays linear.
     let mut look_at = 1;
     let verdict = loop {
         let is_all = match rest.next().await {
             Some(chunk) => {
-                head.extend_from_slice(&chunk.map_err(refuse_source)?);
+                let chunk = chunk.map_err(|it| refuse_source(it, UPLOAD_BYTES_MAX))?;
+                head.extend_from_slice(&chunk);
                 false
             }
             None => true,
@@ -211,18 +289,18 @@ async fn judged(kind: Kind, body: Body) -> Refusing<ByteStream> {
             return Err(PICTURE_TOO_LARGE.detail(detail));
         }
         Verdict::OtherContent | Verdict::NeedsMore => {
-            let detail = format!("the content is not {}", kind.media_type());
-            return Err(MEDIA_TYPE_MISMATCH.detail(detail));
+            return Err(mismatch(kind.media_type()));
         }
     }
     Ok(Box::pin(stream::iter([Ok(head.freeze())]).chain(rest)))
 }
 
-/// The same bytes, failing once there are more than [`UPLOAD_BYTES_MAX`].
+/// The same bytes, failing once there are more than `bytes_max`.
 fn limited(
     body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    bytes_max: u64,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let mut left = UPLOAD_BYTES_MAX;
+    let mut left = bytes_max;
     body.map(move |chunk| {
         let chunk = chunk?;
         match left.checked_sub(chunk.len() as u64) {
@@ -233,21 +311,25 @@ fn limited(
     })
 }
 
-fn too_large() -> Refused<UploadObjectRefusals> {
-    OBJECT_TOO_LARGE.detail(format!("at most {UPLOAD_BYTES_MAX} bytes"))
+fn mismatch(media_type: &str) -> Refused<UploadObjectRefusals> {
+    MEDIA_TYPE_MISMATCH.detail(format!("the content is not {media_type}"))
 }
 
-fn refuse_source(error: io::Error) -> Refused<UploadObjectRefusals> {
+fn too_large(bytes_max: u64) -> Refused<UploadObjectRefusals> {
+    OBJECT_TOO_LARGE.detail(format!("at most {bytes_max} bytes"))
+}
+
+fn refuse_source(error: io::Error, bytes_max: u64) -> Refused<UploadObjectRefusals> {
     match error.kind() {
-        io::ErrorKind::FileTooLarge => too_large(),
+        io::ErrorKind::FileTooLarge => too_large(bytes_max),
         _ => UPLOAD_BROKEN.detail("send it again"),
     }
 }
 
-fn refuse(error: ObjectError) -> Refused<UploadObjectRefusals> {
+fn refuse(error: ObjectError, bytes_max: u64) -> Refused<UploadObjectRefusals> {
     match error {
-        ObjectError::Source(error) => refuse_source(error),
-        ObjectError::TooLarge => too_large(),
+        ObjectError::Source(error) => refuse_source(error, bytes_max),
+        ObjectError::TooLarge => too_large(bytes_max),
         ObjectError::Erased => WORKFLOW_ERASED.detail("the data of the workflow was erased"),
         ObjectError::Unavailable(_) => Refused::failed(OBJECTS_UNAVAILABLE, &error),
         ObjectError::Missing | ObjectError::Tampered(_) | ObjectError::OtherContent => {

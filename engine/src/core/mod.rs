@@ -9,17 +9,21 @@ mod cancel;
 mod config;
 mod draft;
 mod exchange;
+mod fail_task;
 mod get_definition;
 mod history;
+mod keep_task;
 mod list_definitions;
 mod list_workflows;
 mod live;
+mod migrations;
 mod prompts;
 mod publication;
 mod result;
 mod retirement;
 mod start;
 mod submit;
+mod succeed_task;
 mod versions;
 mod workflow;
 
@@ -33,6 +37,7 @@ use poem::{EndpointExt, IntoResponse, Response, Route, get, post};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
+use btrust_machine::Refusal;
 use btrust_platform::health::{Check, Health, ServiceCheck, SqliteCheck};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{KeyError, LocalKeyring};
@@ -41,6 +46,7 @@ use btrust_platform::sqlite::DbError;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::token::Verifier;
 use btrust_platform::workflow_keys::SqliteWorkflowKeys;
+use btrust_schemas::ids::TaskToken;
 
 use crate::engine::{Engine, Ports};
 use crate::error::{EngineError, RETRY_AFTER_S};
@@ -159,6 +165,10 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
             post(retirement::retirement),
         )
         .at(
+            "/definitions/:name/migrations",
+            post(migrations::migrations),
+        )
+        .at(
             "/definitions/:name/live",
             get(live::live).put(live::move_live),
         )
@@ -172,6 +182,12 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         .at("/workflows/:id/prompts", get(prompts::prompts))
         .at("/workflows/:id/cancel", post(cancel::cancel))
         .at("/prompts/:id/submissions", post(submit::submit))
+        .at(
+            "/task-tokens/:token/success",
+            post(succeed_task::succeed_task),
+        )
+        .at("/task-tokens/:token/failure", post(fail_task::fail_task))
+        .at("/task-tokens/:token/heartbeat", post(keep_task::keep_task))
         .at(
             "/tenants/:tenant/acknowledgements",
             post(acknowledge::acknowledge).get(acknowledgements::acknowledgements),
@@ -211,4 +227,10 @@ fn refuse(error: EngineError) -> poem::Error {
 /// 404 for an id that is not spelt like one: there can be no such thing.
 fn parse_workflow(id: &str) -> poem::Result<btrust_schemas::ids::WorkflowId> {
     id.parse().map_err(|_| refuse(EngineError::Unknown))
+}
+
+/// 404 for a token that is not spelt like one: nothing can wait for it.
+fn parse_token(token: &str) -> poem::Result<TaskToken> {
+    let unknown = || refuse(EngineError::Refused(Refusal::TokenUnknown));
+    token.parse().map_err(|_| unknown())
 }

@@ -19,6 +19,7 @@ use super::{
 /// At the first rule that the store breaks.
 pub async fn check(store: &dyn Store) {
     what_is_committed_is_read_back(store).await;
+    a_write_without_events_replaces_the_snapshot_only(store).await;
     a_refused_batch_leaves_nothing_behind(store).await;
     only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit(store).await;
     lists_are_filtered_and_paged(store).await;
@@ -149,6 +150,33 @@ async fn what_is_committed_is_read_back(store: &dyn Store) {
 
     let again = acquire(store, &[1], EMBEDDED_LEASE_MS, Takeover::Always).await;
     assert_eq!(again[0].epoch, fences[0].epoch + 1);
+}
+
+async fn a_write_without_events_replaces_the_snapshot_only(store: &dyn Store) {
+    let fences = acquire(store, &[1], EMBEDDED_LEASE_MS, Takeover::Always).await;
+    let id = workflow(1, 2);
+    let before = store.load(&[id]).await.unwrap().remove(0);
+    let mut quiet = Write {
+        first_sequence: 0,
+        sealed_events: Vec::new(),
+        public: String::new(),
+        sealed_snapshot: vec![9; 61],
+        columns: None,
+        start: None,
+        ..first_write(id, 2, 2)
+    };
+    quiet.snapshot.wake_at_ms = Some(6_000);
+    let writes = vec![quiet.clone()];
+    store.commit(&Batch { fences, writes }).await.unwrap();
+    let record = store.load(&[id]).await.unwrap().remove(0);
+    assert_eq!(record.sealed_snapshot, quiet.sealed_snapshot);
+    assert_eq!(record.snapshot, quiet.snapshot);
+    assert_eq!(
+        (record.sequence, record.columns),
+        (before.sequence, before.columns)
+    );
+    assert_eq!(store.last_batches(&[1]).await.unwrap(), [2]);
+    assert_eq!(store.history(id, 0, 10).await.unwrap().len(), 1);
 }
 
 async fn a_refused_batch_leaves_nothing_behind(store: &dyn Store) {

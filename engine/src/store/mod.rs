@@ -159,6 +159,7 @@ pub struct Write {
     pub first_sequence: i64,
     pub sequence: i64,
     pub committed_ms: i64,
+    /// Empty when nothing has happened but the snapshot is another: such a write has no row in the journal.
     pub sealed_events: Vec<u8>,
     pub public: String,
     pub snapshot: SnapshotColumns,
@@ -167,6 +168,14 @@ pub struct Write {
     pub columns: Option<WorkflowColumns>,
     /// The key that starts this workflow, in its first commit.
     pub start: Option<StartRecord>,
+}
+
+impl Write {
+    /// Whether the write has a row in the journal.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.sealed_events.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -68,6 +68,21 @@ async fn lost_partitions(
 }
 
 async fn insert(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<(), sqlx::Error> {
+    let with_events: Vec<&Write> = writes
+        .iter()
+        .copied()
+        .filter(|it| it.has_events())
+        .collect();
+    insert_events(connection, &with_events).await?;
+    replace_snapshots(connection, writes).await?;
+    replace_columns(connection, writes).await?;
+    insert_starts(connection, writes).await
+}
+
+async fn insert_events(
+    connection: &mut SqliteConnection,
+    writes: &[&Write],
+) -> Result<(), sqlx::Error> {
     for rows in chunks(writes) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO journal (workflow, sequence, first_sequence, partition_no, batch, \
@@ -84,7 +99,15 @@ async fn insert(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<
                 .push_bind(write.public.as_str());
         });
         query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
 
+async fn replace_snapshots(
+    connection: &mut SqliteConnection,
+    writes: &[&Write],
+) -> Result<(), sqlx::Error> {
+    for rows in chunks(writes) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "REPLACE INTO snapshot (workflow, partition_no, sequence, chain, n_audit, n_analytics, \
              is_open, n_turns, n_prompts, wake_at_ms, incident, sealed) ",
@@ -105,8 +128,7 @@ async fn insert(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<
         });
         query.build().execute(&mut *connection).await?;
     }
-    replace_columns(connection, writes).await?;
-    insert_starts(connection, writes).await
+    Ok(())
 }
 
 async fn replace_columns(

@@ -226,6 +226,13 @@ async fn the_acts_on_versions_are_answered_over_http() {
         ),
         (
             Method::POST,
+            "migrations",
+            Some(json!({ "tenant": "acme", "from": 1, "to": 1, "dryRun": true, "actor": "admin" })),
+            ok,
+            ("/move", json!(0)),
+        ),
+        (
+            Method::POST,
             "versions/1/retirement",
             Some(act("acme")),
             conflict,
@@ -337,6 +344,37 @@ async fn every_refusal_is_a_problem_with_a_code() {
     assert_eq!(status, StatusCode::OK);
     let response = client.get(workflow).send().await;
     response.assert_status(StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_waits_for_is_unknown_however_it_comes_back() {
+    use poem::http::Method;
+    let world = World::new();
+    let node = world.node().await;
+    let workflow = node.started("key").await;
+    let client = client(&world, &node);
+    let random = "0".repeat(32);
+    for token in ["tkn_1", &format!("tkn_{}00000001{random}", workflow.hex())] {
+        for (how, body) in [
+            (
+                "success",
+                json!({ "tenant": "acme", "result": {}, "actor": "bank" }),
+            ),
+            (
+                "failure",
+                json!({ "tenant": "acme", "error": "x", "cause": "", "actor": "bank" }),
+            ),
+            ("heartbeat", json!({ "tenant": "acme" })),
+        ] {
+            let path = format!("/internal/v1/task-tokens/{token}/{how}");
+            let (status, body) = send(&client, "core:call", Method::POST, &path, Some(body)).await;
+            assert_eq!(
+                (status.as_u16(), &body["code"]),
+                (404, &json!("token_unknown")),
+                "{path}"
+            );
+        }
+    }
 }
 
 const EXCHANGE: &str = "/internal/v1/tasks/exchange";

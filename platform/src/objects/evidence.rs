@@ -40,11 +40,29 @@ impl EvidenceStore {
         media_type: &str,
         bytes: ByteStream,
     ) -> Result<ObjectRef, ObjectError> {
-        let sealer = self.sealer(tenant, workflow).await?;
         let object = ObjectId {
             workflow,
             random: rand::rng().random(),
         };
+        self.put_as(tenant, object, media_type, bytes).await
+    }
+
+    /// Stores evidence under an id that the caller has chosen, in place of what is there.
+    ///
+    /// For an effect that may be repeated: the same id leaves one object.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::put`].
+    pub async fn put_as(
+        &self,
+        tenant: &str,
+        object: ObjectId,
+        media_type: &str,
+        bytes: ByteStream,
+    ) -> Result<ObjectRef, ObjectError> {
+        let workflow = object.workflow;
+        let sealer = self.sealer(tenant, workflow).await?;
         let key = ObjectKey {
             tenant: tenant.to_owned(),
             workflow,

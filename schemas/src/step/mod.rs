@@ -8,7 +8,9 @@ pub mod form;
 pub mod liveness;
 pub mod ocr;
 pub mod otp;
+pub mod read_items;
 pub mod review;
+pub mod write_results;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
@@ -72,6 +74,8 @@ pub fn catalogue() -> Vec<Contract> {
         contract::<face_match::FaceMatch>(),
         contract::<form::Form>(),
         contract::<review::Review>(),
+        contract::<read_items::ReadItems>(),
+        contract::<write_results::WriteResults>(),
     ]
 }
 

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::objects::{EvidenceStore, byte_stream};
 use btrust_schemas::exchange::Ack;
-use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::ids::{ObjectId, WorkflowId};
 use btrust_schemas::object::ObjectRef;
 use btrust_schemas::turn::{
     Ask, Audience, ERROR_WORKER_FAULT, TurnInput, TurnKey, TurnReason, TurnResult,
@@ -159,6 +160,29 @@ impl Context {
             .put(&self.tenant, self.workflow, media_type, byte_stream(bytes))
             .await;
         put.map_err(|error| Fault::store("the object store", &error))
+    }
+
+    /// Stores the one object of this `purpose` that the task has: done again, by whichever turn or
+    /// attempt, it takes the place of what was stored. The same bytes are expected each time.
+    pub async fn store_once(
+        &self,
+        purpose: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<ObjectRef, Fault> {
+        let name = Sha256::digest(format!("{purpose}/{}", self.key.task));
+        let mut random = [0; 8];
+        random.copy_from_slice(&name[..8]);
+        let object = ObjectId {
+            workflow: self.workflow,
+            random,
+        };
+        let bytes = byte_stream(bytes);
+        let put = self
+            .evidence
+            .put_as(&self.tenant, object, media_type, bytes);
+        put.await
+            .map_err(|error| Fault::store("the object store", &error))
     }
 
     /// Runs a long computation on one of the machine's cores, after a free one is found.

@@ -4,6 +4,7 @@ pub mod consent;
 mod evidence;
 pub mod face_match;
 pub mod form;
+pub mod items;
 pub mod liveness;
 pub mod ocr;
 pub mod otp;

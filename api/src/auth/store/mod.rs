@@ -73,28 +73,21 @@ pub(crate) async fn for_tests() -> (tempfile::TempDir, Store) {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn who_could_publish_before_publishing_had_a_scope_still_can() {
+    /// What the scopes of clients, in the order of their ids, become from migration `version` on.
+    async fn migrated(version: i64, clients: &[(&str, &str)]) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("auth.sqlite");
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
-        let before = MIGRATIONS.iter().filter(|it| it.version < 3);
+        let before = MIGRATIONS.iter().filter(|it| it.version < version);
         let before = Migrator {
             migrations: before.cloned().collect(),
             ..Migrator::DEFAULT
         };
         before.run(&pool).await.unwrap();
-        for (id, scopes) in [
-            (
-                "admin",
-                "clients:write definitions:read definitions:write tenant:read",
-            ),
-            ("author", "definitions:write"),
-            ("bank", "definitions:read workflows:write"),
-        ] {
+        for (id, scopes) in clients {
             sqlx::query("INSERT INTO client VALUES (?, 'bank', 'x', 'client', ?, 'x', 0)")
                 .bind(id)
                 .bind(scopes)
@@ -103,17 +96,54 @@ mod tests {
                 .unwrap();
         }
         pool.close().await;
-
         let pool = btrust_platform::sqlite::open(&path, &MIGRATIONS).await;
-        let scopes: Vec<String> = sqlx::query_scalar("SELECT scopes FROM client ORDER BY id")
+        sqlx::query_scalar("SELECT scopes FROM client ORDER BY id")
             .fetch_all(&pool.unwrap())
             .await
-            .unwrap();
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_could_publish_before_publishing_had_a_scope_still_can() {
+        let scopes = migrated(
+            3,
+            &[
+                (
+                    "admin",
+                    "clients:write definitions:read definitions:write tenant:read",
+                ),
+                ("author", "definitions:write"),
+                ("bank", "definitions:read workflows:read"),
+            ],
+        );
         let expected = [
             "clients:write definitions:publish definitions:read definitions:write tenant:read",
             "definitions:publish definitions:write",
-            "definitions:read workflows:write",
+            "definitions:read workflows:read",
         ];
-        assert_eq!(scopes, expected);
+        assert_eq!(scopes.await, expected);
+    }
+
+    #[tokio::test]
+    async fn who_starts_workflows_may_send_tokens_of_tasks_back() {
+        let scopes = migrated(
+            4,
+            &[
+                (
+                    "bank",
+                    "definitions:read tenant:read tenant:write workflows:read workflows:write",
+                ),
+                ("other", "workflows:read workflows:write"),
+                ("reader", "tenant:read workflows:read"),
+                ("starter", "workflows:write"),
+            ],
+        );
+        let expected = [
+            "definitions:read tasks:write tenant:read tenant:write workflows:read workflows:write",
+            "tasks:write workflows:read workflows:write",
+            "tenant:read workflows:read",
+            "tasks:write workflows:write",
+        ];
+        assert_eq!(scopes.await, expected);
     }
 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::core_definitions::{
-    draft_it, get_definition, get_live, list_definitions, list_versions, move_live, publish_it,
-    retire_it,
+    draft_it, get_definition, get_live, list_definitions, list_versions, migrate_it, move_live,
+    publish_it, retire_it,
 };
 use btrust_platform::{clock::rfc3339, problem, token::Verifier};
 use btrust_schemas::{
@@ -42,6 +42,10 @@ pub struct Tables {
     answers: HashMap<PromptId, String>,
     pub submissions: Vec<SubmissionRequest>,
     acknowledgements: Vec<(String, Acknowledgement)>,
+    /// The token that a task waits for, and its tenant.
+    pub token: Option<(String, String)>,
+    /// What was sent back, and how.
+    pub sent_back: Vec<(String, Value)>,
 }
 
 pub type Core = Arc<Mutex<Tables>>;
@@ -62,6 +66,7 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
             "/definitions/:name/versions/:version/retirement",
             post(retire_it),
         )
+        .at("/definitions/:name/migrations", post(migrate_it))
         .at("/definitions/:name/live", get(get_live).put(move_live))
         .at("/workflows", post(start_it).get(list_workflows))
         .at("/workflows/:id", get(get_workflow))
@@ -70,6 +75,7 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
         .at("/workflows/:id/prompts", get(list_prompts))
         .at("/workflows/:id/cancel", post(cancel_it))
         .at("/prompts/:id/submissions", post(submit_it))
+        .at("/task-tokens/:token/:how", post(send_back))
         .at(
             "/tenants/:tenant/acknowledgements",
             post(acknowledge_it).get(list_acknowledgements),
@@ -277,6 +283,24 @@ fn submit_it(
             })
         }
     }
+}
+
+#[handler]
+fn send_back(
+    Data(core): Data<&Core>,
+    Path((token, how)): Path<(String, String)>,
+    Json(it): Json<Value>,
+) -> Answer {
+    let mut tables = lock(core);
+    let sent = (it["tenant"].as_str().unwrap().to_owned(), token);
+    if tables.token.as_ref() != Some(&sent) {
+        return refuse(404, "token_unknown");
+    }
+    if how != "heartbeat" {
+        tables.token = None;
+    }
+    tables.sent_back.push((how, it));
+    ok(Value::Null)
 }
 
 #[handler]

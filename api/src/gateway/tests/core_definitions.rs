@@ -9,9 +9,11 @@ use poem::{
 
 use btrust_platform::clock::rfc3339;
 use btrust_schemas::definition::{
-    DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, PublicationRequest,
-    Publish, RetirementRequest, VersionStatus, VersionsView,
+    DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, MigrationReason,
+    MigrationRequest, MigrationView, PublicationRequest, Publish, RetirementRequest, VersionStatus,
+    VersionsView,
 };
+use btrust_schemas::ids::WorkflowId;
 
 use super::core::{Answer, Core, Tables, lock, ok, refuse};
 
@@ -225,4 +227,31 @@ pub fn move_live(
     }
     tables.make_live(&name, it.version, &it.actor);
     ok(tables.moves.last())
+}
+
+/// A page has one workflow that moves and one that cannot; there are two pages.
+#[handler]
+pub fn migrate_it(
+    Data(core): Data<&Core>,
+    Path(name): Path<String>,
+    Json(it): Json<MigrationRequest>,
+) -> Answer {
+    let mut tables = lock(core);
+    tables.version(&it.tenant, &name, it.from)?;
+    let status = tables.version(&it.tenant, &name, it.to)?.status;
+    if status == VersionStatus::Draft {
+        return refuse(409, "version_not_published");
+    }
+    let reason = MigrationReason {
+        code: "migration_inside".to_owned(),
+        message: format!("dry run: {}", it.dry_run),
+        count: 1,
+        examples: vec![WorkflowId::new(1, [1; 15])],
+    };
+    ok(MigrationView {
+        moved: 1,
+        cannot: 1,
+        reasons: vec![reason],
+        next: it.cursor.is_none().then(|| "the rest".to_owned()),
+    })
 }

@@ -276,3 +276,51 @@ async fn two_versions_are_compared_by_their_states() {
     let (status, body) = world.get(&format!("{VERSIONS}/1/diff/3"), &admin).await;
     assert_problem(status, &body, (404, "definition_unknown"));
 }
+
+#[tokio::test]
+async fn running_workflows_are_moved_page_by_page() {
+    let world = world().await;
+    let admin = world.admin().await;
+    world.post("/v1/definitions", &admin, onboarding()).await;
+    world
+        .post("/v1/definitions?publish=false", &admin, other())
+        .await;
+    let path = "/v1/definitions/bank-onboarding/migrations";
+    let way = |to: u32| json!({ "from": 1, "to": to, "dryRun": true });
+    let (status, body) = world.post(path, &admin, way(2)).await;
+    assert_problem(status, &body, (409, "version_not_published"));
+    let (status, body) = world.post(path, &admin, way(3)).await;
+    assert_problem(status, &body, (404, "definition_unknown"));
+    let author = world.token("author", "bank", &["definitions:write"]).await;
+    let (status, body) = world.post(path, &author, way(1)).await;
+    assert_problem(status, &body, (403, "scope_missing"));
+
+    world
+        .post(&format!("{VERSIONS}/2/publication"), &admin, json!({}))
+        .await;
+    let (status, first) = world.post(path, &admin, way(2)).await;
+    assert_eq!(status, StatusCode::OK, "{first}");
+    assert_eq!((&first["move"], &first["cannot"]), (&json!(1), &json!(1)));
+    let reason = &first["reasons"][0];
+    assert_eq!(
+        (&reason["code"], &reason["message"], &reason["count"]),
+        (
+            &json!("migration_inside"),
+            &json!("dry run: true"),
+            &json!(1)
+        )
+    );
+    assert_eq!(reason["examples"].as_array().unwrap().len(), 1);
+    let mut rest = way(2);
+    rest["cursor"] = first["next"].clone();
+    let (_, second) = world.post(path, &admin, rest.clone()).await;
+    assert_eq!(second["next"], Value::Null);
+    // The cursor belongs to the version that is left.
+    rest["from"] = json!(2);
+    let (status, body) = world.post(path, &admin, rest).await;
+    assert_problem(status, &body, (400, "cursor_invalid"));
+    let (status, body) = world
+        .post(path, &admin, json!({ "from": 1, "to": 2 }))
+        .await;
+    assert_problem(status, &body, (400, "malformed_json"));
+}

@@ -7,6 +7,7 @@ mod definitions;
 mod lifecycle;
 mod objects;
 mod people;
+mod tasks;
 mod workflows;
 mod world;
 
@@ -45,7 +46,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 20);
+    assert_eq!(n_operations, 24);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use btrust_schemas::{core::Status, ids::WorkflowId, turn::Audience};
 
 use super::world::{World, assert_problem, world};
-use crate::gateway::{UNNAMED_TTL_MS, UPLOAD_BYTES_MAX};
+use crate::gateway::{FILE_BYTES_MAX, UNNAMED_TTL_MS, UPLOAD_BYTES_MAX};
 
 fn picture(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -90,6 +90,72 @@ async fn a_picture_is_stored_sealed_and_a_submission_may_name_it() {
         assert_eq!(status, StatusCode::ACCEPTED, "{taken}");
     }
     assert_eq!(world.n_objects(), 3);
+}
+
+#[tokio::test]
+async fn a_client_uploads_a_file_and_answers_with_it_for_the_portal() {
+    let world = world().await;
+    let bank = world.bank().await;
+    let id = world.start(&bank, "bank", "1").await;
+    for (number, (media_type, content)) in (1..).zip([
+        ("application/json", "[{\"id\":1}]"),
+        ("application/jsonl", "{\"id\":1}\n{\"id\":2}\n"),
+        ("text/csv", "\u{feff}id,name\r\n1,\"Levi, Noa\"\r\n"),
+    ]) {
+        let (status, stored) = world
+            .upload(&bank, id, media_type, streamed(content.into()))
+            .await;
+        assert_eq!(status, StatusCode::CREATED, "{stored}");
+        assert_eq!(stored["mediaType"], media_type);
+        assert_eq!(stored["bytes"], content.len());
+        assert_eq!(stored["sha256"], hex::encode(Sha256::digest(content)));
+
+        let prompt = world.ask(id, number, "form", Audience::Portal);
+        let path = format!("/v1/prompts/{prompt}/submissions");
+        let body = json!({ "values": { "file": stored } });
+        let (status, taken) = world.post(&path, &bank, json!({ "body": body })).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{taken}");
+    }
+    // The submissions have named them: they stay.
+    world.clock.advance(UNNAMED_TTL_MS);
+    assert_eq!(world.gateway.sweep().await.unwrap(), 0);
+    assert_eq!(world.n_objects(), 3);
+}
+
+#[tokio::test]
+async fn files_are_for_clients_and_have_limits_of_their_own() {
+    let world = world().await;
+    let (bank, other_bank) = (world.bank().await, world.other_bank().await);
+    let id = world.start(&bank, "bank", "1").await;
+    let applicant = world.applicant(&bank, id).await;
+    let file = || streamed(b"[1]".to_vec());
+    for media_type in ["application/json", "application/jsonl", "text/csv"] {
+        let (status, body) = world.upload(&applicant, id, media_type, file()).await;
+        assert_problem(status, &body, (403, "scope_missing"));
+    }
+    let (status, body) = world
+        .upload(&other_bank, id, "application/json", file())
+        .await;
+    assert_problem(status, &body, (404, "workflow_unknown"));
+    for (media_type, content) in [
+        ("application/json", &b"id,name"[..]),
+        ("application/jsonl", b"{\"id\":1}\n{"),
+        ("text/csv", b"\x89PNG\r\n\x1a\n"),
+    ] {
+        let content = streamed(content.to_vec());
+        let (status, body) = world.upload(&bank, id, media_type, content).await;
+        assert_problem(status, &body, (422, "media_type_mismatch"));
+    }
+    let limit = usize::try_from(FILE_BYTES_MAX).unwrap();
+    let mut large = vec![b'\n'; limit + 1];
+    for body in [Body::from_vec(large.clone()), streamed(large.clone())] {
+        let (status, body) = world.upload(&bank, id, "text/csv", body).await;
+        assert_problem(status, &body, (413, "object_too_large"));
+    }
+    assert_eq!(world.n_objects(), 0);
+    large.truncate(limit);
+    let (status, body) = world.upload(&bank, id, "text/csv", streamed(large)).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
 }
 
 #[tokio::test]

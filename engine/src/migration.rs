@@ -1,0 +1,313 @@
+//! Moves running workflows to another version of their definition, or says why they cannot.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use btrust_machine::{Applied, Catalogue, Contract, Env};
+use btrust_schemas::core::Status;
+use btrust_schemas::definition::{MigrationReason, MigrationRequest, MigrationView};
+use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::step;
+
+use crate::definitions::Published;
+use crate::engine::{Engine, cursor, parse_cursor};
+use crate::error::EngineError;
+use crate::mailbox::{Migration, Request};
+use crate::round::{contained, env};
+use crate::store::{ListFilter, Listed};
+use crate::workflow::Workflow;
+
+/// Most workflows that one call looks at.
+///
+/// Source: each is opened and judged again from where it stands, some ms in all; a call ends within seconds.
+pub const MIGRATION_LIMIT_MAX: u32 = 500;
+/// Workflows that a call looks at when the caller does not say.
+pub const MIGRATION_LIMIT_DEFAULT: u32 = 200;
+/// After this time a call judges no further workflow, and says where to go on.
+///
+/// Source: well below the 30 s idle limits common to load balancers, with the commit still to come.
+const JUDGING_MAX: Duration = Duration::from_secs(10);
+/// How often a workflow is judged anew that has changed between its judgement and its commit.
+const TRIES_MAX: usize = 3;
+/// Workflows named for each reason; the count has all of them.
+const EXAMPLES_MAX: usize = 5;
+/// Reasons with a message of their own; what comes after them is counted by its code.
+const REASONS_MAX: usize = 50;
+
+/// The steps of this version of the platform, as the proof wants them.
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let contracts = step::catalogue().into_iter().map(|it| {
+        let contract = Contract {
+            step: it.step.to_owned(),
+            major: it.major,
+            outcomes: it.outcomes.iter().map(|&it| it.to_owned()).collect(),
+            hash: it.hash(),
+            arguments_schema: it.arguments,
+            output_schema: it.output,
+        };
+        (it.step.to_owned(), contract)
+    });
+    Catalogue {
+        steps: contracts.collect(),
+    }
+});
+
+/// Where one workflow would stand on the other version. The one place that asks the machine.
+fn moved(workflow: &Workflow, to: &Published, env: &Env) -> Result<Applied, EngineError> {
+    let Workflow {
+        definition, state, ..
+    } = workflow;
+    let (target, version) = (&to.compiled, to.version);
+    let moved =
+        contained(|| btrust_machine::migrate(definition, target, version, &CATALOGUE, state, env))?;
+    moved.map_err(|findings| EngineError::CannotMigrate { findings })
+}
+
+/// From which version to which one workflow after the other is moved.
+struct Way<'w> {
+    tenant: &'w str,
+    from: u32,
+    to: Published,
+}
+
+impl Engine {
+    /// Moves a page of the running workflows of a version, or tries it where the request says so.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::DefinitionUnknown`], and [`EngineError::Version`] for one that nothing starts on;
+    /// [`EngineError::Overloaded`] while another call judges. What one workflow is refused for is in the answer.
+    pub async fn migrate(
+        &self,
+        name: &str,
+        request: MigrationRequest,
+    ) -> Result<MigrationView, EngineError> {
+        // A proof may take a core for seconds and much memory: one at a time.
+        let Ok(_alone) = self.migrating.try_acquire() else {
+            return Err(EngineError::Overloaded);
+        };
+        let definitions = self.definitions();
+        let tenant = request.tenant.as_str();
+        let to = definitions
+            .startable(tenant, name, Some(request.to))
+            .await?;
+        let from = request.from;
+        definitions.compiled(tenant, name, from).await?;
+        let (listed, mut has_next) = self.page(name, &request).await?;
+        let way = Way { tenant, from, to };
+        let until = Instant::now() + JUDGING_MAX;
+        let mut judged = Vec::new();
+        for it in &listed {
+            if !judged.is_empty() && until <= Instant::now() {
+                has_next = true;
+                break;
+            }
+            judged.push((*it, self.judge(&way, it.workflow).await));
+        }
+        let last = judged.last().map(|(it, _)| *it);
+        let carried_out = judged.into_iter().map(|(it, judged)| {
+            let way = &way;
+            async move {
+                let done = match judged {
+                    Ok(migration) if !request.dry_run => self.carry_out(way, migration).await,
+                    judged => judged.map(drop),
+                };
+                (it.workflow, done)
+            }
+        });
+        let mut tally = Tally::default();
+        // All are in the mailbox before the first is waited for, so they share a commit.
+        for (workflow, done) in join_all(carried_out).await {
+            tally.add(workflow, done)?;
+        }
+        tracing::info!(
+            definition.name = name,
+            from,
+            to = request.to,
+            dry_run = request.dry_run,
+            n_moved = tally.n_moved,
+            n_refused = tally.n_refused,
+            actor = request.actor,
+            "moved running workflows to another version"
+        );
+        Ok(tally.view(last.filter(|_| has_next).map(cursor)))
+    }
+
+    /// The running workflows of the version to leave, and whether there are more than these.
+    async fn page(
+        &self,
+        name: &str,
+        request: &MigrationRequest,
+    ) -> Result<(Vec<Listed>, bool), EngineError> {
+        let limit = request
+            .limit
+            .unwrap_or(MIGRATION_LIMIT_DEFAULT)
+            .clamp(1, MIGRATION_LIMIT_MAX);
+        let filter = ListFilter {
+            tenant: request.tenant.clone(),
+            status: Some(Status::Running.as_str().to_owned()),
+            definition: Some(name.to_owned()),
+            version: Some(i64::from(request.from)),
+            after: request.cursor.as_deref().map(parse_cursor).transpose()?,
+            limit: limit + 1,
+            ..ListFilter::default()
+        };
+        let mut listed = self.shared.store.list(&filter).await?;
+        let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_next = page_size < listed.len();
+        listed.truncate(page_size);
+        Ok((listed, has_next))
+    }
+
+    /// Where a workflow would stand; nothing has changed yet.
+    async fn judge(&self, way: &Way<'_>, id: WorkflowId) -> Result<Migration, EngineError> {
+        let before = self.shared.read(way.tenant, id).await?;
+        let is_there = before.columns.version == i64::from(way.from);
+        if !is_there || before.state.status().is_closed() {
+            return Err(EngineError::Unknown);
+        }
+        let env = env(self.shared.clock.now_ms());
+        let (workflow, to) = (Arc::clone(&before), way.to.clone());
+        // The proof explores up to a million states: neither on a thread that serves nor in the committer.
+        let judged = tokio::task::spawn_blocking(move || moved(&workflow, &to, &env)).await;
+        // Only a runtime that shuts down loses it: a panic is contained.
+        let moved = judged.unwrap_or(Err(EngineError::Unavailable))?;
+        Ok(Migration {
+            before,
+            to: way.to.clone(),
+            moved,
+        })
+    }
+
+    /// Commits what was judged, or judges anew what has changed meanwhile.
+    async fn carry_out(&self, way: &Way<'_>, judged: Migration) -> Result<(), EngineError> {
+        let id = judged.before.id;
+        let mut judged = Ok(judged);
+        for _ in 0..TRIES_MAX {
+            let request = Request::Migrate(Box::new(judged?));
+            match self.mailbox.ask(request).await {
+                Err(EngineError::Changed) => judged = self.judge(way, id).await,
+                answer => return answer.map(drop),
+            }
+        }
+        Err(EngineError::Changed)
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    n_moved: u64,
+    n_refused: u64,
+    /// By code and message.
+    reasons: BTreeMap<(String, String), (u64, Vec<WorkflowId>)>,
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        workflow: WorkflowId,
+        judged: Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let findings = match judged {
+            Ok(()) => {
+                self.n_moved += 1;
+                return Ok(());
+            }
+            // It has ended, or somebody else has moved it, since the page was read.
+            Err(EngineError::Unknown) => return Ok(()),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(EngineError::CannotMigrate { findings }) => findings,
+            Err(error) => {
+                self.refuse(error.code(), &error.to_string(), workflow);
+                self.n_refused += 1;
+                return Ok(());
+            }
+        };
+        self.n_refused += 1;
+        let mut reasons: Vec<(&str, &str)> = findings
+            .iter()
+            .map(|it| (it.code, it.message.as_str()))
+            .collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        for (code, message) in reasons {
+            self.refuse(code, message, workflow);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, code: &str, message: &str, workflow: WorkflowId) {
+        let mut key = (code.to_owned(), message.to_owned());
+        if REASONS_MAX <= self.reasons.len() && !self.reasons.contains_key(&key) {
+            "and others like it".clone_into(&mut key.1);
+        }
+        let (count, examples) = self.reasons.entry(key).or_default();
+        *count += 1;
+        if examples.len() < EXAMPLES_MAX {
+            examples.push(workflow);
+        }
+    }
+
+    fn view(self, next: Option<String>) -> MigrationView {
+        let reason = |((code, message), (count, examples))| MigrationReason {
+            code,
+            message,
+            count,
+            examples,
+        };
+        MigrationView {
+            moved: self.n_moved,
+            cannot: self.n_refused,
+            reasons: self.reasons.into_iter().map(reason).collect(),
+            next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use btrust_machine::{Finding, Gate, Severity};
+
+    use super::*;
+
+    fn finding(code: &'static str) -> Finding {
+        Finding {
+            gate: Gate::Proof,
+            severity: Severity::Error,
+            code,
+            pointer: String::new(),
+            message: format!("because of {code}"),
+            fix: String::new(),
+        }
+    }
+
+    #[test]
+    fn reasons_are_counted_and_named_by_a_few_examples() {
+        let mut tally = Tally::default();
+        let ids: Vec<_> = (0..8).map(|n| WorkflowId::new(1, [n; 15])).collect();
+        for id in &ids[..7] {
+            let findings = vec![finding("b"), finding("a"), finding("b")];
+            let refused = Err(EngineError::CannotMigrate { findings });
+            tally.add(*id, refused).unwrap();
+        }
+        tally.add(ids[7], Ok(())).unwrap();
+        // It has ended meanwhile.
+        tally.add(ids[7], Err(EngineError::Unknown)).unwrap();
+        assert_eq!(
+            tally.add(ids[7], Err(EngineError::Overloaded)),
+            Err(EngineError::Overloaded)
+        );
+        let view = tally.view(None);
+        assert_eq!((view.moved, view.cannot), (1, 7));
+        let reasons: Vec<_> = view
+            .reasons
+            .iter()
+            .map(|it| (it.code.as_str(), it.count))
+            .collect();
+        assert_eq!(reasons, [("a", 7), ("b", 7)]);
+        assert_eq!(view.reasons[0].examples, ids[..EXAMPLES_MAX]);
+    }
+}
