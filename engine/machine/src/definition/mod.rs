@@ -66,7 +66,7 @@ impl Definition {
     /// Parses a definition; this is the gate `valid`.
     ///
     /// The outcomes of its steps are known when the document carries the `contracts` that
-    /// [`check`](crate::check) resolves, or after [`Definition::with_catalogue`].
+    /// [`check`](fn@crate::check) resolves, or after [`Definition::with_catalogue`].
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! The simulator: a workflow from its start to its end, in virtual time, with mocked tasks.
 //!
-//! It drives the machine through [`apply`] only, as the engine does; so what it shows is what would happen.
+//! It drives the machine through [`apply`](crate::apply) only, as the engine does; so what it shows is what would happen.
 
 mod drive;
 mod expect;
