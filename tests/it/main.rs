@@ -3,6 +3,7 @@
 mod architecture;
 mod crash;
 mod demo;
+mod maps;
 mod phone;
 mod refusals;
 mod samples;
