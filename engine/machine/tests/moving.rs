@@ -1,5 +1,6 @@
 //! Moving running workflows to another version, and the limits of what a workflow may hold.
 
+#[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 
 use btrust_machine::limits::{MAP_BYTES_MAX, PAYLOAD_DEPTH_MAX};
