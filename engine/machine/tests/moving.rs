@@ -1,5 +1,7 @@
 //! Moving running workflows to another version, and the limits of what a workflow may hold.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 
