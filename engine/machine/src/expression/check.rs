@@ -72,6 +72,9 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
     if let Some(message) = counted_otherwise(ast) {
         return Err(message);
     }
+    if combines_what_it_makes(ast) {
+        return Err("`@` and `#` together number combinations of fields only: what is made on the way could be combined without end".to_owned());
+    }
     let mut refused = None;
     walk(ast, &mut |node| {
         let with_picture = match node {
@@ -93,6 +96,23 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
         }
     });
     refused.map_or(Ok(()), Err)
+}
+
+/// Whether items are combined (`@`) and others than fields are numbered (`#`).
+fn combines_what_it_makes(ast: &AstNode) -> bool {
+    let (mut combines, mut numbers) = (false, false);
+    walk(ast, &mut |node| {
+        let AstNode::Path { steps } = node else {
+            return;
+        };
+        for step in steps {
+            combines |= step.focus.is_some();
+            let is_numbered = step.index_var.is_some()
+                || step.stages.iter().any(|it| matches!(it, Stage::Index(_)));
+            numbers |= is_numbered && !matches!(step.node, AstNode::Name(_) | AstNode::Variable(_));
+        }
+    });
+    combines && numbers
 }
 
 /// A function that is counted by how it is called, but passed on or redefined.
