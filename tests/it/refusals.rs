@@ -61,7 +61,7 @@ async fn a_definition_that_is_wrong_or_unsafe_is_not_published() {
     let refused = admin.post("/v1/definitions", dangling).await;
     refused.assert_problem(422, "definition_refused");
     assert_eq!(
-        refused.body["errors"][0]["pointer"], "/definition/States/Ask",
+        refused.body["errors"][0]["pointer"], "/definition/States/Ask/Next",
         "{}",
         refused.body
     );
