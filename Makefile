@@ -16,6 +16,9 @@ up: packages build models ## Start the whole platform on var/ and print its URLs
 test: packages build models ## Install what the tests need and run all of them
 	@scripts/run-tests
 
+soak: ## A million made-up definitions, expressions and sequences of commands each (about an hour); see engine/machine/SOAK.md
+	cargo run --release --package btrust-machine --example fuzz -- --inputs 1000000
+
 check: packages ## Format, lints, unused dependencies, spelling, documentation
 	@scripts/install-tools
 	cargo fmt --all --check

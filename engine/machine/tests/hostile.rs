@@ -190,6 +190,7 @@ const HOSTILE: &[&str] = &[
     "{'a': ($states.input.list@$x.[1..10000]#$i[1]; 1){$string(1): 1}, 'b': 1}",
     "$sort([1..100], function($x, $i) { $i })@$x.[1..10000]#$i[1]+1",
     "$states.input.list@$x.[1..2000]#$i",
+    "$sort([1..10000], /a+/)",
     "[1..10000].$states.input.rows.missing.deeper",
     "[1..10000].($states.input.rows[id = 5].k)",
     "[1..10000].($states.input.rows[0].k)",

@@ -72,6 +72,12 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
     if let Some(message) = counted_otherwise(ast) {
         return Err(message);
     }
+    if maps_a_pattern(ast) {
+        return Err(
+            "a pattern is no function for items: use `function($x) { $contains($x, /../) }`"
+                .to_owned(),
+        );
+    }
     if combines_what_it_makes(ast) {
         return Err("`@` and `#` together number combinations of fields only: what is made on the way could be combined without end".to_owned());
     }
@@ -96,6 +102,19 @@ pub(super) fn forbidden(ast: &AstNode, names: &Names) -> Result<(), String> {
         }
     });
     refused.map_or(Ok(()), Err)
+}
+
+/// Whether a pattern is used as a function that is called for every item: each call compiles it.
+fn maps_a_pattern(ast: &AstNode) -> bool {
+    const HIGHER: [&str; 7] = ["map", "filter", "reduce", "each", "sift", "single", "sort"];
+    let mut found = false;
+    walk(ast, &mut |node| {
+        if let AstNode::Function { name, args, .. } = node {
+            found |= HIGHER.contains(&name.as_str())
+                && args.iter().any(|it| matches!(it, AstNode::Regex { .. }));
+        }
+    });
+    found
 }
 
 /// Whether items are combined (`@`) and others than fields are numbered (`#`).
