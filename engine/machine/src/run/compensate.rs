@@ -63,8 +63,11 @@ impl<'a> Run<'a> {
     pub(super) fn time_out_workflow(&mut self) -> Result<(), Refusal> {
         self.state.deadline_ms = None;
         if let Some(compensating) = &mut self.thread_mut(ROOT)?.compensating {
-            // What is being undone is undone to the end; nothing else follows it any more.
-            compensating.then = Then::TimeOut;
+            // What is being undone is undone to the end; no catcher follows it any more, and what
+            // has failed has failed.
+            if matches!(compensating.then, Then::Catch { .. }) {
+                compensating.then = Then::TimeOut;
+            }
             return Ok(());
         }
         self.withdraw(ROOT, crate::effect::CloseReason::Withdrawn)?;
