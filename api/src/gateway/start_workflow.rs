@@ -61,6 +61,8 @@ refusals! {
             "the key has started a workflow with another request";
         INPUT_INVALID = 422 "input_invalid"
             "the input does not fit the definition's `inputSchema`; `errors` says where";
+        PAYLOAD_TOO_LARGE = 413 "payload_too_large" "the input is larger than a state's data may be";
+        PAYLOAD_TOO_DEEP = 413 "payload_too_deep" "the input is nested deeper than a state's data may be";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }
 }

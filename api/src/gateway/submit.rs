@@ -48,6 +48,8 @@ refusals! {
         PROMPT_CLOSED = 409 "prompt_closed" "somebody has answered it, or it is over";
         SUBMISSION_INVALID = 422 "submission_invalid"
             "the body does not fit the step's submission schema, or names what was not uploaded; `errors` says where";
+        PAYLOAD_TOO_LARGE = 413 "payload_too_large" "the body is larger than a state's data may be";
+        PAYLOAD_TOO_DEEP = 413 "payload_too_deep" "the body is nested deeper than a state's data may be";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }
 }

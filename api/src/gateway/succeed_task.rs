@@ -45,6 +45,7 @@ refusals! {
         TOKEN_UNKNOWN = 404 "token_unknown"
             "no task of the tenant waits for this token: it never did, or does no longer";
         PAYLOAD_TOO_LARGE = 413 "payload_too_large" "the result is larger than a state's data may be";
+        PAYLOAD_TOO_DEEP = 413 "payload_too_deep" "the result is nested deeper than a state's data may be";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }
 }
