@@ -77,7 +77,7 @@ impl Engine {
         }
         let want = usize::try_from(request.want.min(WANT_MAX)).unwrap_or_default();
         let response = loop {
-            let (acks, taken) = dispatch.take(&call, &request.queues, want);
+            let (acks, taken) = dispatch.take(&call, &request.queues, want, now_ms());
             let is_over = has_results || want == 0 || deadline <= Instant::now();
             if is_over || !acks.is_empty() || !taken.is_empty() {
                 let tasks = taken.into_iter().map(|it| self.turn_input(it)).collect();
@@ -211,13 +211,13 @@ impl Engine {
             tenant: owner.tenant.clone(),
             workflow: owner.workflow,
             subject: owner.subject.clone(),
-            state_name: turn.state_name,
-            resource: turn.resource,
+            state_name: turn.state_name.clone(),
+            resource: turn.resource.clone(),
             locale: owner.locale.clone(),
             arguments: turn.arguments.to_value(),
-            state: turn.parked.map(|it| it.to_value()),
-            checkpoint: turn.checkpoint.map(|it| it.to_value()),
-            reason: reason(owner.workflow, turn.reason),
+            state: turn.parked.as_ref().map(Payload::to_value),
+            checkpoint: turn.checkpoint.as_ref().map(Payload::to_value),
+            reason: reason(owner.workflow, &turn.reason),
             acknowledgements: self.acknowledgements.kinds(&owner.tenant),
             scheduled_ms: turn.scheduled_ms,
             deadline_ms: turn.deadline_ms,
@@ -301,12 +301,12 @@ fn machine_result(result: TurnResult) -> MachineResult {
     }
 }
 
-fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: MachineReason) -> TurnReason {
+fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: &MachineReason) -> TurnReason {
     let prompt_id = |number| PromptId { workflow, number };
     match reason {
         MachineReason::First => TurnReason::First,
         MachineReason::Expired { prompt } => TurnReason::Expired {
-            prompt: prompt_id(prompt),
+            prompt: prompt_id(*prompt),
         },
         MachineReason::Woken => TurnReason::Woken,
         MachineReason::Submission {
@@ -314,14 +314,14 @@ fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: MachineReason) -> T
             body,
             submitter,
         } => TurnReason::Submission {
-            prompt: prompt_id(prompt),
+            prompt: prompt_id(*prompt),
             body: body.to_value(),
             submitter: Submitter {
                 kind: parse_audience(&submitter.kind)
                     .expect("the machine compared it with the prompt's audience"),
-                id: submitter.id,
-                device: submitter.device,
-                address: submitter.address,
+                id: submitter.id.clone(),
+                device: submitter.device.clone(),
+                address: submitter.address.clone(),
             },
         },
     }
