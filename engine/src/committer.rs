@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
 use tokio::sync::mpsc;
 
 use btrust_machine::Command;
 use btrust_platform::http::Shutdown;
+use btrust_platform::random::{self, RandomSource};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::dispatch::{Change, Owner};
@@ -57,18 +57,19 @@ impl Committer {
         loop {
             let sleep = self.until_next_timer();
             tokio::select! {
-                n_mails = self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX) => {
-                    if n_mails == 0 {
-                        return;
-                    }
-                }
-                () = tokio::time::sleep(sleep) => {}
+                biased;
                 () = shutdown.wait() => {
                     self.mailbox.close();
                     if self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX).await == 0 {
                         return;
                     }
                 }
+                n_mails = self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX) => {
+                    if n_mails == 0 {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(sleep) => {}
             }
             self.round(std::mem::take(&mut mails)).await;
         }
@@ -86,7 +87,7 @@ impl Committer {
 
     /// One round: mails and due timers in, one commit, answers out.
     async fn round(&mut self, mut mails: Vec<Mail>) {
-        let mut round = Round::default();
+        let mut round = Round::new(Arc::clone(&self.shared.random));
         let ticked = self.due_timers(&mut mails);
         let starts = self.known_starts(&mails).await;
         let starts = match starts {
@@ -96,7 +97,7 @@ impl Committer {
                 for mail in mails {
                     round.refuse(mail.reply, error.clone());
                 }
-                return self.settle(round, HashMap::new(), ticked, &HashSet::new());
+                return self.settle(round, BTreeMap::new(), ticked, &HashSet::new());
             }
         };
         let broken = self.open_workflows(&mut round, &mails, &starts).await;
@@ -151,7 +152,7 @@ impl Committer {
         &self,
         mails: &[Mail],
     ) -> Result<HashMap<StartKey, (WorkflowId, String)>, StoreError> {
-        let keys: HashSet<&StartKey> = mails
+        let keys: BTreeSet<&StartKey> = mails
             .iter()
             .filter_map(|it| match &it.request {
                 Request::Start(start) => Some(&start.key),
@@ -184,7 +185,7 @@ impl Committer {
         });
         let mut broken = HashMap::new();
         let mut absent = Vec::new();
-        for id in wanted.collect::<HashSet<_>>() {
+        for id in wanted.collect::<BTreeSet<_>>() {
             match self.shared.cache.get(id) {
                 Some(workflow) => round.open(Workflow::clone(&workflow)),
                 None => absent.push(id),
@@ -221,7 +222,7 @@ impl Committer {
         broken: &HashMap<WorkflowId, EngineError>,
     ) {
         let clock_ms = self.shared.clock.now_ms();
-        let (new, mails) = name_new(mails, &mut starts);
+        let (new, mails) = name_new(&*self.shared.random, mails, &mut starts);
         let minted: Vec<(String, WorkflowId)> = new
             .iter()
             .map(|(start, id, _)| (start.tenant.clone(), *id))
@@ -305,8 +306,8 @@ impl Committer {
     }
 
     /// Writes in one transaction; what the data makes impossible is found by halving and set aside.
-    async fn commit(&mut self, writes: Vec<Write>) -> HashMap<WorkflowId, Fate> {
-        let mut fates = HashMap::with_capacity(writes.len());
+    async fn commit(&mut self, writes: Vec<Write>) -> BTreeMap<WorkflowId, Fate> {
+        let mut fates = BTreeMap::new();
         let mut pending = if writes.is_empty() {
             Vec::new()
         } else {
@@ -394,7 +395,7 @@ impl Committer {
         }
     }
 
-    fn committed(&mut self, batch: &Batch, fenced: &[u8], fates: &mut HashMap<WorkflowId, Fate>) {
+    fn committed(&mut self, batch: &Batch, fenced: &[u8], fates: &mut BTreeMap<WorkflowId, Fate>) {
         metrics::COMMITS.with_label_values(&["committed"]).inc();
         for &number in fenced {
             tracing::error!(
@@ -496,7 +497,7 @@ impl Committer {
     fn settle(
         &mut self,
         round: Round,
-        fates: HashMap<WorkflowId, Fate>,
+        fates: BTreeMap<WorkflowId, Fate>,
         ticked: Vec<WorkflowId>,
         stopped: &HashSet<WorkflowId>,
     ) {
@@ -584,6 +585,7 @@ type NewStart = (
 
 /// Gives an id to every start whose key is new, the first of each key; the rest stay mails.
 fn name_new(
+    random: &dyn RandomSource,
     mails: Vec<Mail>,
     starts: &mut HashMap<StartKey, (WorkflowId, String)>,
 ) -> (Vec<NewStart>, Vec<Mail>) {
@@ -592,7 +594,7 @@ fn name_new(
     for mail in mails {
         match mail.request {
             Request::Start(start) if !starts.contains_key(&start.key) => {
-                let id = WorkflowId::new(partition_of(&start.key), rand::rng().random());
+                let id = WorkflowId::new(partition_of(&start.key), random::bytes(random));
                 starts.insert(start.key.clone(), (id, start.digest.clone()));
                 new.push((*start, id, mail.reply));
             }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -16,6 +15,7 @@ use btrust_machine::{Command, Payload, Submitter as MachineSubmitter};
 use btrust_platform::clock::{SharedClock, parse_rfc3339};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::Keys;
+use btrust_platform::random::{self, SharedRandom};
 use btrust_platform::streams::Streams;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::core::{
@@ -71,6 +71,8 @@ pub struct Ports {
     pub workflow_keys: Arc<dyn WorkflowKeys>,
     pub streams: Arc<dyn Streams>,
     pub clock: SharedClock,
+    /// Everything random comes from here: ids, seeds of transitions, names of runs.
+    pub random: SharedRandom,
     /// Base URLs of the core nodes, for workers.
     pub nodes: Vec<String>,
     /// Tenants whose versions somebody else than the author publishes.
@@ -133,6 +135,7 @@ impl Engine {
                 ports.second_person,
             ),
             clock: Arc::clone(&ports.clock),
+            random: Arc::clone(&ports.random),
             cache: Cache::default(),
             dispatch: Dispatch::default(),
             watchers: Watchers::default(),
@@ -141,7 +144,7 @@ impl Engine {
         });
         let acknowledgements =
             Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
-        let owner = hex::encode(rand::rng().random::<[u8; 16]>());
+        let owner = hex::encode(random::bytes::<16>(&*ports.random));
         let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
         let incidents = recovery::recover(&shared, &mut partitions).await?;
 
@@ -161,7 +164,7 @@ impl Engine {
             acknowledgements,
             nodes: ports.nodes,
             migrating: Semaphore::new(1),
-            subjects: Subjects::new(ports.tenants, ports.keys),
+            subjects: Subjects::new(ports.tenants, ports.keys, ports.random),
         });
         let tasks = vec![
             tokio::spawn(committer.run(shutdown.clone())),
@@ -531,8 +534,9 @@ impl Engine {
 async fn look_for_silence(engine: Arc<Engine>, shutdown: Shutdown) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LEASE_LOOK) => {}
+            biased;
             () = shutdown.wait() => return,
+            () = tokio::time::sleep(LEASE_LOOK) => {}
         }
         engine.fail_silent_turns().await;
         let n_requeued = engine.shared.dispatch.expire(engine.shared.clock.now_ms());

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use btrust_machine::{Applied, Catalogue, Contract, Env};
 use btrust_schemas::core::Status;
@@ -169,7 +170,7 @@ impl Engine {
         if !is_there || before.state.status().is_closed() {
             return Err(EngineError::Unknown);
         }
-        let env = env(self.shared.clock.now_ms());
+        let env = env(&*self.shared.random, self.shared.clock.now_ms());
         let (workflow, to) = (Arc::clone(&before), way.to.clone());
         // The proof explores up to a million states: neither on a thread that serves nor in the committer.
         let judged = tokio::task::spawn_blocking(move || moved(&workflow, &to, &env)).await;

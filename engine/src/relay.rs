@@ -102,14 +102,16 @@ impl Relay {
                 return;
             }
             tokio::select! {
+                biased;
+                () = shutdown.wait() => {}
                 () = self.shared.outbox.marked.notified(), if pause == LOOK_AGAIN => {
                     tokio::select! {
-                        () = tokio::time::sleep(GATHER) => {}
+                        biased;
                         () = shutdown.wait() => {}
+                        () = tokio::time::sleep(GATHER) => {}
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
-                () = shutdown.wait() => {}
             }
         }
     }

@@ -1,15 +1,15 @@
 //! One round of the committer: commands applied to drafts of workflows, in memory only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use rand::RngExt;
 use tokio::sync::oneshot;
 
 use btrust_machine::{
     Command, Effect, Env, Event, EventKind, Payload, Refusal, Reply, State, apply,
 };
+use btrust_platform::random::{self, RandomSource, SharedRandom};
 use btrust_platform::sealing::Sealer;
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
@@ -89,8 +89,8 @@ pub struct Settled {
     pub is_written: bool,
 }
 
-#[derive(Default)]
 pub struct Round {
+    random: SharedRandom,
     drafts: HashMap<WorkflowId, Draft>,
     /// In the order of the first command.
     order: Vec<WorkflowId>,
@@ -102,6 +102,18 @@ pub struct Round {
 }
 
 impl Round {
+    /// A round that has done nothing yet.
+    pub fn new(random: SharedRandom) -> Self {
+        Self {
+            random,
+            drafts: HashMap::new(),
+            order: Vec::new(),
+            answers: Vec::new(),
+            incidents: Vec::new(),
+            n_timeouts: HashMap::new(),
+        }
+    }
+
     /// Makes a draft of a workflow as it was last committed.
     pub fn open(&mut self, workflow: Workflow) {
         let draft = Draft {
@@ -161,7 +173,8 @@ impl Round {
             version: start.version,
             input: Payload::from(start.input),
         };
-        let applied = match contained(|| apply(&definition, None, &command, &env(now_ms))) {
+        let env = env(&*self.random, now_ms);
+        let applied = match contained(|| apply(&definition, None, &command, &env)) {
             Ok(Ok(applied)) => applied,
             Ok(Err(refusal)) => return self.refuse(reply, EngineError::Refused(refusal)),
             Err(fault) => return self.refuse(reply, fault),
@@ -233,7 +246,8 @@ impl Round {
         }
         let state: State = draft.workflow.state.clone();
         let definition = &draft.workflow.definition;
-        match contained(|| apply(definition, Some(state), command, &env(now_ms))) {
+        let env = env(&*self.random, now_ms);
+        match contained(|| apply(definition, Some(state), command, &env)) {
             Ok(Ok(applied)) => {
                 self.n_timeouts.remove(&id);
                 draft.now_ms = now_ms;
@@ -361,7 +375,7 @@ impl Round {
     }
 
     /// Splits the round into what is committed and answers for everybody.
-    pub fn settle(self, fates: &HashMap<WorkflowId, Fate>) -> (Vec<Settled>, Vec<Delivery>) {
+    pub fn settle(self, fates: &BTreeMap<WorkflowId, Fate>) -> (Vec<Settled>, Vec<Delivery>) {
         let fate_of = |id: &WorkflowId| fates.get(id).unwrap_or(&Fate::Committed);
         let mut drafts = self.drafts;
         let mut settled = Vec::with_capacity(self.order.len());
@@ -479,10 +493,10 @@ pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
 }
 
 /// What a transition may see at `now_ms`.
-pub fn env(now_ms: i64) -> Env {
+pub fn env(random: &dyn RandomSource, now_ms: i64) -> Env {
     Env {
         now_ms,
-        seed: rand::rng().random(),
+        seed: u64::from_le_bytes(random::bytes(random)),
     }
 }
 
@@ -562,11 +576,13 @@ fn count(events: &[Event]) {
 
 #[cfg(test)]
 mod tests {
+    use btrust_platform::random::SystemRandom;
+
     use super::*;
 
     #[test]
     fn a_workflow_that_runs_out_of_time_is_tried_a_few_times() {
-        let mut round = Round::default();
+        let mut round = Round::new(SystemRandom::shared());
         let (slow, other) = (WorkflowId::new(1, [1; 15]), WorkflowId::new(1, [2; 15]));
         let tries = [slow, slow, other, slow].map(|it| round.may_try_again(it));
         assert_eq!(tries, [true, true, true, false]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use btrust_platform::clock::SharedClock;
+use btrust_platform::random::SharedRandom;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::ids::WorkflowId;
 
@@ -22,6 +23,7 @@ pub struct Shared {
     pub keys: Arc<dyn WorkflowKeys>,
     pub definitions: Definitions,
     pub clock: SharedClock,
+    pub random: SharedRandom,
     pub cache: Cache,
     pub dispatch: Dispatch,
     pub watchers: Watchers,

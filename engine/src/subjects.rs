@@ -8,6 +8,7 @@ use sha2::Sha256;
 use tokio::sync::Mutex;
 
 use btrust_platform::keys::{DataKey, Keys, WrappedKey};
+use btrust_platform::random::{self, SharedRandom};
 
 use crate::error::EngineError;
 use crate::shared::unavailable;
@@ -16,15 +17,17 @@ use crate::store::tenants::TenantStore;
 pub struct Subjects {
     store: Arc<dyn TenantStore>,
     keys: Arc<dyn Keys>,
+    random: SharedRandom,
     /// One small key a tenant.
     opened: Mutex<HashMap<String, DataKey>>,
 }
 
 impl Subjects {
-    pub fn new(store: Arc<dyn TenantStore>, keys: Arc<dyn Keys>) -> Self {
+    pub fn new(store: Arc<dyn TenantStore>, keys: Arc<dyn Keys>, random: SharedRandom) -> Self {
         Self {
             store,
             keys,
+            random,
             opened: Mutex::default(),
         }
     }
@@ -47,11 +50,8 @@ impl Subjects {
         let wrapped = if let Some(wrapped) = self.store.find_digest_key(tenant).await? {
             wrapped
         } else {
-            let minted = self
-                .keys
-                .wrap(tenant, &DataKey::generate())
-                .await
-                .map_err(unavailable)?;
+            let key = DataKey::from_bytes(random::bytes(&*self.random));
+            let minted = self.keys.wrap(tenant, &key).await.map_err(unavailable)?;
             self.store.digest_key(tenant, &minted.0).await?
         };
         self.keys

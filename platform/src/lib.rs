@@ -1,6 +1,6 @@
 //! The outside world behind small traits, and what every BTrust service shares.
 //!
-//! Each need (time, configuration, keys, objects, documents, streams, messages)
+//! Each need (time, randomness, configuration, keys, objects, documents, streams, messages)
 //! is one module with one `dyn` trait and its embedded adapter. An adapter for
 //! another environment passes the same conformance function and changes no
 //! caller.
@@ -18,6 +18,7 @@ pub mod keys;
 pub mod messages;
 pub mod objects;
 pub mod problem;
+pub mod random;
 pub mod sealing;
 pub mod sqlite;
 pub mod streams;

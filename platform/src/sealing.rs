@@ -8,9 +8,9 @@ use std::fmt;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use rand::RngExt;
 
 use crate::keys::DataKey;
+use crate::random::{SharedRandom, SystemRandom};
 
 /// Bytes that sealing adds to a payload: the header and the tag.
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
@@ -72,15 +72,23 @@ pub struct Sealer {
     cipher: Aes256Gcm,
     data_key: DataKey,
     key_id: [u8; KEY_ID_BYTES],
+    random: SharedRandom,
 }
 
 impl Sealer {
     #[must_use]
     pub fn new(data_key: DataKey, key_id: [u8; 8]) -> Self {
+        Self::with_random(data_key, key_id, SystemRandom::shared())
+    }
+
+    /// A sealer whose nonces come from `random`, which must never repeat itself under one key.
+    #[must_use]
+    pub fn with_random(data_key: DataKey, key_id: [u8; 8], random: SharedRandom) -> Self {
         Self {
             cipher: Aes256Gcm::new(data_key.expose().into()),
             data_key,
             key_id,
+            random,
         }
     }
 
@@ -169,7 +177,7 @@ impl Sealer {
         header[0] = VERSION;
         header[1] = algorithm as u8;
         header[2..2 + KEY_ID_BYTES].copy_from_slice(&self.key_id);
-        rand::rng().fill(&mut header[2 + KEY_ID_BYTES..]);
+        self.random.fill(&mut header[2 + KEY_ID_BYTES..]);
         header
     }
 

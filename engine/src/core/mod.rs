@@ -42,6 +42,7 @@ use btrust_platform::health::{Check, Health, ServiceCheck, SqliteCheck};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{KeyError, LocalKeyring};
 use btrust_platform::problem;
+use btrust_platform::random::SystemRandom;
 use btrust_platform::sqlite::DbError;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::token::Verifier;
@@ -116,6 +117,7 @@ pub async fn serve(
         workflow_keys: Arc::new(workflow_keys),
         streams: Arc::new(streams),
         clock: Arc::clone(&config.clock),
+        random: SystemRandom::shared(),
         nodes: vec![config.core_url],
         second_person: config.second_person,
     };

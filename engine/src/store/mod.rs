@@ -250,7 +250,7 @@ pub struct Cursor {
     pub batch: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StartKey {
     pub tenant: String,
     /// SHA-256 hex of the tenant and its `Idempotency-Key`.

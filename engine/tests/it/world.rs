@@ -17,6 +17,7 @@ use btrust_engine::{Engine, EngineError, Ports, Queues, SecondPerson};
 use btrust_platform::clock::ManualClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::LocalKeyring;
+use btrust_platform::random::SystemRandom;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::workflow_keys::SqliteWorkflowKeys;
 use btrust_schemas::core::{StartRequest, StartResponse};
@@ -77,6 +78,7 @@ impl World {
             workflow_keys: Arc::clone(&workflow_keys) as _,
             streams: Arc::new(JsonlStreams::open(self.streams()).unwrap()),
             clock: Arc::clone(&self.clock) as _,
+            random: SystemRandom::shared(),
             nodes: vec!["http://localhost:5002".to_owned()],
             second_person,
         };
