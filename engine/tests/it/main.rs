@@ -5,11 +5,13 @@
 mod exchange;
 mod faults;
 mod http;
+mod identical_starts;
 mod lifecycle;
 mod migrations;
 mod prompts;
 mod recovery;
 mod starts;
+mod store_faults;
 mod streams;
 mod task_tokens;
 mod timers;

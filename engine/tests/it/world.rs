@@ -61,6 +61,11 @@ impl World {
 
     /// An engine whose store misbehaves as planned.
     pub async fn node_with(&self, plan: Plan) -> Node {
+        self.try_node_with(plan).await.unwrap()
+    }
+
+    /// An engine whose store misbehaves as planned, unless it does not even start.
+    pub async fn try_node_with(&self, plan: Plan) -> Result<Node, EngineError> {
         let store = Arc::new(self.store().await);
         let second_person = plan.second_person.clone();
         let watched = Arc::new(WatchedStore::new(Arc::clone(&store), plan));
@@ -83,16 +88,16 @@ impl World {
             second_person,
         };
         let shutdown = Shutdown::new();
-        let (engine, running) = Engine::start(ports, &shutdown).await.unwrap();
+        let (engine, running) = Engine::start(ports, &shutdown).await?;
         publish(&engine).await;
-        Node {
+        Ok(Node {
             engine,
             store: watched,
             workflow_keys,
             shutdown,
             running,
             _dir: Arc::clone(&self.dir),
-        }
+        })
     }
 
     pub fn streams(&self) -> std::path::PathBuf {
@@ -341,9 +346,53 @@ pub enum Fault {
     Panics,
 }
 
+/// How one call of a method of the store goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CallFault {
+    /// The store refuses; nothing is written.
+    ErrorBefore,
+    /// It is written, and the store says that it failed; where that would be a lie, that it does not know.
+    ErrorAfter,
+    /// Nobody answers in time; nothing is written.
+    Timeout,
+    /// Another transaction is in the way; nothing is written.
+    Deadlock,
+    /// The connection is lost at COMMIT, which never arrives.
+    LostAtCommit,
+}
+
+/// Every way in which a call goes wrong.
+pub const CALL_FAULTS: [CallFault; 5] = [
+    CallFault::ErrorBefore,
+    CallFault::ErrorAfter,
+    CallFault::Timeout,
+    CallFault::Deadlock,
+    CallFault::LostAtCommit,
+];
+
+impl CallFault {
+    fn error(self, method: &str) -> StoreError {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        match self {
+            Self::ErrorBefore => StoreError::Unavailable(sqlx::Error::Io(refused)),
+            Self::Timeout => StoreError::Unavailable(sqlx::Error::PoolTimedOut),
+            Self::Deadlock => {
+                StoreError::Unavailable(sqlx::Error::Protocol("deadlock found".to_owned()))
+            }
+            Self::ErrorAfter | Self::LostAtCommit if method == "commit" => {
+                StoreError::Unknown(sqlx::Error::Io(lost))
+            }
+            Self::ErrorAfter | Self::LostAtCommit => StoreError::Unavailable(sqlx::Error::Io(lost)),
+        }
+    }
+}
+
 /// Which commit misbehaves and how.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// A method, its call from 1, and its fault.
+    pub call: Option<(&'static str, usize, CallFault)>,
     /// The number of the commit with writes, from 1, and its fault.
     pub fault: Option<(usize, Fault)>,
     /// Every commit that carries a start with this digest is refused because of its data.
@@ -357,6 +406,8 @@ pub struct WatchedStore {
     inner: Arc<SqliteStore>,
     plan: Plan,
     n_commits: std::sync::atomic::AtomicUsize,
+    /// Calls so far of the method that the plan names.
+    n_calls: std::sync::atomic::AtomicUsize,
     fired: tokio::sync::Notify,
 }
 
@@ -366,8 +417,35 @@ impl WatchedStore {
             inner,
             plan,
             n_commits: 0.into(),
+            n_calls: 0.into(),
             fired: tokio::sync::Notify::new(),
         }
+    }
+
+    /// Calls so far of the method that the plan names.
+    pub fn n_calls(&self) -> usize {
+        self.n_calls.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Makes a call, unless it is the one that goes wrong.
+    async fn call<T>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Some((_, at, fault)) = self.plan.call.filter(|it| it.0 == method) else {
+            return call.await;
+        };
+        let n_before = self
+            .n_calls
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if n_before + 1 != at {
+            return call.await;
+        }
+        if fault == CallFault::ErrorAfter {
+            call.await?;
+        }
+        Err(fault.error(method))
     }
 
     /// Commits so far that wrote something.
@@ -394,7 +472,7 @@ impl WatchedStore {
 #[async_trait]
 impl Store for WatchedStore {
     async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
-        self.inner.acquire(request).await
+        self.call("acquire", self.inner.acquire(request)).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
@@ -413,7 +491,7 @@ impl Store for WatchedStore {
             .filter(|(at, _)| *at == number)
             .map(|(_, fault)| fault);
         let Some(fault) = fault else {
-            return self.inner.commit(batch).await;
+            return self.call("commit", self.inner.commit(batch)).await;
         };
         if matches!(fault, Fault::UnknownPresent | Fault::DiesAfter) {
             self.inner.commit(batch).await?;
@@ -430,11 +508,12 @@ impl Store for WatchedStore {
     }
 
     async fn last_batches(&self, partitions: &[u8]) -> Result<Vec<i64>, StoreError> {
-        self.inner.last_batches(partitions).await
+        self.call("last_batches", self.inner.last_batches(partitions))
+            .await
     }
 
     async fn load(&self, workflows: &[WorkflowId]) -> Result<Vec<WorkflowRecord>, StoreError> {
-        self.inner.load(workflows).await
+        self.call("load", self.inner.load(workflows)).await
     }
 
     async fn open_workflows(
@@ -443,7 +522,11 @@ impl Store for WatchedStore {
         after: Option<WorkflowId>,
         limit: u32,
     ) -> Result<Vec<OpenWorkflow>, StoreError> {
-        self.inner.open_workflows(partition, after, limit).await
+        self.call(
+            "open_workflows",
+            self.inner.open_workflows(partition, after, limit),
+        )
+        .await
     }
 
     async fn history(
@@ -452,15 +535,16 @@ impl Store for WatchedStore {
         after: i64,
         limit: u32,
     ) -> Result<Vec<JournalRow>, StoreError> {
-        self.inner.history(workflow, after, limit).await
+        self.call("history", self.inner.history(workflow, after, limit))
+            .await
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-        self.inner.list(filter).await
+        self.call("list", self.inner.list(filter)).await
     }
 
     async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError> {
-        self.inner.find_starts(keys).await
+        self.call("find_starts", self.inner.find_starts(keys)).await
     }
 
     async fn outbox(
@@ -469,18 +553,21 @@ impl Store for WatchedStore {
         after: i64,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        self.inner.outbox(partition, after, limit).await
+        self.call("outbox", self.inner.outbox(partition, after, limit))
+            .await
     }
 
     async fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
-        self.inner.cursors().await
+        self.call("cursors", self.inner.cursors()).await
     }
 
     async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
-        self.inner.put_cursors(cursors).await
+        self.call("put_cursors", self.inner.put_cursors(cursors))
+            .await
     }
 
     async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
-        self.inner.put_incident(workflow, code).await
+        self.call("put_incident", self.inner.put_incident(workflow, code))
+            .await
     }
 }
