@@ -1,4 +1,6 @@
-//! The one writer: drains the mailbox, applies, commits once, and only then answers anybody.
+//! The one writer of its partitions: drains the mailbox, applies, commits once, and only then answers anybody.
+//!
+//! There is one for each lane of partitions; they share caches, dispatch and watchers, and nothing that is written.
 //!
 //! There is no fixed waiting. The next round is whatever arrived during the last flush, so a round is
 //! one command on an idle machine and hundreds on a busy one.
@@ -17,7 +19,7 @@ use btrust_schemas::ids::WorkflowId;
 
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
-use crate::mailbox::{Mail, Request, Start};
+use crate::mailbox::{Mail, Request, Start, partition_of};
 use crate::metrics;
 use crate::partition::Partitions;
 use crate::round::{Caller, Fate, Round, Settled};
@@ -41,7 +43,9 @@ const UNKNOWN_PAUSE: Duration = Duration::from_millis(500);
 
 pub struct Committer {
     pub shared: Arc<Shared>,
+    /// What is asked of the partitions of this lane.
     pub mailbox: mpsc::Receiver<Mail>,
+    /// Those of this lane.
     pub partitions: Partitions,
     pub incarnation: i64,
     /// Workflows that stand still because of an incident; their turns are not in the dispatcher.
@@ -605,14 +609,6 @@ fn name_new(
         }
     }
     (new, rest)
-}
-
-/// The partition of a start: the first byte of its key's hash, so that its dedupe is local.
-pub fn partition_of(key: &StartKey) -> u8 {
-    key.key_hash
-        .get(..2)
-        .and_then(|it| u8::from_str_radix(it, 16).ok())
-        .unwrap_or(0)
 }
 
 #[expect(

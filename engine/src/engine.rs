@@ -33,7 +33,7 @@ use crate::committer::Committer;
 use crate::definitions::{Definitions, Published, SecondPerson};
 use crate::dispatch::Dispatch;
 use crate::error::EngineError;
-use crate::mailbox::{Mailbox, Request, Start};
+use crate::mailbox::{Mailbox, Request, Start, lane_of};
 use crate::metrics;
 use crate::recovery;
 use crate::relay::{Outbox, Relay};
@@ -148,16 +148,24 @@ impl Engine {
         let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
         let incidents = recovery::recover(&shared, &mut partitions).await?;
 
-        let (mailbox, receiver) = Mailbox::new();
-        let committer = Committer {
-            shared: Arc::clone(&shared),
-            mailbox: receiver,
-            partitions,
-            incarnation,
-            incidents,
-            n_timeouts: HashMap::new(),
-        };
+        let n_lanes = shared.store.n_lanes();
+        let (mailbox, receivers) = Mailbox::new(n_lanes);
+        let lanes = receivers.into_iter().zip(partitions.into_lanes(n_lanes));
+        let committers = lanes.enumerate().map(|(lane, (mailbox, partitions))| {
+            let is_here = |it: &&WorkflowId| lane_of(it.partition(), n_lanes) == lane;
+            Committer {
+                shared: Arc::clone(&shared),
+                mailbox,
+                partitions,
+                incarnation,
+                incidents: incidents.iter().filter(is_here).copied().collect(),
+                n_timeouts: HashMap::new(),
+            }
+        });
         let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
+        let mut tasks: Vec<JoinHandle<()>> = committers
+            .map(|it| tokio::spawn(it.run(shutdown.clone())))
+            .collect();
         let engine = Arc::new(Self {
             shared,
             mailbox,
@@ -166,11 +174,11 @@ impl Engine {
             migrating: Semaphore::new(1),
             subjects: Subjects::new(ports.tenants, ports.keys, ports.random),
         });
-        let tasks = vec![
-            tokio::spawn(committer.run(shutdown.clone())),
-            tokio::spawn(relay.run(shutdown.clone())),
-            tokio::spawn(look_for_silence(Arc::clone(&engine), shutdown.clone())),
-        ];
+        tasks.push(tokio::spawn(relay.run(shutdown.clone())));
+        tasks.push(tokio::spawn(look_for_silence(
+            Arc::clone(&engine),
+            shutdown.clone(),
+        )));
         Ok((engine, Running { tasks }))
     }
 

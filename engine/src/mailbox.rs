@@ -1,4 +1,4 @@
-//! The one way in for everything that changes a workflow.
+//! The one way in for everything that changes a workflow: a mailbox for each lane of partitions.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +13,7 @@ use crate::queues::Queues;
 use crate::store::StartKey;
 use crate::workflow::Workflow;
 
-/// Commands that may wait for the committer; the next caller is told to come back.
+/// Commands that may wait for one committer; the next caller is told to come back.
 ///
 /// Source: about a second of work at 10,000 commands a second.
 pub const MAILBOX_MAX: usize = 10_000;
@@ -56,6 +56,31 @@ pub enum Request {
     Wake,
 }
 
+impl Request {
+    /// The partition that the request is for; `None` is all of them.
+    fn partition(&self) -> Option<u8> {
+        match self {
+            Self::Start(start) => Some(partition_of(&start.key)),
+            Self::Command { workflow, .. } => Some(workflow.partition()),
+            Self::Migrate(migration) => Some(migration.before.id.partition()),
+            Self::Wake => None,
+        }
+    }
+}
+
+/// The partition of a start: the first byte of its key's hash, so that its dedupe is local.
+pub fn partition_of(key: &StartKey) -> u8 {
+    key.key_hash
+        .get(..2)
+        .and_then(|it| u8::from_str_radix(it, 16).ok())
+        .unwrap_or(0)
+}
+
+/// Which of `n_lanes` committers writes a partition; neighbours are spread.
+pub fn lane_of(partition: u8, n_lanes: usize) -> usize {
+    usize::from(partition) % n_lanes.max(1)
+}
+
 /// What the caller hears after the commit.
 #[derive(Clone)]
 pub struct Done {
@@ -71,25 +96,30 @@ pub struct Mail {
     pub reply: Option<oneshot::Sender<Answer>>,
 }
 
-/// The sending side; clones share one mailbox.
+/// The sending side; clones share the mailboxes of all lanes.
 #[derive(Clone)]
-pub struct Mailbox(mpsc::Sender<Mail>);
+pub struct Mailbox {
+    lanes: Arc<[mpsc::Sender<Mail>]>,
+}
 
 impl Mailbox {
-    /// A mailbox of [`MAILBOX_MAX`] and its receiving side.
-    pub fn new() -> (Self, mpsc::Receiver<Mail>) {
-        let (sender, receiver) = mpsc::channel(MAILBOX_MAX);
-        (Self(sender), receiver)
+    /// A mailbox of [`MAILBOX_MAX`] for each lane, and their receiving sides.
+    pub fn new(n_lanes: usize) -> (Self, Vec<mpsc::Receiver<Mail>>) {
+        let lanes = (0..n_lanes.max(1)).map(|_| mpsc::channel(MAILBOX_MAX));
+        let (senders, receivers): (Vec<_>, Vec<_>) = lanes.unzip();
+        let lanes = senders.into();
+        (Self { lanes }, receivers)
     }
 
-    /// Asks, and waits for the commit.
+    /// Asks the lane of the request's partition, and waits for the commit.
     ///
     /// # Errors
     ///
     /// [`EngineError::Overloaded`] when the mailbox is full, and whatever the committer says.
     pub async fn ask(&self, request: Request) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.0
+        let lane = lane_of(request.partition().unwrap_or_default(), self.lanes.len());
+        self.lanes[lane]
             .try_send(Mail {
                 request,
                 reply: Some(reply),
@@ -102,20 +132,68 @@ impl Mailbox {
         answer.await.unwrap_or(Err(EngineError::Unavailable))
     }
 
-    /// Makes the committer look at its clock; for clocks that are moved by hand.
+    /// Makes the committers look at their clock; for clocks that are moved by hand.
     pub async fn wake(&self) {
-        // A committer that has stopped needs no waking.
-        let _ = self
-            .0
-            .send(Mail {
-                request: Request::Wake,
-                reply: None,
-            })
-            .await;
+        for lane in self.lanes.iter() {
+            // A committer that has stopped needs no waking.
+            let _ = lane
+                .send(Mail {
+                    request: Request::Wake,
+                    reply: None,
+                })
+                .await;
+        }
     }
 
-    /// Commands that wait now.
+    /// Commands that wait now, in all lanes.
     pub fn n_waiting(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        let waiting = self
+            .lanes
+            .iter()
+            .map(|it| it.max_capacity() - it.capacity());
+        waiting.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_one_lane_and_all_lanes_have_as_many() {
+        for (n_lanes, n_each) in [(1, 256), (4, 64)] {
+            let mut counts = vec![0; n_lanes];
+            for partition in 0..=u8::MAX {
+                counts[lane_of(partition, n_lanes)] += 1;
+            }
+            assert_eq!(counts, vec![n_each; n_lanes]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_refuses_and_the_others_do_not() {
+        let (mailbox, mut receivers) = Mailbox::new(2);
+        let cancel = |partition| Request::Command {
+            workflow: WorkflowId::new(partition, [1; 15]),
+            tenant: None,
+            queues: None,
+            command: Box::new(Command::Tick),
+        };
+        for _ in 0..MAILBOX_MAX {
+            let full = mailbox.lanes[0].try_send(Mail {
+                request: cancel(2),
+                reply: None,
+            });
+            assert!(full.is_ok());
+        }
+        assert_eq!(mailbox.n_waiting(), MAILBOX_MAX);
+        let refused = mailbox.ask(cancel(4)).await;
+        assert_eq!(refused.err(), Some(EngineError::Overloaded));
+        let (answer, mail) = tokio::join!(mailbox.ask(cancel(3)), async {
+            // Dropping the mail drops its reply, as a committer does that stops.
+            receivers[1].recv().await.map(|it| it.request.partition())
+        });
+        assert_eq!(mail, Some(Some(3)));
+        assert_eq!(answer.err(), Some(EngineError::Unavailable));
     }
 }

@@ -2,6 +2,7 @@
 
 use btrust_schemas::ids::N_PARTITIONS;
 
+use crate::mailbox::lane_of;
 use crate::store::OwnedPartition;
 use crate::timers::Timers;
 
@@ -41,6 +42,18 @@ impl Partitions {
             });
         }
         Self(partitions)
+    }
+
+    /// Deals the partitions out, each to one lane.
+    pub fn into_lanes(self, n_lanes: usize) -> Vec<Self> {
+        let none = || (0..N_PARTITIONS).map(|_| None).collect();
+        let mut lanes: Vec<Self> = (0..n_lanes.max(1)).map(|_| Self(none())).collect();
+        for partition in self.0.into_iter().flatten() {
+            let lane = lane_of(partition.number, n_lanes);
+            let number = usize::from(partition.number);
+            lanes[lane].0[number] = Some(partition);
+        }
+        lanes
     }
 
     /// A partition, unless somebody else owns it.
@@ -88,5 +101,21 @@ mod tests {
         assert!(partitions.get(8).is_none());
         partitions.lose(7);
         assert!(partitions.get(7).is_none());
+    }
+
+    #[test]
+    fn a_partition_is_dealt_to_one_lane() {
+        let owned = [3, 4, 8].map(|partition| OwnedPartition {
+            partition,
+            epoch: 1,
+            last_batch: 0,
+            last_commit_ms: 0,
+        });
+        let mut lanes = Partitions::new(&owned).into_lanes(4);
+        let mut held = Vec::new();
+        for (lane, partitions) in lanes.iter_mut().enumerate() {
+            held.extend(partitions.iter_mut().map(|it| (lane, it.number)));
+        }
+        assert_eq!(held, [(0, 4), (0, 8), (3, 3)]);
     }
 }

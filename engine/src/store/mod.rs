@@ -17,6 +17,11 @@ use btrust_schemas::ids::WorkflowId;
 /// Keeps leases, journal, snapshots, list columns, keys of starts and relay cursors.
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// How many commits of different partitions the store carries out at the same time.
+    fn n_lanes(&self) -> usize {
+        LANES_EMBEDDED
+    }
+
     /// Takes over partitions under a new epoch; every earlier owner is fenced from then on.
     ///
     /// Partitions that somebody else may still hold are left out of the answer.
@@ -93,6 +98,14 @@ pub enum StoreError {
     #[error("{what} holds data that cannot be read")]
     Corrupt { what: String },
 }
+
+/// Committers on SQLite: a file has one writer.
+pub const LANES_EMBEDDED: usize = 1;
+/// Committers on MySQL.
+///
+/// Source: infra measurements of MariaDB: 2,595 flushed commits/s on one connection, 7,598 on 32; InnoDB
+/// gathers the flushes of concurrent commits, and four lanes keep a two-core server busy.
+pub const LANES_MYSQL: usize = 4;
 
 /// How long a lease of an embedded store lasts, ms.
 ///

@@ -6,6 +6,7 @@ mod exchange;
 mod faults;
 mod http;
 mod identical_starts;
+mod lanes;
 mod lifecycle;
 mod migrations;
 mod prompts;

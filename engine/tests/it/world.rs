@@ -399,6 +399,8 @@ pub struct Plan {
     pub refused_digest: Option<String>,
     /// Tenants whose versions somebody else than the author publishes.
     pub second_person: SecondPerson,
+    /// Committers; as many as the store says where there is nothing here.
+    pub n_lanes: Option<usize>,
 }
 
 /// A store that counts commits and fails as planned.
@@ -471,6 +473,10 @@ impl WatchedStore {
 
 #[async_trait]
 impl Store for WatchedStore {
+    fn n_lanes(&self) -> usize {
+        self.plan.n_lanes.unwrap_or_else(|| self.inner.n_lanes())
+    }
+
     async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
         self.call("acquire", self.inner.acquire(request)).await
     }
