@@ -31,6 +31,8 @@ pub mod scope {
     pub const DEFINITIONS_PUBLISH: &str = "definitions:publish";
     pub const WORKFLOWS_READ: &str = "workflows:read";
     pub const WORKFLOWS_WRITE: &str = "workflows:write";
+    /// What operators do to workflows: resolve incidents, and more.
+    pub const WORKFLOWS_OPERATE: &str = "workflows:operate";
     /// Send back the tokens of tasks that wait for them.
     pub const TASKS_WRITE: &str = "tasks:write";
     pub const APPLICANT_TOKENS_WRITE: &str = "applicant-tokens:write";
@@ -45,6 +47,8 @@ pub mod scope {
     pub const PROMPTS_ANSWER: &str = "prompts:answer";
     /// Applicants only: upload pictures for one workflow.
     pub const OBJECTS_WRITE: &str = "objects:write";
+    /// The platform's operator only, whatever the tenant: no client of a bank is given it.
+    pub const PLATFORM_OPERATE: &str = "platform:operate";
     /// Services only: call the internal API of core.
     pub const CORE_CALL: &str = "core:call";
     /// Services only: take tasks of `queue:<step>`.
@@ -57,6 +61,7 @@ pub mod scope {
         DEFINITIONS_PUBLISH,
         WORKFLOWS_READ,
         WORKFLOWS_WRITE,
+        WORKFLOWS_OPERATE,
         TASKS_WRITE,
         APPLICANT_TOKENS_WRITE,
         TENANT_READ,
@@ -108,6 +113,9 @@ accesses! {
     /// A client that may look, or the applicant whose workflow it is.
     WorkflowsReadOrOwn = "workflows:read" | "prompts:answer";
     WorkflowsWrite = "workflows:write";
+    WorkflowsOperate = "workflows:operate";
+    /// What concerns all tenants.
+    PlatformOperate = "platform:operate";
     TasksWrite = "tasks:write";
     /// Who may be asked something: applicants, reviewers, and clients on behalf of the portal.
     PromptsRead = "prompts:answer" | "reviews:write" | "workflows:read";

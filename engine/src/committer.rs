@@ -19,6 +19,7 @@ use btrust_schemas::ids::WorkflowId;
 
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
+use crate::incidents;
 use crate::mailbox::{Mail, Request, Start, partition_of};
 use crate::metrics;
 use crate::partition::Partitions;
@@ -145,6 +146,7 @@ impl Committer {
                 mails.push(Mail {
                     request,
                     reply: None,
+                    room: None,
                 });
             }
         }
@@ -495,6 +497,7 @@ impl Committer {
                 "cannot mark an incident"
             );
         }
+        incidents::record_workflow(&self.shared, id, code).await;
     }
 
     /// Makes the committed state the current one, wakes whom it concerns, and answers.
@@ -578,6 +581,8 @@ pub fn owner(workflow: &Workflow) -> Owner {
         tenant: workflow.columns.tenant.clone(),
         subject: workflow.subject(),
         locale: workflow.columns.locale.clone(),
+        priority: workflow.state.priority(),
+        labels: workflow.definition.task_labels().cloned(),
     }
 }
 
@@ -605,6 +610,7 @@ fn name_new(
             request => rest.push(Mail {
                 request,
                 reply: mail.reply,
+                room: mail.room,
             }),
         }
     }

@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use btrust_machine::{Command, Payload, Submitter as MachineSubmitter};
+use btrust_machine::{
+    Command, PRIORITY_DEFAULT, PRIORITY_MAX, Payload, Submitter as MachineSubmitter,
+};
 use btrust_platform::clock::{SharedClock, parse_rfc3339};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::Keys;
@@ -25,9 +27,12 @@ use btrust_schemas::core::{
 };
 use btrust_schemas::ids::{PromptId, WorkflowId};
 use btrust_schemas::prompt::PromptsView;
+use btrust_schemas::queues::QueueView;
+use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::Audience;
 
 use crate::acknowledgements::Acknowledgements;
+use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::committer::Committer;
 use crate::definitions::{Definitions, Published, SecondPerson};
@@ -40,9 +45,11 @@ use crate::relay::{Outbox, Relay};
 use crate::seal::{self, Binding};
 use crate::shared::Shared;
 use crate::store::definitions::DefinitionStore;
+use crate::store::operations::OperationStore;
 use crate::store::tenants::TenantStore;
 use crate::store::{ListFilter, Listed, StartKey, Store};
 use crate::subjects::Subjects;
+use crate::task_limits::{self, LimitsInForce};
 use crate::watchers::Watchers;
 use crate::workflow::{Workflow, audience_text, column};
 
@@ -67,6 +74,7 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     pub definitions: Arc<dyn DefinitionStore>,
     pub tenants: Arc<dyn TenantStore>,
+    pub operations: Arc<dyn OperationStore>,
     pub keys: Arc<dyn Keys>,
     pub workflow_keys: Arc<dyn WorkflowKeys>,
     pub streams: Arc<dyn Streams>,
@@ -77,6 +85,8 @@ pub struct Ports {
     pub nodes: Vec<String>,
     /// Tenants whose versions somebody else than the author publishes.
     pub second_person: SecondPerson,
+    /// What holds until an operator has stored other limits.
+    pub task_limits: TaskLimits,
 }
 
 /// One node's engine.
@@ -138,10 +148,14 @@ impl Engine {
             random: Arc::clone(&ports.random),
             cache: Cache::default(),
             dispatch: Dispatch::default(),
+            operations: ports.operations,
+            limits: LimitsInForce::new(ports.task_limits),
+            admission: Admission::default(),
             watchers: Watchers::default(),
             outbox: Outbox::all_dirty(),
             n_lost: AtomicUsize::new(0),
         });
+        shared.look_at_limits().await?;
         let acknowledgements =
             Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
         let owner = hex::encode(random::bytes::<16>(&*ports.random));
@@ -179,6 +193,14 @@ impl Engine {
             Arc::clone(&engine),
             shutdown.clone(),
         )));
+        tasks.push(tokio::spawn(task_limits::look_for_limits(
+            Arc::clone(&engine.shared),
+            shutdown.clone(),
+        )));
+        tasks.push(tokio::spawn(task_limits::hand_out_tokens(
+            Arc::clone(&engine.shared),
+            shutdown.clone(),
+        )));
         Ok((engine, Running { tasks }))
     }
 
@@ -205,11 +227,21 @@ impl Engine {
                 detail,
             });
         }
+        let priority = request.priority.unwrap_or(PRIORITY_DEFAULT);
+        if PRIORITY_MAX < priority {
+            let detail = format!("a priority is a whole number from 0 to {PRIORITY_MAX}");
+            return Err(EngineError::Invalid {
+                code: "priority_invalid",
+                detail,
+            });
+        }
         let key = start_key(&request.tenant, &request.idempotency_key);
         let published = match self.start_on(&request).await {
             Ok(published) => published,
             Err(refusal) => return self.repeated_start(&request, key, refusal).await,
         };
+        let now_ms = self.shared.clock.now_ms();
+        let _admitted = self.shared.admission.admit(&request.tenant, now_ms)?;
         let tenant = request.tenant;
         let subject = match &request.subject_ref {
             Some(reference) => Some(self.subjects.digest(&tenant, reference).await?),
@@ -221,9 +253,10 @@ impl Engine {
             tenant,
             definition: published.compiled,
             version: published.version,
-            input: request.input,
+            input: Payload::from(request.input),
             subject,
             locale: request.locale.unwrap_or_else(|| LOCALE_DEFAULT.to_owned()),
+            priority,
         };
         let done = self.mailbox.ask(Request::Start(Box::new(start))).await?;
         Ok(StartResponse {
@@ -347,7 +380,9 @@ impl Engine {
         tenant: &str,
         workflow: WorkflowId,
     ) -> Result<WorkflowView, EngineError> {
-        Ok(self.shared.read(tenant, workflow).await?.view())
+        let mut view = self.shared.read(tenant, workflow).await?.view();
+        view.running = self.shared.dispatch.running(workflow);
+        Ok(view)
     }
 
     /// The result of a workflow, waiting up to `wait_ms` for its end.
@@ -489,7 +524,8 @@ impl Engine {
     /// Looks at the clock and carries out what is due; for clocks that are moved by hand.
     pub async fn wake(&self) {
         self.fail_silent_turns().await;
-        self.shared.dispatch.expire(self.shared.clock.now_ms());
+        self.lose_silent_leases().await;
+        self.shared.dispatch.tokens(self.shared.clock.now_ms());
         self.mailbox.wake().await;
     }
 
@@ -526,15 +562,14 @@ impl Engine {
     pub fn observe(&self) {
         let waiting = i64::try_from(self.mailbox.n_waiting()).unwrap_or(i64::MAX);
         metrics::MAILBOX.set(waiting);
-        for depth in self.shared.dispatch.depths(self.shared.clock.now_ms()) {
-            let n_ready = i64::try_from(depth.n_ready).unwrap_or(i64::MAX);
-            metrics::QUEUE_DEPTH
-                .with_label_values(&[&depth.queue])
-                .set(n_ready);
-            metrics::QUEUE_AGE_MS
-                .with_label_values(&[&depth.queue])
-                .set(depth.oldest_ms);
-        }
+        let bytes = i64::try_from(self.mailbox.n_waiting_bytes()).unwrap_or(i64::MAX);
+        metrics::MAILBOX_BYTES.set(bytes);
+        metrics::observe_queues(&self.queues());
+    }
+
+    /// What waits for workers on this node, and what they hold.
+    pub fn queues(&self) -> Vec<QueueView> {
+        self.shared.dispatch.queues(self.shared.clock.now_ms())
     }
 }
 
@@ -547,10 +582,7 @@ async fn look_for_silence(engine: Arc<Engine>, shutdown: Shutdown) {
             () = tokio::time::sleep(LEASE_LOOK) => {}
         }
         engine.fail_silent_turns().await;
-        let n_requeued = engine.shared.dispatch.expire(engine.shared.clock.now_ms());
-        if 0 < n_requeued {
-            tracing::warn!(n_requeued, "a worker has been silent; others get its turns");
-        }
+        engine.lose_silent_leases().await;
         engine.observe();
     }
 }

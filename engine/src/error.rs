@@ -52,6 +52,16 @@ pub enum EngineError {
     /// Too much to do: nothing has changed, come back after `RETRY_AFTER_S`.
     #[error("the engine has too much to do")]
     Overloaded,
+    /// This tenant asks for more than its share: nothing has changed, come back after `retry_after_s`.
+    #[error("the tenant asks for too much at once")]
+    TooManyRequests { retry_after_s: u64 },
+    #[error("there is no such incident")]
+    IncidentUnknown,
+    /// It has been resolved, or has gone on by itself.
+    #[error("the incident is closed")]
+    IncidentClosed,
+    #[error("the limits have changed since the caller looked")]
+    LimitsChanged,
     /// Nothing has changed as far as anybody knows; the same call may succeed later.
     #[error("the engine cannot store anything now")]
     Unavailable,
@@ -100,7 +110,19 @@ impl EngineError {
     /// Whether the same call may succeed later without anything else changing.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::Unavailable)
+        matches!(
+            self,
+            Self::Overloaded | Self::TooManyRequests { .. } | Self::Unavailable
+        )
+    }
+
+    /// How long the caller should stay away before it tries again, s.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
+            _ => self.is_transient().then_some(RETRY_AFTER_S),
+        }
     }
 
     /// The stable code, for programs.
@@ -120,6 +142,10 @@ impl EngineError {
             Self::Invalid { code, .. } => code,
             Self::QueueForbidden => QUEUE_FORBIDDEN,
             Self::Overloaded => "overloaded",
+            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::IncidentUnknown => "incident_unknown",
+            Self::IncidentClosed => "incident_closed",
+            Self::LimitsChanged => "task_limits_changed",
             Self::Unavailable => "unavailable",
         }
     }
@@ -144,6 +170,10 @@ impl EngineError {
             Self::Erased => 410,
             Self::Invalid { .. } => 400,
             Self::QueueForbidden => 403,
+            Self::IncidentUnknown => 404,
+            Self::IncidentClosed => 409,
+            Self::LimitsChanged => 412,
+            Self::TooManyRequests { .. } => 429,
             Self::Overloaded | Self::Unavailable => 503,
         }
     }

@@ -11,10 +11,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use btrust_machine::{Command, Payload, TurnReason as MachineReason, TurnResult as MachineResult};
 use btrust_schemas::exchange::{
-    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, RESULTS_MAX, Report, ReportKind,
-    WANT_MAX,
+    Ack, EXCHANGE_WAIT_MAX_MS, ExchangeRequest, ExchangeResponse, PROGRESS_MAX, RESULTS_MAX,
+    Report, ReportKind, WANT_MAX, WORKER_LABELS_MAX,
 };
 use btrust_schemas::ids::{PromptId, TaskId};
+use btrust_schemas::task_limits::is_label;
 use btrust_schemas::turn::{Submitter, TurnInput, TurnKey, TurnReason, TurnResult};
 
 use crate::dispatch::{Begin, SessionNumber, Taken};
@@ -53,14 +54,20 @@ impl Engine {
         check(&request)?;
         let dispatch = &self.shared.dispatch;
         let now_ms = || self.shared.clock.now_ms();
-        let call = match dispatch.begin(client, &request.session, request.seq, now_ms()) {
+        let call = match dispatch.begin(client, &request, now_ms()) {
             Begin::Fresh(call) => call,
             Begin::Answered(answer) => return Ok(answer),
             Begin::OutOfOrder => return Err(out_of_order()),
             Begin::TooManySessions => return Err(EngineError::Overloaded),
         };
         let held = self.refuse_forbidden(call.session, queues, &mut request);
-        dispatch.hold(call.session, &held, now_ms());
+        let lost = dispatch.hold(call.session, &held, request.leaving, now_ms());
+        self.note_losses(lost).await;
+        dispatch.progress(
+            call.session,
+            std::mem::take(&mut request.progress),
+            now_ms(),
+        );
 
         let has_results = !request.results.is_empty();
         let wait_ms = request.wait_ms.min(EXCHANGE_WAIT_MAX_MS);
@@ -77,17 +84,18 @@ impl Engine {
         }
         let want = usize::try_from(request.want.min(WANT_MAX)).unwrap_or_default();
         let response = loop {
-            let (acks, taken) = dispatch.take(&call, &request.queues, want, now_ms());
+            let given = dispatch.take(&call, &request.queues, want, now_ms());
             let is_over = has_results || want == 0 || deadline <= Instant::now();
-            if is_over || !acks.is_empty() || !taken.is_empty() {
-                let tasks = taken.into_iter().map(|it| self.turn_input(it)).collect();
+            if is_over || !given.is_empty() {
+                let tasks = given.taken.into_iter().map(|it| self.turn_input(it));
                 break ExchangeResponse {
-                    acks,
-                    tasks,
+                    acks: given.acks,
+                    tasks: tasks.collect(),
                     nodes: self.nodes.clone(),
+                    cancelled: given.cancelled,
                 };
             }
-            let parked = dispatch.park(&call, &request.queues);
+            let parked = dispatch.park(&call, &request.queues, now_ms());
             if parked.is_some() {
                 // A timeout is looked at by the next round of the loop.
                 let _ = timeout_at(deadline, call.wake.notified()).await;
@@ -164,7 +172,8 @@ impl Engine {
                 checkpoint,
                 code: LEASE_LOST.to_owned(),
             };
-            dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
+            // A checkpoint loses no lease.
+            let _ = dispatch.report_ends(session, key, Some(ack), self.shared.clock.now_ms());
             return true;
         }
         let workflow = key.task.workflow;
@@ -193,7 +202,8 @@ impl Engine {
             checkpoint,
             code,
         });
-        dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
+        let lost = dispatch.report_ends(session, key, ack, self.shared.clock.now_ms());
+        self.note_losses(lost.into_iter().collect()).await;
         is_acknowledged
     }
 
@@ -239,6 +249,16 @@ fn check(request: &ExchangeRequest) -> Result<(), EngineError> {
     if request.session.is_empty() || SESSION_BYTES_MAX < request.session.len() {
         return refused(format!(
             "a session's name has 1 to {SESSION_BYTES_MAX} bytes"
+        ));
+    }
+    if WORKER_LABELS_MAX < request.labels.len() || !request.labels.iter().all(|it| is_label(it)) {
+        return refused(format!(
+            "a worker offers at most {WORKER_LABELS_MAX} labels such as `region=eu` or `gpu`"
+        ));
+    }
+    if PROGRESS_MAX < request.progress.len() {
+        return refused(format!(
+            "an exchange tells the progress of at most {PROGRESS_MAX} turns"
         ));
     }
     if RESULTS_MAX < request.results.len() {

@@ -5,6 +5,7 @@
 //! the commit that it follows from.
 
 mod acknowledgements;
+mod admission;
 mod cache;
 pub mod check;
 mod committer;
@@ -14,6 +15,8 @@ mod dispatch;
 pub mod engine;
 mod error;
 mod exchange;
+mod incidents;
+mod losses;
 mod mailbox;
 mod metrics;
 mod migration;
@@ -21,12 +24,14 @@ mod partition;
 mod queues;
 mod recovery;
 mod relay;
+mod room;
 mod round;
 mod seal;
 mod shared;
 pub mod store;
 mod stream_events;
 mod subjects;
+mod task_limits;
 mod task_tokens;
 mod timers;
 mod watchers;

@@ -4,12 +4,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::sync::Arc;
 
-use btrust_machine::{Applied, Command, Definition};
+use btrust_machine::{Applied, Command, Definition, Payload};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::definitions::Published;
 use crate::error::EngineError;
 use crate::queues::Queues;
+use crate::room::{REPORTS_ROOM, Room, WaitingBytes, is_report};
 use crate::store::StartKey;
 use crate::workflow::Workflow;
 
@@ -26,10 +27,12 @@ pub struct Start {
     pub tenant: String,
     pub definition: Arc<Definition>,
     pub version: u32,
-    pub input: serde_json::Value,
+    pub input: Payload,
     /// Keyed digest of the bank's own reference.
     pub subject: Option<String>,
     pub locale: String,
+    /// 0 to 9; the higher the sooner.
+    pub priority: u8,
 }
 
 /// Moves a running workflow to another version, as it was judged.
@@ -94,12 +97,15 @@ pub type Answer = Result<Done, EngineError>;
 pub struct Mail {
     pub request: Request,
     pub reply: Option<oneshot::Sender<Answer>>,
+    /// What it takes of the bytes that may wait; the engine's own mails take none.
+    pub room: Option<Room>,
 }
 
 /// The sending side; clones share the mailboxes of all lanes.
 #[derive(Clone)]
 pub struct Mailbox {
     lanes: Arc<[mpsc::Sender<Mail>]>,
+    bytes: WaitingBytes,
 }
 
 impl Mailbox {
@@ -108,26 +114,33 @@ impl Mailbox {
         let lanes = (0..n_lanes.max(1)).map(|_| mpsc::channel(MAILBOX_MAX));
         let (senders, receivers): (Vec<_>, Vec<_>) = lanes.unzip();
         let lanes = senders.into();
-        (Self { lanes }, receivers)
+        let bytes = WaitingBytes::default();
+        (Self { lanes, bytes }, receivers)
     }
 
     /// Asks the lane of the request's partition, and waits for the commit.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Overloaded`] when the mailbox is full, and whatever the committer says.
+    /// [`EngineError::Overloaded`] when there is no room, of which some is for reports only; and whatever
+    /// the committer says.
     pub async fn ask(&self, request: Request) -> Answer {
         let (reply, answer) = oneshot::channel();
         let lane = lane_of(request.partition().unwrap_or_default(), self.lanes.len());
-        self.lanes[lane]
-            .try_send(Mail {
-                request,
-                reply: Some(reply),
-            })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
-            })?;
+        let lane = &self.lanes[lane];
+        if lane.capacity() <= REPORTS_ROOM && !is_report(&request) {
+            return Err(EngineError::Overloaded);
+        }
+        let room = Some(self.bytes.take(&request)?);
+        lane.try_send(Mail {
+            request,
+            reply: Some(reply),
+            room,
+        })
+        .map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
+        })?;
         // The committer drops a reply only when it stops.
         answer.await.unwrap_or(Err(EngineError::Unavailable))
     }
@@ -140,9 +153,15 @@ impl Mailbox {
                 .send(Mail {
                     request: Request::Wake,
                     reply: None,
+                    room: None,
                 })
                 .await;
         }
+    }
+
+    /// Bytes of documents that wait now, in all lanes.
+    pub fn n_waiting_bytes(&self) -> usize {
+        self.bytes.now()
     }
 
     /// Commands that wait now, in all lanes.
@@ -183,6 +202,7 @@ mod tests {
             let full = mailbox.lanes[0].try_send(Mail {
                 request: cancel(2),
                 reply: None,
+                room: None,
             });
             assert!(full.is_ok());
         }
@@ -194,6 +214,47 @@ mod tests {
             receivers[1].recv().await.map(|it| it.request.partition())
         });
         assert_eq!(mail, Some(Some(3)));
+        assert_eq!(answer.err(), Some(EngineError::Unavailable));
+    }
+
+    #[tokio::test]
+    async fn a_crowded_lane_takes_reports_and_nothing_else() {
+        let (mailbox, mut receivers) = Mailbox::new(1);
+        let command = |command| Request::Command {
+            workflow: WorkflowId::new(1, [1; 15]),
+            tenant: None,
+            queues: None,
+            command: Box::new(command),
+        };
+        for _ in 0..MAILBOX_MAX - REPORTS_ROOM {
+            let taken = mailbox.lanes[0].try_send(Mail {
+                request: command(Command::Tick),
+                reply: None,
+                room: None,
+            });
+            assert!(taken.is_ok());
+        }
+        let keep = Command::TokenHeartbeat {
+            token: String::new(),
+        };
+        let refused = mailbox.ask(command(keep)).await;
+        assert_eq!(refused.err(), Some(EngineError::Overloaded));
+        let report = Command::TurnResult {
+            task: 1,
+            attempt: 1,
+            turn: 1,
+            digest: String::new(),
+            result: btrust_machine::TurnResult::Fail {
+                error: String::new(),
+                cause: String::new(),
+            },
+        };
+        let (answer, last) = tokio::join!(mailbox.ask(command(report)), async {
+            let mut mails = Vec::new();
+            receivers[0].recv_many(&mut mails, MAILBOX_MAX).await
+        });
+        assert_eq!(last, MAILBOX_MAX - REPORTS_ROOM + 1);
+        // The committer of this test has dropped the report.
         assert_eq!(answer.err(), Some(EngineError::Unavailable));
     }
 }

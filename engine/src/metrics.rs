@@ -7,6 +7,8 @@ use prometheus::{
     register_int_counter, register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
 };
 
+use btrust_schemas::queues::QueueView;
+
 const ONCE: &str = "the metric is registered once";
 /// Commands of one commit, from alone to a full batch.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
@@ -41,6 +43,14 @@ pub static INCIDENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Workflows that a fault has stopped, by code.";
     register_int_counter_vec!("engine_incidents_total", help, &["code"]).expect(ONCE)
 });
+pub static INCIDENTS_RESOLVED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Incidents that an operator has resolved, by action.";
+    register_int_counter_vec!("engine_incidents_resolved_total", help, &["action"]).expect(ONCE)
+});
+pub static LEASES_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Turns whose worker was lost without a result.";
+    register_int_counter!("engine_leases_lost_total", help).expect(ONCE)
+});
 pub static MAILBOX: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "engine_mailbox_commands",
@@ -48,9 +58,24 @@ pub static MAILBOX: LazyLock<IntGauge> = LazyLock::new(|| {
     )
     .expect(ONCE)
 });
+pub static MAILBOX_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "engine_mailbox_bytes",
+        "Bytes of documents in commands that wait for the committers."
+    )
+    .expect(ONCE)
+});
 pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    let help = "Turns that wait for a worker, by step.";
-    register_int_gauge_vec!("engine_queue_depth", help, &["step"]).expect(ONCE)
+    let help = "Turns that wait for a worker, by step and priority.";
+    register_int_gauge_vec!("engine_queue_depth", help, &["step", "priority"]).expect(ONCE)
+});
+pub static QUEUE_IN_FLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Turns that workers hold, by step.";
+    register_int_gauge_vec!("engine_queue_in_flight", help, &["step"]).expect(ONCE)
+});
+pub static QUEUE_NO_WORKER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Turns that no living worker may take, by step and the labels they ask for.";
+    register_int_gauge_vec!("engine_queue_no_worker", help, &["step", "labels"]).expect(ONCE)
 });
 pub static QUEUE_AGE_MS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let help = "Age of the turn that has waited longest for a worker, by step, ms.";
@@ -60,3 +85,31 @@ pub static RELAYED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Public events handed to the streams.";
     register_int_counter_vec!("engine_relayed_total", help, &["stream"]).expect(ONCE)
 });
+
+/// Brings the gauges of the queues up to date.
+pub fn observe_queues(queues: &[QueueView]) {
+    let gauge = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
+    // A label set that nobody asks for any more must not stay at its last value.
+    QUEUE_NO_WORKER.reset();
+    QUEUE_DEPTH.reset();
+    for queue in queues {
+        let step = queue.step.as_str();
+        QUEUE_AGE_MS.with_label_values(&[step]).set(queue.oldest_ms);
+        QUEUE_IN_FLIGHT
+            .with_label_values(&[step])
+            .set(gauge(queue.in_flight));
+        // Zero is an answer too.
+        QUEUE_DEPTH.with_label_values(&[step, "5"]).add(0);
+        for group in &queue.groups {
+            let priority = group.priority.to_string();
+            QUEUE_DEPTH
+                .with_label_values(&[step, &priority])
+                .add(gauge(group.waiting));
+            if !group.has_worker {
+                QUEUE_NO_WORKER
+                    .with_label_values(&[step, &group.labels])
+                    .add(gauge(group.waiting));
+            }
+        }
+    }
+}

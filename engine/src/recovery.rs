@@ -11,6 +11,7 @@ use btrust_schemas::ids::WorkflowId;
 use crate::committer::owner;
 use crate::dispatch::Change;
 use crate::error::EngineError;
+use crate::incidents::{record_task, record_workflow};
 use crate::partition::{Partition, Partitions};
 use crate::shared::Shared;
 use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover, WorkflowRecord};
@@ -82,6 +83,9 @@ async fn recover_partition(
             let id = record.workflow;
             match shared.open(record).await {
                 Ok(workflow) => {
+                    for stuck in workflow.state.stuck_tasks() {
+                        record_task(shared, id, &stuck).await;
+                    }
                     let turns = workflow.state.open_turns();
                     n_turns += turns.len();
                     let changes = turns.into_iter().map(|it| Change::Put(Box::new(it)));
@@ -95,6 +99,7 @@ async fn recover_partition(
                     partition.timers.set(id, None);
                     incidents.insert(id);
                     shared.store.put_incident(id, error.code()).await?;
+                    record_workflow(shared, id, error.code()).await;
                 }
             }
         }
@@ -120,6 +125,7 @@ async fn load(
                 partition.timers.set(*id, None);
                 incidents.insert(*id);
                 shared.store.put_incident(*id, ROW_UNREADABLE).await?;
+                record_workflow(shared, *id, ROW_UNREADABLE).await;
             }
             loaded => records.extend(loaded?),
         }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use btrust_machine::{
-    Command, Effect, Env, Event, EventKind, Payload, Refusal, Reply, State, apply,
-};
+use btrust_machine::{Command, Effect, Env, Event, EventKind, Refusal, Reply, State, apply};
 use btrust_platform::random::{self, RandomSource, SharedRandom};
 use btrust_platform::sealing::Sealer;
 use btrust_schemas::ids::{TaskId, WorkflowId};
@@ -171,7 +169,7 @@ impl Round {
             workflow: id.to_string(),
             definition: definition.name().to_owned(),
             version: start.version,
-            input: Payload::from(start.input),
+            input: start.input,
         };
         let env = env(&*self.random, now_ms);
         let applied = match contained(|| apply(&definition, None, &command, &env)) {
@@ -179,13 +177,15 @@ impl Round {
             Ok(Err(refusal)) => return self.refuse(reply, EngineError::Refused(refusal)),
             Err(fault) => return self.refuse(reply, fault),
         };
+        let mut state = applied.state;
+        state.set_priority(start.priority);
         let columns = WorkflowColumns {
             tenant: start.tenant,
             definition: definition.name().to_owned(),
             version: i64::from(start.version),
             subject: start.subject,
             locale: start.locale,
-            status: status(applied.state.status()).as_str().to_owned(),
+            status: status(state.status()).as_str().to_owned(),
             waiting_for: None,
             decision: None,
             started_ms: now_ms,
@@ -199,7 +199,7 @@ impl Round {
             chain: CHAIN_START.to_owned(),
             n_audit: 0,
             n_analytics: 0,
-            state: applied.state,
+            state,
         };
         self.insert(Draft {
             workflow,
@@ -258,7 +258,10 @@ impl Round {
                     .extend(applied.effects.into_iter().filter_map(change));
                 draft.events.extend(applied.events);
                 // Otherwise a restart would count the silence from the heartbeat before.
-                draft.is_touched |= matches!(command, Command::TokenHeartbeat { .. });
+                draft.is_touched |= matches!(
+                    command,
+                    Command::TokenHeartbeat { .. } | Command::LeaseLost { .. }
+                );
                 let is_new = applied.reply == Reply::Done;
                 self.answers.push((
                     reply,

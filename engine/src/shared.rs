@@ -8,13 +8,16 @@ use btrust_platform::random::SharedRandom;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::ids::WorkflowId;
 
+use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::definitions::Definitions;
 use crate::dispatch::Dispatch;
 use crate::error::EngineError;
 use crate::relay::Outbox;
 use crate::seal::{self, Binding};
+use crate::store::operations::OperationStore;
 use crate::store::{Store, WorkflowRecord};
+use crate::task_limits::LimitsInForce;
 use crate::watchers::Watchers;
 use crate::workflow::Workflow;
 
@@ -26,6 +29,9 @@ pub struct Shared {
     pub random: SharedRandom,
     pub cache: Cache,
     pub dispatch: Dispatch,
+    pub operations: Arc<dyn OperationStore>,
+    pub limits: LimitsInForce,
+    pub admission: Admission,
     pub watchers: Watchers,
     pub outbox: Outbox,
     /// Partitions that this process has had to give up; only a restart gets them back.
@@ -33,6 +39,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The core nodes that live, this one included.
+    pub fn n_live_nodes(&self) -> u32 {
+        1
+    }
+
     /// Opens a workflow that the store holds.
     ///
     /// # Errors

@@ -186,6 +186,23 @@ fn summary(event: &Event) -> Value {
             put("error", json!(error));
         }
         EventKind::CompensationFinished { failed } => put("failed", json!(failed)),
+        EventKind::IncidentRaised {
+            task,
+            attempt,
+            turn,
+            name,
+            code,
+            ..
+        } => {
+            put("state", json!(name));
+            put("task", json!([task, attempt, turn]));
+            put("code", json!(code));
+        }
+        EventKind::IncidentResolved { task, action, by } => {
+            put("task", json!(task));
+            put("action", json!(action));
+            put("by", json!(by));
+        }
         EventKind::WorkflowMigrated { from, to } => {
             put("from", json!(from));
             put("to", json!(to));

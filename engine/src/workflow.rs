@@ -54,6 +54,7 @@ impl Workflow {
             started_at: rfc3339(self.columns.started_ms),
             closed_at: state.closed_ms().map(rfc3339),
             sequence: state.n_events(),
+            running: Vec::new(),
         }
     }
 
@@ -124,7 +125,8 @@ impl Workflow {
             n_audit: self.n_audit,
             n_analytics: self.n_analytics,
             is_open: !self.state.status().is_closed(),
-            n_turns: count(self.state.open_turns().len()),
+            // A turn that stands still keeps its workflow alive as well, and recovery looks at it.
+            n_turns: count(self.state.open_turns().len() + self.state.stuck_tasks().len()),
             n_prompts: count(self.state.open_prompts().len()),
             wake_at_ms: self.state.wake_at(),
         }

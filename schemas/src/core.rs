@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{PromptId, WorkflowId};
+use crate::ids::{PromptId, TaskId, WorkflowId};
 use crate::turn::{Audience, Submitter};
 
 /// How a workflow stands.
@@ -69,6 +69,40 @@ pub struct WorkflowView {
     pub closed_at: Option<String>,
     /// Number of the last event.
     pub sequence: u64,
+    /// Turns that workers hold now; known only when one workflow is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<RunningView>,
+}
+
+/// A turn that a worker holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningView {
+    pub task: TaskId,
+    pub state: String,
+    /// The step with its version.
+    pub resource: String,
+    pub attempt: u32,
+    pub turn: u32,
+    /// The worker's session; opaque.
+    pub worker: String,
+    /// RFC 3339.
+    pub since: String,
+    /// What the step has told last.
+    pub progress: Option<ProgressView>,
+}
+
+/// How far a turn is, as its step tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressView {
+    /// 0 to 100.
+    pub percent: Option<u8>,
+    /// A code of the step.
+    pub note: Option<String>,
+    pub details: Option<Value>,
+    /// RFC 3339.
+    pub at: String,
 }
 
 /// Starts a workflow, at most once for a tenant and key.
@@ -84,6 +118,9 @@ pub struct StartRequest {
     pub subject_ref: Option<String>,
     /// BCP 47 tag.
     pub locale: Option<String>,
+    /// 0 to 9, the higher the sooner; 5 when absent.
+    #[serde(default)]
+    pub priority: Option<u8>,
     pub idempotency_key: String,
     /// SHA-256 hex of the public request body: the same key with another digest is refused.
     pub request_digest: String,

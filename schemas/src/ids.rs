@@ -149,6 +149,11 @@ numbered_id!(
     "tsk_"
 );
 numbered_id!(
+    /// What stopped a task, or with number 0 a whole workflow, until somebody looks.
+    IncidentId,
+    "inc_"
+);
+numbered_id!(
     /// One question to a person.
     PromptId,
     "prm_"

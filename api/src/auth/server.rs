@@ -309,6 +309,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
         scope::TENANT_WRITE,
         scope::CLIENTS_WRITE,
         scope::REVIEWERS_WRITE,
+        scope::PLATFORM_OPERATE,
     ];
     let reviewer = scope::OF_REVIEWERS.to_vec();
     vec![

@@ -17,9 +17,11 @@ use btrust_schemas::{
         DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, MigrationRequest,
         MigrationView, PublicationRequest, RetirementRequest, VersionsView,
     },
-    ids::{PromptId, TaskToken, WorkflowId},
+    ids::{IncidentId, PromptId, TaskToken, WorkflowId},
+    incidents::{IncidentPage, IncidentQuery, IncidentView, ResolutionRequest},
     problem::Problem,
     prompt::PromptsView,
+    task_limits::{TaskLimitsRequest, TaskLimitsView},
     turn::Audience,
 };
 
@@ -38,6 +40,13 @@ pub enum CoreError {
     /// Core says no, and why; the caller may hear it.
     #[error("core refused: {0}")]
     Refused(Problem),
+    /// Core has too much to do, for everybody or for this tenant; the caller may hear it.
+    #[error("core is busy: {problem}")]
+    Busy {
+        problem: Problem,
+        /// How long the caller should stay away, s.
+        retry_after_s: u32,
+    },
     /// Core or auth did not answer; the same call may succeed later.
     #[error("core did not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -45,6 +54,11 @@ pub enum CoreError {
     #[error("core answered {status} and not what was expected")]
     Unexpected { status: u16 },
 }
+
+/// Codes of core that say to come back later.
+const BUSY: [&str; 2] = ["overloaded", "too_many_requests"];
+/// How long a caller should stay away when core does not say, s.
+const RETRY_AFTER_S: u32 = 1;
 
 refusals! {
     /// What every operation that calls core can answer.
@@ -57,7 +71,13 @@ impl<R> From<CoreError> for Refused<R> {
     fn from(error: CoreError) -> Self {
         match error {
             CoreError::Refused(problem) => Self::new(problem),
-            CoreError::Unavailable(_) => Self::failed(CORE_UNAVAILABLE, &error),
+            CoreError::Busy {
+                problem,
+                retry_after_s,
+            } => Self::new(problem).retry_after(retry_after_s),
+            CoreError::Unavailable(_) => {
+                Self::failed(CORE_UNAVAILABLE, &error).retry_after(RETRY_AFTER_S)
+            }
             CoreError::Unexpected { .. } => Self::failed(refusal::INTERNAL, &error),
         }
     }
@@ -260,6 +280,36 @@ impl CoreClient {
             .await
     }
 
+    pub async fn incidents(&self, query: &IncidentQuery) -> Result<IncidentPage, CoreError> {
+        self.get(&["incidents"], &pairs(query)).await
+    }
+
+    pub async fn incident(&self, tenant: &str, id: IncidentId) -> Result<IncidentView, CoreError> {
+        let query = [("tenant", tenant.to_owned())];
+        self.get(&["incidents", &id.to_string()], &query).await
+    }
+
+    pub async fn resolve_incident(
+        &self,
+        id: IncidentId,
+        request: &ResolutionRequest,
+    ) -> Result<IncidentView, CoreError> {
+        self.post(&["incidents", &id.to_string(), "resolution"], request)
+            .await
+    }
+
+    pub async fn task_limits(&self) -> Result<TaskLimitsView, CoreError> {
+        self.get(&["task-limits"], &[]).await
+    }
+
+    pub async fn put_task_limits(
+        &self,
+        request: &TaskLimitsRequest,
+    ) -> Result<TaskLimitsView, CoreError> {
+        self.send_json(Method::PUT, self.url(&["task-limits"]), request)
+            .await
+    }
+
     pub async fn acknowledgements(&self, tenant: &str) -> Result<Vec<Acknowledgement>, CoreError> {
         self.get(&["tenants", tenant, "acknowledgements"], &[])
             .await
@@ -327,6 +377,7 @@ impl CoreClient {
             answer = self.send(&method, &url, body.as_ref()).await?;
         }
         let status = answer.status();
+        let retry_after_s = retry_after(&answer);
         let bytes = read(answer).await?;
         if status.is_success() {
             let unexpected = |_| CoreError::Unexpected {
@@ -335,6 +386,10 @@ impl CoreClient {
             return serde_json::from_slice(&bytes).map_err(unexpected);
         }
         match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) if BUSY.contains(&problem.code.as_str()) => Err(CoreError::Busy {
+                problem,
+                retry_after_s,
+            }),
             // 401 and 403 of core are about our own token, but for these.
             Ok(problem) if ABOUT_THE_CALLER.contains(&problem.code.as_str()) => {
                 Err(CoreError::Refused(problem))
@@ -386,6 +441,13 @@ fn no_token(error: TokenError) -> CoreError {
     CoreError::Unavailable(error.into())
 }
 
+/// How long core says to stay away, s.
+fn retry_after(answer: &Response) -> u32 {
+    let said = answer.headers().get("retry-after");
+    let said = said.and_then(|it| it.to_str().ok()?.parse().ok());
+    said.unwrap_or(RETRY_AFTER_S)
+}
+
 async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
     let mut bytes = Vec::new();
     let away = |it: reqwest::Error| CoreError::Unavailable(it.without_url().into());
@@ -402,7 +464,7 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
 
 /// The fields of a flat structure as query pairs; absent ones are left out.
 fn pairs(query: &impl Serialize) -> Vec<(&'static str, String)> {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 12] = [
         "tenant",
         "status",
         "definition",
@@ -412,6 +474,9 @@ fn pairs(query: &impl Serialize) -> Vec<(&'static str, String)> {
         "startedBefore",
         "limit",
         "cursor",
+        "resolved",
+        "code",
+        "step",
     ];
     let fields = serde_json::to_value(query).unwrap_or_default();
     let field = |name: &'static str| match &fields[name] {

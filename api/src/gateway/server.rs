@@ -33,23 +33,27 @@ use super::{
     get_definition::GetDefinition,
     get_definition_version::GetDefinitionVersion,
     get_history::GetHistory,
+    get_incident::GetIncident,
     get_live_version::GetLiveVersion,
     get_result::GetResult,
     get_workflow::GetWorkflow,
     keep_task::KeepTask,
     list_acknowledgements::ListAcknowledgements,
     list_definitions::ListDefinitions,
+    list_incidents::ListIncidents,
     list_prompts::ListPrompts,
     list_workflows::ListWorkflows,
     migrate_workflows::MigrateWorkflows,
     move_live_version::MoveLiveVersion,
     publish_definition::PublishDefinition,
     publish_version::PublishVersion,
+    resolve_incident::ResolveIncident,
     retire_version::RetireVersion,
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
     succeed_task::SucceedTask,
+    task_limits::TaskLimitsOfPlatform,
     upload_object::UploadObject,
     uploads::{MIGRATIONS, Uploads, UploadsError},
 };
@@ -223,11 +227,19 @@ type PeopleEndpoints = (
 );
 /// Operations on the tokens of tasks.
 type TaskEndpoints = (SucceedTask, FailTask, KeepTask);
+/// Operations of operators.
+type OperatorEndpoints = (
+    ListIncidents,
+    GetIncident,
+    ResolveIncident,
+    TaskLimitsOfPlatform,
+);
 type Endpoints = (
     DefinitionEndpoints,
     WorkflowEndpoints,
     PeopleEndpoints,
     TaskEndpoints,
+    OperatorEndpoints,
 );
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
@@ -264,7 +276,13 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         FailTask(gateway()),
         KeepTask(gateway()),
     );
-    (definitions, workflows, people, tasks)
+    let operators = (
+        ListIncidents(gateway()),
+        GetIncident(gateway()),
+        ResolveIncident(gateway()),
+        TaskLimitsOfPlatform(gateway()),
+    );
+    (definitions, workflows, people, tasks, operators)
 }
 
 /// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.

@@ -37,6 +37,9 @@ struct NewWorkflow {
     /// BCP 47 tag of the language that the applicant reads
     #[oai(validator(min_length = 2, max_length = 35))]
     locale: Option<String>,
+    /// How urgent it is, 0 to 9; the higher the sooner, 5 when absent
+    #[oai(validator(maximum(value = "9")))]
+    priority: Option<u8>,
 }
 
 #[derive(ApiResponse)]
@@ -63,6 +66,9 @@ refusals! {
             "the input does not fit the definition's `inputSchema`; `errors` says where";
         PAYLOAD_TOO_LARGE = 413 "payload_too_large" "the input is larger than a state's data may be";
         PAYLOAD_TOO_DEEP = 413 "payload_too_deep" "the input is nested deeper than a state's data may be";
+        TOO_MANY_REQUESTS = 429 "too_many_requests"
+            "the tenant starts faster than its rate or its share; `Retry-After` says when to come back";
+        OVERLOADED = 503 "overloaded" "too much waits; `Retry-After` says when to come back";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }
 }
@@ -93,6 +99,7 @@ impl StartWorkflow {
             input,
             subject_ref,
             locale,
+            priority,
         } = workflow.0;
         let request = StartRequest {
             tenant: caller.tenant().to_owned(),
@@ -101,6 +108,7 @@ impl StartWorkflow {
             input: input.0,
             subject_ref,
             locale,
+            priority,
             idempotency_key: idempotency_key.0,
             request_digest,
             actor: caller.claims.sub,

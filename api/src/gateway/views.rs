@@ -7,7 +7,7 @@ use poem_openapi::{Enum, Object, types::Any};
 use serde_json::Value;
 
 use btrust_schemas::{
-    core::{Acknowledgement, ResultView, Status, WorkflowView},
+    core::{Acknowledgement, ResultView, RunningView, Status, WorkflowView},
     definition::{DefinitionView, LiveView, VersionStatus},
     prompt::{PromptView, PromptsView},
     turn::Audience,
@@ -98,6 +98,60 @@ pub struct WorkflowDocument {
     pub closed_at: Option<String>,
     /// Number of the last event
     pub sequence: u64,
+    /// Turns that workers hold now; only when one workflow is asked for, and never for an applicant
+    #[oai(skip_serializing_if_is_empty)]
+    pub running: Vec<RunningDocument>,
+}
+
+/// A turn that a worker holds.
+#[derive(Object)]
+#[oai(rename = "Running", rename_all = "camelCase")]
+pub struct RunningDocument {
+    pub task: String,
+    pub state: String,
+    /// The step with its version
+    pub resource: String,
+    pub attempt: u32,
+    pub turn: u32,
+    /// The worker's session; opaque
+    pub worker: String,
+    /// RFC 3339
+    pub since: String,
+    /// What the step has told last, if anything
+    pub progress: Option<ProgressDocument>,
+}
+
+/// How far a turn is, as its step tells.
+#[derive(Object)]
+#[oai(rename = "Progress", rename_all = "camelCase")]
+pub struct ProgressDocument {
+    /// 0 to 100
+    pub percent: Option<u8>,
+    /// A code of the step
+    pub note: Option<String>,
+    pub details: Option<Any<Value>>,
+    /// RFC 3339
+    pub at: String,
+}
+
+impl From<RunningView> for RunningDocument {
+    fn from(view: RunningView) -> Self {
+        Self {
+            task: view.task.to_string(),
+            state: view.state,
+            resource: view.resource,
+            attempt: view.attempt,
+            turn: view.turn,
+            worker: view.worker,
+            since: view.since,
+            progress: view.progress.map(|it| ProgressDocument {
+                percent: it.percent,
+                note: it.note,
+                details: it.details.map(Any),
+                at: it.at,
+            }),
+        }
+    }
 }
 
 impl From<WorkflowView> for WorkflowDocument {
@@ -115,6 +169,7 @@ impl From<WorkflowView> for WorkflowDocument {
             started_at: view.started_at,
             closed_at: view.closed_at,
             sequence: view.sequence,
+            running: view.running.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -127,6 +182,7 @@ impl WorkflowDocument {
         self.outcomes.clear();
         self.error = None;
         self.cause = None;
+        self.running.clear();
         self
     }
 }

@@ -64,8 +64,43 @@ pub enum Command {
     TokenHeartbeat { token: String },
     /// The worker that leased this turn has been silent for longer than `HeartbeatSeconds`.
     HeartbeatMissed { task: u32, attempt: u32, turn: u32 },
+    /// A worker has lost its lease of this turn, or crashed, without a result.
+    LeaseLost { task: u32, attempt: u32, turn: u32 },
+    /// Somebody has looked at an incident and says how to go on.
+    ResolveIncident {
+        /// The task that stands still; `None` when the whole workflow does.
+        task: Option<u32>,
+        action: IncidentAction,
+        /// Who says so.
+        by: String,
+    },
     /// Ends the workflow on request.
     Cancel { reason: Option<String> },
+}
+
+/// How to go on after an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum IncidentAction {
+    /// The same turn again.
+    Retry,
+    /// The attempt has failed; `Retry` and `Catch` of the state see this error.
+    Fail { error: String, cause: String },
+}
+
+impl IncidentAction {
+    /// The word for this action in events.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Fail { .. } => "fail",
+        }
+    }
 }
 
 /// How a turn ended.
@@ -151,6 +186,10 @@ pub enum Refusal {
     PayloadTooDeep,
     #[error("no task waits for this token")]
     TokenUnknown,
+    #[error("task {task} does not stand still")]
+    IncidentClosed { task: u32 },
+    #[error("the whole workflow stands still, not one of its tasks, so that none can fail")]
+    IncidentWithoutTask,
     /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
     #[error(
         "an expression of state `{state}` ran longer than {} ms",
@@ -187,6 +226,8 @@ impl Refusal {
             Self::PayloadTooLarge { .. } => "payload_too_large",
             Self::PayloadTooDeep => "payload_too_deep",
             Self::TokenUnknown => "token_unknown",
+            Self::IncidentClosed { .. } => "incident_closed",
+            Self::IncidentWithoutTask => "incident_without_task",
             Self::EvaluationLimit { .. } => "evaluation_limit",
             Self::StateMismatch { .. } => "state_mismatch",
         }

@@ -212,6 +212,21 @@ pub enum EventKind {
         from: u32,
         to: u32,
     },
+    /// A turn stands still until somebody has looked.
+    IncidentRaised {
+        task: u32,
+        attempt: u32,
+        turn: u32,
+        name: String,
+        resource: String,
+        code: String,
+    },
+    /// Somebody has said how to go on.
+    IncidentResolved {
+        task: Option<u32>,
+        action: String,
+        by: String,
+    },
     ExecutionSucceeded {
         output: Payload,
         decision: Option<String>,

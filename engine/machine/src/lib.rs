@@ -28,8 +28,8 @@ mod state;
 
 pub use catalogue::{Catalogue, Contract};
 pub use check::{Counterexample, PathStep, Proof, Report, check};
-pub use command::{Command, Refusal, Reply, Submitter, TurnResult};
-pub use definition::{Decision, Definition, EvidenceRule};
+pub use command::{Command, IncidentAction, Refusal, Reply, Submitter, TurnResult};
+pub use definition::{Decision, Definition, EvidenceRule, TaskLabels};
 pub use diff::{DiffOp, Difference, diff};
 pub use effect::{CloseReason, Effect, OpenPrompt, OpenTurn, TurnReason};
 pub use event::{Event, EventKind, StateType};
@@ -37,8 +37,8 @@ pub use finding::{Finding, Gate, Severity};
 pub use migrate::migrate;
 pub use payload::Payload;
 pub use render::render;
-pub use run::{Applied, apply};
-pub use state::{State, Status};
+pub use run::{Applied, TURN_POISONED, apply};
+pub use state::{PRIORITY_DEFAULT, PRIORITY_MAX, State, Status, StuckTask};
 
 /// The only time and the only randomness that a transition may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -162,3 +162,8 @@ pub const INTRINSIC_RANGE_ITEMS_MAX: usize = 1_000;
 ///
 /// Source: the Step Functions developer guide.
 pub const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;
+
+/// Leases of one turn that may be lost without a result; then it is an incident and not handed out again.
+///
+/// Source: a deployment or a machine that dies costs one or two; five in a row are the turn's own doing.
+pub const LEASES_LOST_MAX: u32 = 5;

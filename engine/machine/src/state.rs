@@ -11,6 +11,23 @@ use crate::payload::Payload;
 /// Version of the snapshot's format.
 pub(crate) const STATE_VERSION: u32 = 1;
 
+/// The most urgent priority of a workflow; the least urgent one is 0.
+pub const PRIORITY_MAX: u8 = 9;
+/// Priority of a workflow of which nobody says anything else.
+pub const PRIORITY_DEFAULT: u8 = 5;
+
+fn priority_default() -> u8 {
+    PRIORITY_DEFAULT
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it by reference"
+)]
+fn is_priority_default(priority: &u8) -> bool {
+    *priority == PRIORITY_DEFAULT
+}
+
 /// Where a workflow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,6 +55,12 @@ pub struct State {
     pub(crate) workflow: String,
     pub(crate) definition: String,
     pub(crate) version: u32,
+    /// How urgent its turns are, 0 to 9; the higher the sooner.
+    #[serde(
+        default = "priority_default",
+        skip_serializing_if = "is_priority_default"
+    )]
+    pub(crate) priority: u8,
     pub(crate) input: Payload,
     pub(crate) started_ms: i64,
     /// The latest time that a command brought; it never goes back.
@@ -325,7 +348,31 @@ pub(crate) struct OpenTask {
     /// What a `ResultWriter` has to write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<Payload>,
+    /// Leases of the open turn that were lost without a result.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_lost: u32,
+    /// Whether the open turn stands still until somebody has looked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stuck: bool,
     pub phase: Phase,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it by reference"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A task whose turn stands still until somebody has looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckTask {
+    pub task: u32,
+    pub attempt: u32,
+    pub turn: u32,
+    pub state_name: String,
+    pub resource: String,
 }
 
 /// What a task waits for.
@@ -368,7 +415,22 @@ impl State {
     /// Every turn that a restarted engine must dispatch again, by task.
     #[must_use]
     pub fn open_turns(&self) -> Vec<OpenTurn> {
-        self.tasks().filter_map(OpenTask::open_turn).collect()
+        let tasks = self.tasks().filter(|it| !it.is_stuck());
+        tasks.filter_map(OpenTask::open_turn).collect()
+    }
+
+    /// Every task whose turn stands still until somebody has looked.
+    #[must_use]
+    pub fn stuck_tasks(&self) -> Vec<StuckTask> {
+        let stuck = self.tasks().filter(|it| it.is_stuck());
+        let stuck = stuck.map(|it| StuckTask {
+            task: it.task,
+            attempt: it.attempt,
+            turn: it.turn,
+            state_name: it.visit.state.clone(),
+            resource: it.resource.clone(),
+        });
+        stuck.collect()
     }
 
     /// The tokens that may be sent back, by task.
@@ -402,6 +464,17 @@ impl State {
     #[must_use]
     pub fn definition(&self) -> (&str, u32) {
         (&self.definition, self.version)
+    }
+
+    /// How urgent its turns are, 0 to [`PRIORITY_MAX`]; the higher the sooner.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// Says how urgent its turns are. For whoever starts the workflow: nothing else depends on it.
+    pub fn set_priority(&mut self, priority: u8) {
+        self.priority = priority.min(PRIORITY_MAX);
     }
 
     #[must_use]
@@ -555,6 +628,10 @@ impl Position {
 }
 
 impl OpenTask {
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stuck && matches!(self.phase, Phase::Open { .. })
+    }
+
     pub(crate) fn open_turn(&self) -> Option<OpenTurn> {
         let Phase::Open {
             reason,

@@ -540,6 +540,10 @@ fn show_event(event: &Event) -> String {
         EventKind::CompensationStarted { count, error } => format!("{count} {error}"),
         EventKind::CompensationFinished { failed } => format!("failed {failed}"),
         EventKind::WorkflowMigrated { from, to } => format!("{from} {to}"),
+        EventKind::IncidentRaised {
+            task, turn, code, ..
+        } => format!("{task}.{turn} {code}"),
+        EventKind::IncidentResolved { task, action, .. } => format!("{task:?} {action}"),
     };
     let shown = format!("{} {detail}", event.type_name());
     match &event.child {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use btrust_platform::clock::SharedClock;
 use btrust_platform::config::{ConfigError, Settings};
 use btrust_platform::data_dir::DataDir;
+use btrust_schemas::task_limits::TaskLimits;
 
 use crate::definitions::SecondPerson;
 
@@ -20,11 +21,13 @@ pub struct CoreConfig {
     pub clock: SharedClock,
     /// `DEFINITIONS_SECOND_PERSON`: tenants, with commas between them, or `*`.
     pub second_person: SecondPerson,
+    /// `TASK_LIMITS`: JSON; what operators store later takes its place.
+    pub task_limits: TaskLimits,
 }
 
 impl CoreConfig {
     /// Reads `AUTH_URL`, `CORE_URL` and `DATABASE_URL`, each with the default of one machine, and
-    /// `DEFINITIONS_SECOND_PERSON`.
+    /// `DEFINITIONS_SECOND_PERSON` and `TASK_LIMITS`.
     ///
     /// # Errors
     ///
@@ -56,8 +59,24 @@ impl CoreConfig {
                 .get("DEFINITIONS_SECOND_PERSON")
                 .map(|it| SecondPerson::parse(&it))
                 .unwrap_or_default(),
+            task_limits: task_limits(settings)?,
         })
     }
+}
+
+fn task_limits(settings: &Settings) -> Result<TaskLimits, ConfigError> {
+    let name = "TASK_LIMITS";
+    let Some(text) = settings.get(name) else {
+        return Ok(TaskLimits::default());
+    };
+    let invalid = |expected: String| ConfigError::Invalid {
+        name: name.to_owned(),
+        expected,
+    };
+    let limits: TaskLimits = serde_json::from_str(&text)
+        .map_err(|_| invalid("a JSON object with steps, tenants and stepTenants".to_owned()))?;
+    limits.check().map_err(invalid)?;
+    Ok(limits)
 }
 
 fn sqlite_path(url: &str) -> Option<PathBuf> {
@@ -93,6 +112,16 @@ mod tests {
         let config = read(&[("DEFINITIONS_SECOND_PERSON", "one,two")]).unwrap();
         assert!(config.second_person.is_asked_by("two"));
         assert!(!config.second_person.is_asked_by("three"));
+    }
+
+    #[test]
+    fn limits_of_tasks_are_read_and_wrong_ones_refused() {
+        let limits = r#"{"steps":{"ocr":{"concurrent":2}}}"#;
+        let config = read(&[("TASK_LIMITS", limits)]).unwrap();
+        assert_eq!(config.task_limits.steps["ocr"].concurrent, Some(2));
+        for wrong in ["{", "[]", r#"{"tenants":{"acme":{"weight":0}}}"#] {
+            assert!(read(&[("TASK_LIMITS", wrong)]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

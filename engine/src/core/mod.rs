@@ -12,6 +12,8 @@ mod exchange;
 mod fail_task;
 mod get_definition;
 mod history;
+mod incident;
+mod incidents;
 mod keep_task;
 mod list_definitions;
 mod list_workflows;
@@ -19,11 +21,13 @@ mod live;
 mod migrations;
 mod prompts;
 mod publication;
+mod queues;
 mod result;
 mod retirement;
 mod start;
 mod submit;
 mod succeed_task;
+mod task_limits;
 mod versions;
 mod workflow;
 
@@ -50,7 +54,7 @@ use btrust_platform::workflow_keys::SqliteWorkflowKeys;
 use btrust_schemas::ids::TaskToken;
 
 use crate::engine::{Engine, Ports};
-use crate::error::{EngineError, RETRY_AFTER_S};
+use crate::error::EngineError;
 use crate::store::sqlite::SqliteStore;
 
 pub use config::CoreConfig;
@@ -112,7 +116,9 @@ pub async fn serve(
     let ports = Ports {
         store: Arc::clone(&store) as _,
         definitions: Arc::clone(&store) as _,
-        tenants: store,
+        tenants: Arc::clone(&store) as _,
+        operations: store,
+        task_limits: config.task_limits,
         keys,
         workflow_keys: Arc::new(workflow_keys),
         streams: Arc::new(streams),
@@ -194,6 +200,14 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
             "/tenants/:tenant/acknowledgements",
             post(acknowledge::acknowledge).get(acknowledgements::acknowledgements),
         )
+        .at("/incidents", get(incidents::incidents))
+        .at("/incidents/:id", get(incident::incident))
+        .at("/incidents/:id/resolution", post(incident::resolution))
+        .at(
+            "/task-limits",
+            get(task_limits::task_limits).put(task_limits::put_task_limits),
+        )
+        .at("/queues", get(queues::queues))
         .at("/tasks/exchange", post(exchange::exchange));
     Route::new().nest("/internal/v1", api.data(core))
 }
@@ -218,10 +232,10 @@ fn answer<T: Serialize + Send>(result: Result<T, EngineError>) -> poem::Result<R
 
 fn refuse(error: EngineError) -> poem::Error {
     let mut response = problem::response(&error.problem());
-    if error.is_transient() {
+    if let Some(retry_after_s) = error.retry_after_s() {
         response
             .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            .insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
     }
     poem::Error::from_response(response)
 }

@@ -6,46 +6,51 @@
 //! **Architecture invariant:** nothing here decides whether a result counts. The state machine does, by
 //! (task, attempt, turn); so whatever is lost or doubled here costs time and never correctness.
 
+mod gates;
 mod labels;
 mod level;
+mod limits;
+mod losses;
 mod names;
 mod parking;
+mod progress;
 mod queue;
 mod sessions;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use btrust_machine::{OpenTurn, Payload};
-use btrust_schemas::exchange::Ack;
+use btrust_schemas::exchange::{Ack, ExchangeRequest};
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
 
 use crate::queues::Queues;
 
-use labels::{LabelSets, NO_LABELS};
+use gates::{Gates, Scope};
+use labels::LabelSets;
 use names::Names;
 use parking::{Parked, Parking};
 use queue::{Place, Queue};
 use sessions::Sessions;
-use slots::{Slot, Slots};
+use slots::{Lease, Slot, Slots};
 
 pub use parking::ParkedCall;
 pub use sessions::{Begin, Call, SessionNumber};
 pub use slots::Owner;
-pub use totals::Depth;
 
 /// Shortest silence of a worker that counts as a missed heartbeat of a task, ms.
 ///
 /// Source: three heartbeats of a worker, which sends one every 5 s; a shorter `HeartbeatSeconds` would
 /// end the tasks of workers that are well.
 pub const HEARTBEAT_MIN_MS: i64 = 15_000;
-/// Priority of a workflow whose bank names none.
-pub const PRIORITY_DEFAULT: u8 = 5;
 
 /// What a commit changes about the turns of one workflow.
 #[derive(Clone, Debug)]
@@ -60,6 +65,21 @@ pub enum Change {
     Withdraw(u32),
 }
 
+/// What an exchange brings to a worker.
+#[derive(Default)]
+pub struct Given {
+    pub acks: Vec<Ack>,
+    pub taken: Vec<Taken>,
+    /// Turns that the session holds and nobody wants any more.
+    pub cancelled: Vec<TurnKey>,
+}
+
+impl Given {
+    pub fn is_empty(&self) -> bool {
+        self.acks.is_empty() && self.taken.is_empty() && self.cancelled.is_empty()
+    }
+}
+
 /// A turn that a worker takes.
 #[derive(Clone, Debug)]
 pub struct Taken {
@@ -68,7 +88,11 @@ pub struct Taken {
 }
 
 #[derive(Default)]
-pub struct Dispatch(Mutex<Inner>);
+pub struct Dispatch {
+    inner: Mutex<Inner>,
+    /// Rung when the next token of a limit comes sooner than it was expected.
+    pub token_sooner: Notify,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -76,6 +100,7 @@ struct Inner {
     steps: Names,
     tenants: Names,
     label_sets: LabelSets,
+    gates: Gates,
     /// By the step's number.
     queues: BTreeMap<u32, Queue>,
     sessions: Sessions,
@@ -106,7 +131,7 @@ impl Dispatch {
                     }
                 }
                 Change::Withdraw(task) => {
-                    inner.remove(TaskId {
+                    inner.withdraw(TaskId {
                         workflow: owner.workflow,
                         number: task,
                     });
@@ -120,32 +145,20 @@ impl Dispatch {
     pub fn withdraw_all(&self, workflow: WorkflowId) {
         let mut inner = self.lock();
         for task in inner.slots.of_workflow(workflow) {
-            inner.remove(task);
+            inner.withdraw(task);
         }
     }
 
     /// Begins an exchange: the session is alive, and an earlier call of it that is still parked ends.
-    pub fn begin(&self, client: &str, name: &str, seq: u64, now_ms: i64) -> Begin {
-        self.lock().sessions.begin(client, name, seq, now_ms)
-    }
-
-    /// Makes the leases of a session what the worker says it holds.
-    pub fn hold(&self, number: SessionNumber, held: &BTreeSet<TurnKey>, now_ms: i64) {
+    pub fn begin(&self, client: &str, request: &ExchangeRequest, now_ms: i64) -> Begin {
         let mut inner = self.lock();
-        let Some(session) = inner.sessions.get(number) else {
-            return;
-        };
-        let missing: Vec<TurnKey> = session.held.difference(held).copied().collect();
-        let unknown: Vec<TurnKey> = held.difference(&session.held).copied().collect();
-        for key in missing {
-            inner.release(number, key, now_ms);
+        let begin = inner
+            .sessions
+            .begin(client, &request.session, request.seq, now_ms);
+        if let Begin::Fresh(call) = &begin {
+            inner.offer(call.session, &request.labels);
         }
-        // Held but not leased: this process has restarted, and the worker is still at it.
-        for key in unknown {
-            if inner.slots.of(key).is_some_and(|it| it.lease.is_none()) {
-                inner.lease(number, key);
-            }
-        }
+        begin
     }
 
     /// Whether a session may checkpoint a turn, or two could cause its effect; if so, it is the one who does.
@@ -158,7 +171,7 @@ impl Dispatch {
             return true;
         };
         let is_first = slot.turn.checkpoint.is_none() && slot.checkpointer.is_none();
-        let may = slot.lease == Some(number) && (is_first || slot.checkpointer == Some(number));
+        let may = slot.is_held_by(number) && (is_first || slot.checkpointer == Some(number));
         if may {
             slot.checkpointer = Some(number);
         }
@@ -206,20 +219,32 @@ impl Dispatch {
     }
 
     /// The result has been answered; without an acknowledgement the worker will bring it again.
-    pub fn report_ends(&self, number: SessionNumber, key: TurnKey, ack: Option<Ack>, now_ms: i64) {
+    ///
+    /// A result that is refused although its turn stays open has ended the lease: the worker is done with
+    /// it. That counts as a loss, which is returned.
+    pub fn report_ends(
+        &self,
+        number: SessionNumber,
+        key: TurnKey,
+        ack: Option<Ack>,
+        now_ms: i64,
+    ) -> Option<TurnKey> {
         let mut inner = self.lock();
         if let Some(slot) = inner.slots.of_mut(key) {
             slot.n_reports = slot.n_reports.saturating_sub(1);
             inner.line_up(key, now_ms);
         }
-        let Some(ack) = ack else { return };
+        let ack = ack?;
+        let lost = if ack.checkpoint {
+            None
+        } else {
+            inner.lose(number, key, now_ms)
+        };
         if let Some(session) = inner.sessions.get_mut(number) {
-            if !ack.checkpoint {
-                session.drop_turn(key);
-            }
             session.acks.push(ack);
             session.wake.notify_one();
         }
+        lost
     }
 
     /// Whether no later call of the session has begun.
@@ -228,19 +253,14 @@ impl Dispatch {
     }
 
     /// Takes what there is for the current call of a session: acknowledgements, and up to `want` turns.
-    pub fn take(
-        &self,
-        call: &Call,
-        queues: &[String],
-        want: usize,
-        now_ms: i64,
-    ) -> (Vec<Ack>, Vec<Taken>) {
+    pub fn take(&self, call: &Call, queues: &[String], want: usize, now_ms: i64) -> Given {
         let mut inner = self.lock();
         let number = call.session;
         let Some(session) = inner.sessions.current(call) else {
-            return (Vec::new(), Vec::new());
+            return Given::default();
         };
         let acks = std::mem::take(&mut session.acks);
+        let cancelled = std::mem::take(&mut session.cancelled);
         let offered = session.labels;
         let mut open = inner.serve(number, queues);
         // Steps take turns, and another one begins each time.
@@ -255,24 +275,35 @@ impl Dispatch {
                     return true;
                 }
                 let next = inner.next(*queue, offered, now_ms);
-                taken.extend(next.and_then(|it| inner.hand_out(number, it)));
+                taken.extend(next.and_then(|it| inner.hand_out(number, it, now_ms)));
                 next.is_some()
             });
         }
-        (acks, taken)
+        self.expect_token(&inner);
+        Given {
+            acks,
+            taken,
+            cancelled,
+        }
     }
 
     /// Parks a call until a turn is ready in one of `queues`, unless one is already.
-    pub fn park<'a>(&'a self, call: &Call, queues: &[String]) -> Option<ParkedCall<'a>> {
+    pub fn park<'a>(
+        &'a self,
+        call: &Call,
+        queues: &[String],
+        now_ms: i64,
+    ) -> Option<ParkedCall<'a>> {
         let mut inner = self.lock();
         let labels = inner.sessions.get(call.session)?.labels;
         let queues: Vec<u32> = queues
             .iter()
             .filter_map(|it| inner.steps.number_if_room(it))
             .collect();
-        if queues.iter().any(|it| inner.has_ready(*it, labels)) {
+        if queues.iter().any(|it| inner.has_ready(*it, labels, now_ms)) {
             return None;
         }
+        self.expect_token(&inner);
         let parked = Parked {
             queues,
             labels,
@@ -296,7 +327,7 @@ impl Dispatch {
         for (number, session) in inner.sessions.iter() {
             let heard_ms = session.heard_ms();
             for key in &session.beating {
-                let leased = inner.slots.of(*key).filter(|it| it.lease == Some(number));
+                let leased = inner.slots.of(*key).filter(|it| it.is_held_by(number));
                 let Some(slot) = leased.filter(|it| it.n_reports == 0) else {
                     continue;
                 };
@@ -314,25 +345,8 @@ impl Dispatch {
         silent
     }
 
-    /// Requeues the turns of sessions that have been silent for too long; returns how many.
-    pub fn expire(&self, now_ms: i64) -> usize {
-        let mut inner = self.lock();
-        let mut n_requeued = 0;
-        for number in inner.sessions.silent(now_ms) {
-            let Some(session) = inner.sessions.remove(number) else {
-                continue;
-            };
-            inner.serves_no_more(session.labels, &session.serves);
-            n_requeued += session.held.len();
-            for key in session.held {
-                inner.release(number, key, now_ms);
-            }
-        }
-        n_requeued
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -350,13 +364,8 @@ impl Inner {
             slot.turn = Arc::new(turn);
             return;
         }
-        self.remove(task);
-        let place = Place {
-            queue: self.steps.number(queue_of(&turn.resource)),
-            labels: NO_LABELS,
-            priority: PRIORITY_DEFAULT,
-            tenant: self.tenants.number(&owner.tenant),
-        };
+        self.withdraw(task);
+        let place = self.place(owner, &turn);
         let slot = Slot {
             owner: Arc::clone(owner),
             turn: Arc::new(turn),
@@ -371,28 +380,76 @@ impl Inner {
         self.line_up(key, now_ms);
     }
 
+    /// Where a turn waits: what it asks for follows from its state and its tenant.
+    fn place(&mut self, owner: &Owner, turn: &OpenTurn) -> Place {
+        let tenant = self.tenants.number(&owner.tenant);
+        let of_state = owner
+            .labels
+            .as_ref()
+            .and_then(|it| it.get(&turn.state_name));
+        let labels = match (of_state, self.gates.labels(tenant)) {
+            (None, None) => labels::NO_LABELS,
+            (of_state, of_tenant) => {
+                let asked = of_state.into_iter().chain(of_tenant).flatten();
+                self.label_sets.number(asked.cloned().collect())
+            }
+        };
+        Place {
+            queue: self.steps.number(queue_of(&turn.resource)),
+            labels,
+            priority: owner.priority,
+            tenant,
+        }
+    }
+
+    /// Takes back a turn that nobody wants any more, and tells whoever holds it.
+    fn withdraw(&mut self, task: TaskId) {
+        if let Some(slot) = self.slots.get(task)
+            && let Some(lease) = &slot.lease
+            && let Some(session) = self.sessions.get_mut(lease.session)
+        {
+            session.cancelled.push(slot.key());
+            session.wake.notify_one();
+        }
+        self.remove(task);
+    }
+
     fn remove(&mut self, task: TaskId) {
         let Some(slot) = self.slots.remove(task) else {
             return;
         };
+        if slot.lease.is_some() {
+            self.lease_ended(slot.place);
+        }
         if let Some(number) = slot.waiting
             && let Some(queue) = self.queues.get_mut(&slot.place.queue)
         {
             queue.level(slot.place).remove(slot.place.tenant, number);
         }
-        if let Some(session) = slot.lease.and_then(|it| self.sessions.get_mut(it)) {
+        if let Some(lease) = &slot.lease
+            && let Some(session) = self.sessions.get_mut(lease.session)
+        {
             session.drop_turn(slot.key());
         }
     }
 
-    fn lease(&mut self, number: SessionNumber, key: TurnKey) {
+    fn lease(&mut self, number: SessionNumber, key: TurnKey, now_ms: i64) {
         self.leave_line(key);
         let (Some(slot), Some(session)) =
             (self.slots.get_mut(key.task), self.sessions.get_mut(number))
         else {
             return;
         };
-        slot.lease = Some(number);
+        slot.lease = Some(Lease {
+            session: number,
+            generation: session.generation,
+            since_ms: now_ms,
+            told: None,
+        });
+        self.gates.lease_begins(slot.place);
+        if let Some(queue) = self.queues.get_mut(&slot.place.queue) {
+            queue.n_leased += 1;
+        }
         session.held.insert(key);
         if slot.turn.heartbeat_seconds.is_some() {
             session.beating.insert(key);
@@ -405,10 +462,12 @@ impl Inner {
             session.drop_turn(key);
         }
         if let Some(slot) = self.slots.of_mut(key)
-            && slot.lease == Some(number)
+            && slot.is_held_by(number)
         {
             slot.lease = None;
+            let place = slot.place;
             self.line_up(key, now_ms);
+            self.lease_ended(place);
         }
     }
 
@@ -421,10 +480,12 @@ impl Inner {
         slot.waiting = Some(self.n_lined_up);
         let place = slot.place;
         let queue = self.queues.entry(place.queue).or_default();
-        queue
-            .level(place)
-            .add(place.tenant, self.n_lined_up, key.task, now_ms);
-        self.wake_one(place.queue, place.labels);
+        let level = queue.level(place);
+        level.add(place.tenant, self.n_lined_up, key.task, now_ms);
+        // Whoever is woken for what a limit holds back would find nothing.
+        if level.is_open() && self.gates.is_open(Scope::Step(place.queue), now_ms) {
+            self.wake_one(place.queue, place.labels);
+        }
     }
 
     /// Takes a turn out of its line, if it is in one.
@@ -437,39 +498,64 @@ impl Inner {
         }
     }
 
-    fn has_ready(&self, queue: u32, offered: u32) -> bool {
+    fn has_ready(&mut self, queue: u32, offered: u32, now_ms: i64) -> bool {
         let open = self.queues.get(&queue).into_iter();
         let mut labels = open.flat_map(Queue::open_labels);
         labels.any(|asked| self.label_sets.fits(asked, offered))
+            && self.gates.is_open(Scope::Step(queue), now_ms)
     }
 
     /// Takes the next turn out of a queue, for a worker that offers these labels.
-    fn next(&mut self, queue: u32, offered: u32, now_ms: i64) -> Option<TaskId> {
-        let queue_no = queue;
-        let queue = self.queues.get_mut(&queue_no)?;
+    fn next(&mut self, number: u32, offered: u32, now_ms: i64) -> Option<TaskId> {
+        let queue = self.queues.get_mut(&number)?;
         let label_sets = &self.label_sets;
-        let picked = queue.pick(|asked| label_sets.fits(asked, offered), now_ms)?;
-        let mut place = Place {
-            queue: queue_no,
-            labels: picked.labels,
-            priority: picked.priority,
-            tenant: 0,
-        };
-        let level = queue.level(place);
-        place.tenant = level.next()?;
-        let task = level.take(place.tenant, 1)?;
-        queue.served(picked);
-        Some(task)
+        loop {
+            let picked = queue.pick(|asked| label_sets.fits(asked, offered), now_ms)?;
+            if !self.gates.is_open(Scope::Step(number), now_ms) {
+                return None;
+            }
+            let mut place = Place {
+                queue: number,
+                labels: picked.labels,
+                priority: picked.priority,
+                tenant: 0,
+            };
+            let level = queue.level(place);
+            place.tenant = level.next()?;
+            if let Some(scope) = self.gates.closed(place, now_ms) {
+                level.hold_back(place.tenant);
+                self.gates.hold_back(scope, place);
+                continue;
+            }
+            let task = level.take(place.tenant, self.gates.weight(place.tenant))?;
+            self.gates.pass(place);
+            queue.served(picked);
+            return Some(task);
+        }
     }
 
-    fn hand_out(&mut self, number: SessionNumber, task: TaskId) -> Option<Taken> {
+    fn hand_out(&mut self, number: SessionNumber, task: TaskId, now_ms: i64) -> Option<Taken> {
         let slot = self.slots.get_mut(task)?;
         slot.waiting = None;
         // Whoever is given the turn with its checkpoint knows that its effect may have happened.
         slot.checkpointer = slot.turn.checkpoint.is_some().then_some(number);
         let (key, owner, turn) = (slot.key(), Arc::clone(&slot.owner), Arc::clone(&slot.turn));
-        self.lease(number, key);
+        self.lease(number, key, now_ms);
         Some(Taken { owner, turn })
+    }
+
+    /// Notes what a session offers; it is what it first said.
+    fn offer(&mut self, number: SessionNumber, labels: &[String]) {
+        if labels.is_empty() {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(number)
+            && session.serves.is_empty()
+        {
+            session.labels = self
+                .label_sets
+                .number_if_room(labels.iter().cloned().collect());
+        }
     }
 
     /// Numbers the queues that a session asks for, and notes that it serves them.

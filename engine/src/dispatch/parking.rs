@@ -23,6 +23,14 @@ pub struct Parking {
     n_parks: u64,
 }
 
+impl Parking {
+    /// Calls that wait now.
+    #[cfg(test)]
+    pub fn n_waiting(&self) -> usize {
+        self.calls.len()
+    }
+}
+
 /// A call that waits for turns; it leaves the waiting line when dropped.
 pub struct ParkedCall<'a> {
     dispatch: &'a Dispatch,
@@ -96,12 +104,21 @@ impl Inner {
     }
 
     /// Wakes a call for what a call with labels `offered` could have taken from a queue.
-    fn wake_for(&mut self, queue: u32, offered: u32) {
+    pub fn wake_for(&mut self, queue: u32, offered: u32) {
         let Some(open) = self.queues.get(&queue).map(|it| it.open_labels()) else {
             return;
         };
         let fitting = open.filter(|asked| self.label_sets.fits(*asked, offered));
         for labels in fitting.collect::<Vec<_>>() {
+            self.wake_one(queue, labels);
+        }
+    }
+
+    /// Wakes a call for each set of labels that something waits for in a queue.
+    pub fn wake_all_for(&mut self, queue: u32) {
+        let open = self.queues.get(&queue).map(|it| it.open_labels().collect());
+        let open: Vec<u32> = open.unwrap_or_default();
+        for labels in open {
             self.wake_one(queue, labels);
         }
     }

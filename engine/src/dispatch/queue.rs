@@ -44,6 +44,8 @@ pub struct Queue {
     n_ahead: u32,
     /// Calls that wait for this step, by the labels that they offer.
     pub calls: BTreeMap<u32, BTreeSet<u64>>,
+    /// Turns of the step that workers hold.
+    pub n_leased: u64,
     /// Sessions that serve this step, by the labels that they offer.
     pub n_serving: BTreeMap<u32, usize>,
 }

@@ -1,6 +1,7 @@
 //! Runs of worker processes: which call of each is current, what it holds, what it has to hear.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,11 +53,19 @@ pub struct Session {
     /// Those of `held` that have `HeartbeatSeconds`.
     pub beating: BTreeSet<TurnKey>,
     pub acks: Vec<Ack>,
+    /// Turns that it held and nobody wants any more.
+    pub cancelled: Vec<TurnKey>,
     pub silent_until_ms: i64,
     /// The set of labels that it offers.
     pub labels: u32,
     /// Steps that it has asked for since it began.
     pub serves: BTreeSet<u32>,
+}
+
+impl fmt::Display for SessionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker-{}", self.0)
+    }
 }
 
 impl Session {
@@ -172,6 +181,7 @@ impl Sessions {
             held: BTreeSet::new(),
             beating: BTreeSet::new(),
             acks: Vec::new(),
+            cancelled: Vec::new(),
             silent_until_ms: 0,
             labels: NO_LABELS,
             serves: BTreeSet::new(),

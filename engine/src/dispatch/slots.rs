@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use btrust_machine::OpenTurn;
+use btrust_machine::{OpenTurn, TaskLabels};
+use btrust_schemas::exchange::Progress;
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
 
@@ -17,6 +18,10 @@ pub struct Owner {
     pub tenant: String,
     pub subject: String,
     pub locale: String,
+    /// 0 to 9; the higher the sooner.
+    pub priority: u8,
+    /// The labels that its tasks ask for, by state.
+    pub labels: Option<Arc<TaskLabels>>,
 }
 
 /// The open turn of one task.
@@ -27,11 +32,29 @@ pub struct Slot {
     pub place: Place,
     /// Its number in its line while it waits for a worker.
     pub waiting: Option<u64>,
-    pub lease: Option<SessionNumber>,
+    pub lease: Option<Lease>,
     /// The session that has made the turn's checkpoint, is making it, or was given the turn with it.
     pub checkpointer: Option<SessionNumber>,
-    /// Results of this turn that are on their way to a commit; while there are any, it is not requeued.
+    /// Results of this turn, or the loss of its lease, that are on their way to a commit; while there are
+    /// any, it is not requeued.
     pub n_reports: u32,
+}
+
+/// Who holds a turn.
+#[derive(Debug)]
+pub struct Lease {
+    pub session: SessionNumber,
+    /// The call of the session that it began with.
+    pub generation: u64,
+    pub since_ms: i64,
+    pub told: Option<Box<Told>>,
+}
+
+/// What a step has told last of its turn.
+#[derive(Debug)]
+pub struct Told {
+    pub progress: Progress,
+    pub at_ms: i64,
 }
 
 impl Slot {
@@ -45,6 +68,10 @@ impl Slot {
             attempt: self.turn.attempt,
             turn: self.turn.turn,
         }
+    }
+
+    pub fn is_held_by(&self, session: SessionNumber) -> bool {
+        self.lease.as_ref().is_some_and(|it| it.session == session)
     }
 
     pub fn is(&self, key: TurnKey) -> bool {
@@ -61,7 +88,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct Slots {
     by_task: HashMap<TaskId, Slot>,
-    /// The same tasks in the order of workflows, and so of partitions.
+    /// The same tasks in the order of workflows.
     tasks: BTreeSet<TaskId>,
 }
 
@@ -96,20 +123,15 @@ impl Slots {
         Some(slot)
     }
 
+    /// Every task that has an open turn.
+    pub fn all(&self) -> Vec<TaskId> {
+        self.tasks.iter().copied().collect()
+    }
+
     /// Tasks of a workflow that have an open turn.
     pub fn of_workflow(&self, workflow: WorkflowId) -> Vec<TaskId> {
-        self.between(workflow, workflow)
-    }
-
-    /// Tasks of a partition that have an open turn.
-    pub fn of_partition(&self, partition: u8) -> Vec<TaskId> {
-        let first = WorkflowId::new(partition, [0; 15]);
-        self.between(first, WorkflowId::new(partition, [u8::MAX; 15]))
-    }
-
-    fn between(&self, first: WorkflowId, last: WorkflowId) -> Vec<TaskId> {
-        let task = |workflow, number| TaskId { workflow, number };
-        let range = task(first, 0)..=task(last, u32::MAX);
+        let task = |number| TaskId { workflow, number };
+        let range = task(0)..=task(u32::MAX);
         self.tasks.range(range).copied().collect()
     }
 }

@@ -4,8 +4,10 @@
 
 pub mod conformance;
 pub mod definitions;
+pub mod operations;
 pub mod sqlite;
 mod sqlite_definitions;
+mod sqlite_operations;
 mod sqlite_tenants;
 mod sqlite_write;
 pub mod tenants;

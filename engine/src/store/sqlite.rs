@@ -503,7 +503,7 @@ fn id(row: &SqliteRow) -> Result<WorkflowId, StoreError> {
     })
 }
 
-fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
+pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
 {
@@ -527,6 +527,8 @@ mod tests {
         conformance::check(&store).await;
         crate::store::definitions::check(&store).await;
         crate::store::tenants::check(&store).await;
+        let known = WorkflowId::new(1, [1; 15]);
+        crate::store::operations::check(&store, known).await;
     }
 
     #[tokio::test]

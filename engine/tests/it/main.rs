@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what does not answer ends the test")]
 
+mod distribution;
 mod exchange;
 mod faults;
 mod http;

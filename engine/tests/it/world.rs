@@ -24,6 +24,7 @@ use btrust_schemas::core::{StartRequest, StartResponse};
 use btrust_schemas::definition::{DraftRequest, Publish};
 use btrust_schemas::exchange::{Ack, ExchangeRequest, ExchangeResponse, Report, ReportKind};
 use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
 
 /// A worker that serves every step.
@@ -68,6 +69,7 @@ impl World {
     pub async fn try_node_with(&self, plan: Plan) -> Result<Node, EngineError> {
         let store = Arc::new(self.store().await);
         let second_person = plan.second_person.clone();
+        let task_limits = plan.task_limits.clone();
         let watched = Arc::new(WatchedStore::new(Arc::clone(&store), plan));
         let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
         let keys_db = self.dir.path().join("keys.sqlite");
@@ -78,7 +80,9 @@ impl World {
         let ports = Ports {
             store: Arc::clone(&watched) as _,
             definitions: Arc::clone(&store) as _,
-            tenants: store,
+            tenants: Arc::clone(&store) as _,
+            operations: store,
+            task_limits,
             keys,
             workflow_keys: Arc::clone(&workflow_keys) as _,
             streams: Arc::new(JsonlStreams::open(self.streams()).unwrap()),
@@ -195,6 +199,7 @@ pub fn start_request(key: &str) -> StartRequest {
         input: json!({ "secret": "only-for-the-step" }),
         subject_ref: None,
         locale: Some("he".to_owned()),
+        priority: None,
         idempotency_key: key.to_owned(),
         request_digest: "1".repeat(64),
         actor: "bank".to_owned(),
@@ -206,6 +211,7 @@ pub struct Worker {
     pub session: String,
     pub seq: u64,
     pub held: Vec<TurnKey>,
+    pub labels: Vec<String>,
 }
 
 impl Worker {
@@ -214,6 +220,7 @@ impl Worker {
             session: session.to_owned(),
             seq: 0,
             held: Vec::new(),
+            labels: Vec::new(),
         }
     }
 
@@ -227,6 +234,8 @@ impl Worker {
             want,
             queues: vec!["form".to_owned(), "review".to_owned()],
             wait_ms,
+            labels: self.labels.clone(),
+            ..ExchangeRequest::default()
         }
     }
 
@@ -401,6 +410,7 @@ pub struct Plan {
     pub second_person: SecondPerson,
     /// Committers; as many as the store says where there is nothing here.
     pub n_lanes: Option<usize>,
+    pub task_limits: TaskLimits,
 }
 
 /// A store that counts commits and fails as planned.

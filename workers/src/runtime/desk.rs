@@ -77,6 +77,7 @@ impl Desk {
                 .map(|(queue, _)| queue.name.to_owned())
                 .collect(),
             wait_ms,
+            ..ExchangeRequest::default()
         }
     }
 
@@ -258,6 +259,7 @@ mod tests {
             acks,
             tasks,
             nodes: Vec::new(),
+            cancelled: Vec::new(),
         }
     }
 

@@ -339,6 +339,7 @@ mod tests {
                         acks,
                         tasks,
                         nodes: Vec::new(),
+                        cancelled: Vec::new(),
                     });
                 }
                 heard.await;

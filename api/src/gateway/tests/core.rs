@@ -15,6 +15,9 @@ use super::core_definitions::{
     draft_it, get_definition, get_live, list_definitions, list_versions, migrate_it, move_live,
     publish_it, retire_it,
 };
+use super::core_operators::{
+    get_incident, get_task_limits, list_incidents, put_task_limits, resolve_incident,
+};
 use btrust_platform::{clock::rfc3339, problem, token::Verifier};
 use btrust_schemas::{
     core::{
@@ -23,8 +26,10 @@ use btrust_schemas::{
     },
     definition::{DefinitionView, LiveView},
     ids::{PromptId, WorkflowId},
+    incidents::IncidentView,
     problem::Problem,
     prompt::{PromptView, PromptsView},
+    task_limits::TaskLimitsRequest,
     turn::Audience,
 };
 
@@ -44,6 +49,10 @@ pub struct Tables {
     acknowledgements: Vec<(String, Acknowledgement)>,
     /// The token that a task waits for, and its tenant.
     pub token: Option<(String, String)>,
+    pub incidents: Vec<(String, IncidentView)>,
+    pub limits: Vec<TaskLimitsRequest>,
+    /// Status, code and `Retry-After` of every start.
+    pub busy: Option<(u16, &'static str, u64)>,
     /// What was sent back, and how.
     pub sent_back: Vec<(String, Value)>,
 }
@@ -76,6 +85,10 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
         .at("/workflows/:id/cancel", post(cancel_it))
         .at("/prompts/:id/submissions", post(submit_it))
         .at("/task-tokens/:token/:how", post(send_back))
+        .at("/incidents", get(list_incidents))
+        .at("/incidents/:id", get(get_incident))
+        .at("/incidents/:id/resolution", post(resolve_incident))
+        .at("/task-limits", get(get_task_limits).put(put_task_limits))
         .at(
             "/tenants/:tenant/acknowledgements",
             post(acknowledge_it).get(list_acknowledgements),
@@ -120,6 +133,12 @@ impl Tables {
 #[handler]
 fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
     let mut tables = lock(core);
+    if let Some((status, code, retry_after_s)) = tables.busy {
+        let mut response = problem::response(&Problem::new(status, code, "as core says"));
+        let headers = response.headers_mut();
+        headers.insert("retry-after", retry_after_s.into());
+        return Err(poem::Error::from_response(response));
+    }
     let key = (it.tenant.clone(), it.idempotency_key.clone());
     if let Some((digest, id)) = tables.keys.get(&key).cloned() {
         if digest != it.request_digest {
@@ -154,6 +173,7 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         started_at: rfc3339(i64::from(n)),
         closed_at: None,
         sequence: 3,
+        running: Vec::new(),
     };
     tables.workflows.push((it.tenant, workflow.clone()));
     tables.keys.insert(key, (it.request_digest, id));

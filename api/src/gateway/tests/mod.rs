@@ -3,9 +3,11 @@
 
 mod core;
 mod core_definitions;
+mod core_operators;
 mod definitions;
 mod lifecycle;
 mod objects;
+mod operators;
 mod people;
 mod tasks;
 mod workflows;
@@ -46,7 +48,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 24);
+    assert_eq!(n_operations, 29);
 }
 
 #[tokio::test]

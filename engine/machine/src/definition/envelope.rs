@@ -1,6 +1,7 @@
 //! Parses the envelope around the states.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -85,6 +86,7 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
         evidence,
         decisions,
         machine,
+        labels: OnceLock::new(),
         is_bare: false,
     })
 }
@@ -111,6 +113,7 @@ pub(super) fn parse_bare(json: &Value) -> Result<Definition, Vec<Finding>> {
             evidence: Vec::new(),
             decisions: BTreeMap::new(),
             machine,
+            labels: OnceLock::new(),
             is_bare: true,
         }),
         _ => Err(reader.findings),

@@ -8,6 +8,7 @@ mod template;
 mod visit;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -22,6 +23,8 @@ pub(crate) use states::{
 };
 pub(crate) use template::Template;
 
+pub use parse::TaskLabels;
+
 /// A parsed and compiled definition; immutable, and shared by an `Arc`.
 #[derive(Debug)]
 pub struct Definition {
@@ -35,6 +38,8 @@ pub struct Definition {
     pub(crate) evidence: Vec<EvidenceRule>,
     pub(crate) decisions: BTreeMap<String, Decision>,
     pub(crate) machine: Machine,
+    /// What [`Definition::task_labels`] has found.
+    pub(crate) labels: OnceLock<Arc<TaskLabels>>,
     /// Whether it was parsed without an envelope.
     pub(crate) is_bare: bool,
 }

@@ -3,6 +3,7 @@
 mod extensions;
 mod handlers;
 mod kinds;
+mod labels;
 mod maps;
 mod paths;
 mod tasks;
@@ -10,6 +11,8 @@ mod tasks;
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
+
+pub use labels::TaskLabels;
 
 use super::reader::Reader;
 use super::states::{Kind, Language, Machine, Next, StateDef};
@@ -50,6 +53,7 @@ pub(super) const KEEP: &str = "BTrust.Keep";
 pub(super) const COMPENSATION: &str = "BTrust.Compensation";
 pub(super) const COMPENSATE: &str = "BTrust.Compensate";
 pub(super) const RACE: &str = "BTrust.Race";
+pub(super) const LABELS: &str = "BTrust.Labels";
 
 /// Parses the whole `definition` and, where the document carries them, the outcomes of its contracts.
 pub(super) fn root(

@@ -1,6 +1,6 @@
 //! The states of a definition, parsed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::template::Template;
 use crate::event::StateType;
@@ -125,6 +125,8 @@ pub(crate) struct TaskDef {
     pub handlers: Handlers,
     /// `BTrust.Keep`: outcomes that stay valid when a rework leads here again with equal arguments.
     pub keep: Vec<String>,
+    /// `BTrust.Labels`: what a worker must offer to be given the task.
+    pub labels: BTreeSet<String>,
     /// `BTrust.Compensation`: what undoes the task.
     pub compensation: Option<Box<Compensation>>,
 }

@@ -78,6 +78,8 @@ impl EventKind {
             Self::CompensationFailed { .. } => "CompensationFailed",
             Self::CompensationFinished { .. } => "CompensationFinished",
             Self::WorkflowMigrated { .. } => "WorkflowMigrated",
+            Self::IncidentRaised { .. } => "IncidentRaised",
+            Self::IncidentResolved { .. } => "IncidentResolved",
             Self::EvidenceGained { .. } => "EvidenceGained",
             Self::EvidenceRetracted { .. } => "EvidenceRetracted",
         }
@@ -248,6 +250,8 @@ impl EventKind {
             Self::CompensationFailed { .. } => Some("compensationFailed"),
             Self::CompensationFinished { .. } => Some("compensationFinished"),
             Self::WorkflowMigrated { .. } => Some("workflowMigrated"),
+            Self::IncidentRaised { .. } => Some("incidentRaised"),
+            Self::IncidentResolved { .. } => Some("incidentResolved"),
             Self::EvidenceGained { .. } => Some("evidenceGained"),
             Self::EvidenceRetracted { .. } => Some("evidenceRetracted"),
             _ => None,

@@ -7,6 +7,7 @@ mod deadline;
 mod evaluate;
 mod failure;
 mod flow;
+mod incident;
 mod map;
 mod parallel;
 mod prompt;
@@ -14,6 +15,8 @@ mod rework;
 mod start;
 mod task;
 mod token;
+
+pub use incident::TURN_POISONED;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -84,6 +87,11 @@ pub fn apply(
         ..
     }
     | Command::HeartbeatMissed {
+        task,
+        attempt,
+        turn,
+    }
+    | Command::LeaseLost {
         task,
         attempt,
         turn,
@@ -285,6 +293,18 @@ impl<'a> Run<'a> {
                 };
                 let thread = self.find_turn(turn)?;
                 self.time_out(thread, crate::error_name::HEARTBEAT_TIMEOUT)
+            }
+            Command::LeaseLost {
+                task,
+                attempt,
+                turn,
+            } => self.lease_lost(task::TurnId {
+                task: *task,
+                attempt: *attempt,
+                turn: *turn,
+            }),
+            Command::ResolveIncident { task, action, by } => {
+                self.resolve_incident(*task, action, by)
             }
             Command::Submit {
                 prompt,

@@ -8,7 +8,7 @@ use crate::command::{Command, Refusal};
 use crate::definition::Definition;
 use crate::event::EventKind;
 use crate::evidence::Evidence;
-use crate::state::{Position, ROOT, STATE_VERSION, State, Status, Thread};
+use crate::state::{PRIORITY_DEFAULT, Position, ROOT, STATE_VERSION, State, Status, Thread};
 
 pub(super) fn start(
     definition: &Definition,
@@ -44,6 +44,7 @@ pub(super) fn start(
         workflow: workflow.clone(),
         definition: name.clone(),
         version: *version,
+        priority: PRIORITY_DEFAULT,
         input: input.clone(),
         started_ms: env.now_ms,
         now_ms: env.now_ms,

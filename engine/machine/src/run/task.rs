@@ -108,6 +108,8 @@ impl<'a> Run<'a> {
             token: None,
             heartbeat_ms: None,
             results,
+            n_lost: 0,
+            is_stuck: false,
             phase: Phase::BackingOff {
                 until_ms: self.now_ms(),
             },
@@ -302,6 +304,8 @@ impl<'a> Run<'a> {
         let scheduled_ms = self.now_ms();
         let task = self.task_mut(thread)?;
         task.turn += 1;
+        task.n_lost = 0;
+        task.is_stuck = false;
         task.wake_ms = None;
         if task.turn > 1 {
             let (number, attempt, turn) = (task.task, task.attempt, task.turn);

@@ -9,7 +9,8 @@ use super::super::states::{
 };
 use super::super::template::{FieldOf, Template};
 use super::{
-    COMPENSATION, KEEP, RACE, REWORK, handlers, level, maps, paths, read_assign, read_output, tasks,
+    COMPENSATION, KEEP, LABELS, RACE, REWORK, handlers, level, maps, paths, read_assign,
+    read_output, tasks,
 };
 use crate::expression::Expression;
 use crate::finding::at;
@@ -38,6 +39,7 @@ const TASK: &[&str] = &[
     REWORK,
     KEEP,
     COMPENSATION,
+    LABELS,
 ];
 const CHOICE: &[&str] = &[
     "Choices",

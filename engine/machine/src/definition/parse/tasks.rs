@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::super::reader::Reader;
 use super::super::states::{Compensation, TaskDef};
 use super::kinds::{read_arguments, read_seconds};
-use super::{COMPENSATION, KEEP, handlers, paths};
+use super::{COMPENSATION, KEEP, handlers, labels, paths};
 use crate::catalogue::{WAIT_FOR_TASK_TOKEN, split_resource};
 use crate::finding::at;
 use crate::limits::SECONDS_MAX;
@@ -29,6 +29,7 @@ pub(super) fn read(
         heartbeat: read_seconds(reader, fields, "HeartbeatSeconds", pointer),
         handlers: handlers::read(reader, fields, pointer),
         keep,
+        labels: labels::read(reader, fields, pointer),
         compensation: read_compensation(reader, fields, pointer).map(Box::new),
     })
 }
