@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Largest weight of a tenant.
 pub const WEIGHT_MAX: u32 = 1_000;
@@ -73,6 +74,21 @@ pub struct StepTenantLimit {
 }
 
 impl TaskLimits {
+    /// Reads and checks a document.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, for people.
+    pub fn parse(document: Value) -> Result<Self, String> {
+        // serde takes an empty array for a structure without fields.
+        if !document.is_object() {
+            return Err("the limits are a JSON object".to_owned());
+        }
+        let limits: Self = serde_json::from_value(document).map_err(|it| it.to_string())?;
+        limits.check()?;
+        Ok(limits)
+    }
+
     /// Checks what the types do not say.
     ///
     /// # Errors
@@ -166,5 +182,9 @@ mod tests {
             assert!(limits.check().is_err(), "{wrong}");
         }
         assert!(serde_json::from_str::<TaskLimits>(r#"{"step":{}}"#).is_err());
+        for wrong in ["[]", "null", r#"{"step":{}}"#] {
+            let document = serde_json::from_str(wrong).unwrap();
+            assert!(TaskLimits::parse(document).is_err(), "{wrong}");
+        }
     }
 }

@@ -97,8 +97,8 @@ impl TaskLimitsOfPlatform {
                 refusal::MALFORMED_REQUEST.detail("`If-Match` is one `ETag` of this resource")
             })?),
         };
-        let limits: TaskLimits = serde_json::from_value(limits.0.0)
-            .map_err(|error| TASK_LIMITS_INVALID.detail(error.to_string()))?;
+        let limits =
+            TaskLimits::parse(limits.0.0).map_err(|error| TASK_LIMITS_INVALID.detail(error))?;
         let request = TaskLimitsRequest {
             limits,
             expected,

@@ -73,10 +73,9 @@ fn task_limits(settings: &Settings) -> Result<TaskLimits, ConfigError> {
         name: name.to_owned(),
         expected,
     };
-    let limits: TaskLimits = serde_json::from_str(&text)
+    let document = serde_json::from_str(&text)
         .map_err(|_| invalid("a JSON object with steps, tenants and stepTenants".to_owned()))?;
-    limits.check().map_err(invalid)?;
-    Ok(limits)
+    TaskLimits::parse(document).map_err(invalid)
 }
 
 fn sqlite_path(url: &str) -> Option<PathBuf> {

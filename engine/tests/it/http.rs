@@ -481,3 +481,69 @@ async fn results_are_answered_after_the_shutdown_has_begun() {
     .await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn operators_see_queues_incidents_and_limits_over_http() {
+    use poem::http::Method;
+    let world = World::new();
+    let node = world.node().await;
+    node.started("key").await;
+    let client = client(&world, &node);
+    let get = async |path: &str| send(&client, "core:call", Method::GET, path, None).await;
+    let (status, queues) = get("/internal/v1/queues").await;
+    assert_eq!(status, StatusCode::OK);
+    let form = &queues["queues"][0];
+    assert_eq!(
+        (&form["step"], &form["waiting"]),
+        (&json!("form"), &json!(1))
+    );
+    assert_eq!(
+        (&form["noWorker"], &form["inFlight"]),
+        (&json!(1), &json!(0))
+    );
+    let (status, _) = send(
+        &client,
+        "queue:form",
+        Method::GET,
+        "/internal/v1/queues",
+        None,
+    )
+    .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+
+    let (status, page) = get("/internal/v1/incidents?tenant=acme&step=form&limit=1").await;
+    assert_eq!((status, &page["incidents"]), (StatusCode::OK, &json!([])));
+    for id in ["wf_00", &format!("inc_{}", "00".repeat(20))] {
+        let (status, problem) = get(&format!("/internal/v1/incidents/{id}?tenant=acme")).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::NOT_FOUND, &json!("incident_unknown"))
+        );
+    }
+
+    let put = async |limits: Value| {
+        let body = json!({ "limits": limits, "expected": null, "actor": "operator" });
+        let path = "/internal/v1/task-limits";
+        send(&client, "core:call", Method::PUT, path, Some(body)).await
+    };
+    let (status, problem) = put(json!({ "tenants": { "acme": { "weight": 0 } } })).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::BAD_REQUEST, &json!("task_limits_invalid"))
+    );
+    let limits = json!({ "tenants": { "acme": { "turns": {}, "startsPerSecond": 1 } } });
+    let (status, _) = put(limits.clone()).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, view) = get("/internal/v1/task-limits").await;
+    assert_eq!((&view["revision"], &view["limits"]), (&json!(1), &limits));
+
+    node.started("first").await;
+    let start = serde_json::to_value(start_request("second")).unwrap();
+    let request = client
+        .post("/internal/v1/workflows")
+        .header("authorization", format!("Bearer {}", token("core:call")))
+        .body_json(&start);
+    let response = request.send().await;
+    response.assert_status(StatusCode::TOO_MANY_REQUESTS);
+    response.assert_header("retry-after", "1");
+}
