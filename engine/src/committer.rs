@@ -23,6 +23,7 @@ use crate::incidents;
 use crate::mailbox::{Mail, Request, Start, partition_of};
 use crate::metrics;
 use crate::partition::Partitions;
+use crate::planted::{Bug, is_planted};
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
 use crate::store::{Batch, Fence, StartKey, StoreError, Write};
@@ -123,6 +124,15 @@ impl Committer {
         if !writes.is_empty() {
             metrics::BATCH_COMMANDS.observe(count(round.n_commands()));
         }
+        if is_planted(Bug::AnswerBeforeCommit) {
+            self.settle(round, BTreeMap::new(), ticked, &stopped);
+            self.commit(writes).await;
+            return;
+        }
+        if is_planted(Bug::TellBeforeCommit) {
+            let told = writes.iter().map(|it| it.workflow);
+            told.for_each(|it| self.shared.watchers.tell(it));
+        }
         let fates = self.commit(writes).await;
         self.settle(round, fates, ticked, &stopped);
     }
@@ -165,7 +175,7 @@ impl Committer {
                 _ => None,
             })
             .collect();
-        if keys.is_empty() {
+        if keys.is_empty() || is_planted(Bug::ForgetStartKeys) {
             return Ok(HashMap::new());
         }
         let keys: Vec<StartKey> = keys.into_iter().cloned().collect();
@@ -329,6 +339,10 @@ impl Committer {
             let result = self.shared.store.commit(&batch).await;
             metrics::COMMIT_SECONDS.observe(began.elapsed().as_secs_f64());
             let result = match result {
+                Err(StoreError::Unknown(cause)) if is_planted(Bug::UnknownIsFailed) => {
+                    Err(StoreError::Unavailable(cause))
+                }
+                Err(StoreError::Unknown(_)) if is_planted(Bug::UnknownIsDone) => Ok(Vec::new()),
                 Err(StoreError::Unknown(cause)) => {
                     tracing::warn!(
                         error = &cause as &dyn std::error::Error,
@@ -376,6 +390,9 @@ impl Committer {
     }
 
     fn fences(&mut self, writes: &[Write]) -> Vec<Fence> {
+        if is_planted(Bug::NoFence) {
+            return Vec::new();
+        }
         let numbers: BTreeSet<u8> = writes.iter().map(|it| it.workflow.partition()).collect();
         let fence = |partition| {
             // A partition that was lost during this round has an epoch that no lease names.
@@ -398,11 +415,18 @@ impl Committer {
                 *last += 1;
             }
             write.batch = *last;
+            if is_planted(Bug::SkipBatchNumber)
+                && let Some(partition) = self.partitions.get(number)
+            {
+                partition.last_batch = *last;
+            }
         }
     }
 
     fn committed(&mut self, batch: &Batch, fenced: &[u8], fates: &mut BTreeMap<WorkflowId, Fate>) {
         metrics::COMMITS.with_label_values(&["committed"]).inc();
+        let counts = !is_planted(Bug::FencedIsCommitted);
+        let fenced = if counts { fenced } else { &[] };
         for &number in fenced {
             tracing::error!(
                 partition = number,
@@ -517,7 +541,10 @@ impl Committer {
         }
         let (settled, deliveries) = round.settle(&fates);
         // A tick that has led to nothing is repeated: its timer has been taken.
-        for id in ticked {
+        for id in ticked
+            .into_iter()
+            .filter(|_| !is_planted(Bug::ForgetFailedTick))
+        {
             if let Some(partition) = self.partitions.get(id.partition()) {
                 partition.timers.set(id, Some(now_ms + TIMER_RETRY_MS));
             }
@@ -566,10 +593,10 @@ impl Committer {
             }
             partition.timers.set(workflow.id, wake_at_ms);
         }
-        let (id, sequence) = (workflow.id, workflow.state.n_events());
+        let id = workflow.id;
         self.shared.cache.put(workflow);
-        if settled.is_written {
-            self.shared.watchers.tell(id, sequence);
+        if settled.is_written && !is_planted(Bug::TellBeforeCommit) {
+            self.shared.watchers.tell(id);
         }
     }
 }

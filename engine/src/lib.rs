@@ -21,6 +21,7 @@ mod mailbox;
 mod metrics;
 mod migration;
 mod partition;
+mod planted;
 mod queues;
 mod recovery;
 mod relay;

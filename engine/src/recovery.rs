@@ -13,6 +13,7 @@ use crate::dispatch::Change;
 use crate::error::EngineError;
 use crate::incidents::{record_task, record_workflow};
 use crate::partition::{Partition, Partitions};
+use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
 use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover, WorkflowRecord};
 
@@ -74,8 +75,10 @@ async fn recover_partition(
                 incidents.insert(open.workflow);
                 continue;
             }
-            partition.timers.set(open.workflow, open.wake_at_ms);
-            if 0 < open.n_turns {
+            if !is_planted(Bug::ForgetTimers) {
+                partition.timers.set(open.workflow, open.wake_at_ms);
+            }
+            if 0 < open.n_turns && !is_planted(Bug::ForgetTurns) {
                 with_turns.push(open.workflow);
             }
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
 use crate::store::{Cursor, OutboxRow, StoreError};
 use crate::stream_events::{ANALYTICS_PREFIX, AUDIT_PREFIX};
@@ -155,14 +156,22 @@ impl Relay {
         if moved.is_empty() {
             return Ok(0);
         }
+        if is_planted(Bug::CursorBeforePublish) {
+            self.move_cursors(&moved).await?;
+        }
         self.publish(&rows).await?;
-        self.shared.store.put_cursors(&moved).await?;
+        self.move_cursors(&moved).await?;
+        Ok(rows.len())
+    }
+
+    async fn move_cursors(&mut self, moved: &[Cursor]) -> Result<(), StoreError> {
+        self.shared.store.put_cursors(moved).await?;
         for cursor in moved {
             self.cursors.insert(cursor.partition, cursor.batch);
             // There may be another page.
             self.shared.outbox.mark(cursor.partition);
         }
-        Ok(rows.len())
+        Ok(())
     }
 
     async fn publish(&self, rows: &[OutboxRow]) -> Result<(), RelayError> {

@@ -16,6 +16,7 @@ use crate::dispatch::{Change, queue_of};
 use crate::error::{EngineError, MACHINE_FAULT};
 use crate::mailbox::{Answer, Migration, Start};
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use crate::queues::Queues;
 use crate::seal::{self, Binding};
 use crate::store::{StartRecord, WorkflowColumns, Write};
@@ -387,7 +388,7 @@ impl Round {
             let Some(draft) = drafts.remove(id) else {
                 continue;
             };
-            if *fate_of(id) != Fate::Committed {
+            if *fate_of(id) != Fate::Committed && !is_planted(Bug::KeepSpeculation) {
                 continue;
             }
             let is_written = draft.is_written();
@@ -408,7 +409,8 @@ impl Round {
                             workflow: Arc::clone(it),
                             is_new,
                         }),
-                        (Fate::Committed, None) => Err(EngineError::Unknown),
+                        // The start that it repeats could not be made, so neither is this one.
+                        (Fate::Committed, None) => Err(EngineError::Unavailable),
                     }
                 }
                 // What was refused because of something that is now not so, was not refused.

@@ -32,6 +32,7 @@ use btrust_schemas::exchange::{Ack, ExchangeRequest};
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
 
+use crate::planted::{Bug, is_planted};
 use crate::queues::Queues;
 
 use gates::{Gates, Scope};
@@ -127,7 +128,8 @@ impl Dispatch {
                 }
                 Change::Checkpoint(key, state) => {
                     if let Some(slot) = inner.slots.of_mut(key) {
-                        Arc::make_mut(&mut slot.turn).checkpoint = Some(state);
+                        Arc::make_mut(&mut slot.turn).checkpoint =
+                            Some(state).filter(|_| !is_planted(Bug::HideCheckpoint));
                     }
                 }
                 Change::Withdraw(task) => {
@@ -171,7 +173,8 @@ impl Dispatch {
             return true;
         };
         let is_first = slot.turn.checkpoint.is_none() && slot.checkpointer.is_none();
-        let may = slot.is_held_by(number) && (is_first || slot.checkpointer == Some(number));
+        let may = slot.is_held_by(number) && (is_first || slot.checkpointer == Some(number))
+            || is_planted(Bug::CheckpointWithoutLease);
         if may {
             slot.checkpointer = Some(number);
         }

@@ -6,10 +6,12 @@ mod limit;
 mod observe;
 mod server;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Response};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub use limit::BodyLimit;
 pub use observe::{REQUEST_ID, RequestId};
@@ -60,17 +62,20 @@ where
 }
 
 /// Tells every server and loop of a process to finish; clones share one state.
-#[derive(Clone, Debug)]
-pub struct Shutdown {
-    triggered: watch::Sender<bool>,
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown(Arc<Bell>);
+
+/// Wakes whoever waits in the order of their coming, which a `watch` does not.
+#[derive(Debug, Default)]
+struct Bell {
+    is_rung: AtomicBool,
+    waiting: Notify,
 }
 
 impl Shutdown {
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            triggered: watch::Sender::new(false),
-        }
+        Self::default()
     }
 
     /// A shutdown that SIGTERM and SIGINT trigger. Needs a running runtime.
@@ -97,31 +102,22 @@ impl Shutdown {
 
     /// Starts the shutdown; calling it again changes nothing.
     pub fn trigger(&self) {
-        self.triggered.send_replace(true);
+        self.0.is_rung.store(true, Ordering::SeqCst);
+        self.0.waiting.notify_waiters();
     }
 
     #[must_use]
     pub fn is_triggered(&self) -> bool {
-        *self.triggered.borrow()
+        self.0.is_rung.load(Ordering::SeqCst)
     }
 
     /// Returns once the shutdown has been triggered, at once if it was before.
-    ///
-    /// # Panics
-    ///
-    /// Never in practice: this value keeps the channel open.
     pub async fn wait(&self) {
-        let mut receiver = self.triggered.subscribe();
-        receiver
-            .wait_for(|triggered| *triggered)
-            .await
-            .expect("self keeps the sender alive");
-    }
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self::new()
+        // Begun before the look, so that no ringing falls between the two.
+        let rung = self.0.waiting.notified();
+        if !self.is_triggered() {
+            rung.await;
+        }
     }
 }
 
