@@ -115,14 +115,11 @@ impl Engine {
         if row.resolution.is_some() {
             return Ok(row);
         }
-        let open = self.without_overtaken(vec![row]).await?.pop();
-        match open {
-            Some(row) => Ok(row),
-            None => {
-                let row = self.shared.operations.incident(id.workflow, task).await?;
-                row.ok_or(EngineError::IncidentUnknown)
-            }
+        if let Some(row) = self.without_overtaken(vec![row]).await?.pop() {
+            return Ok(row);
         }
+        let row = self.shared.operations.incident(id.workflow, task).await?;
+        row.ok_or(EngineError::IncidentUnknown)
     }
 
     /// Does what an operator says about an incident.

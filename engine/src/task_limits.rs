@@ -107,6 +107,10 @@ impl Engine {
     /// # Errors
     ///
     /// `task_limits_invalid`; `task_limits_changed` when they are not those that the caller has seen.
+    ///
+    /// # Panics
+    ///
+    /// Never: limits are plain JSON.
     pub async fn put_task_limits(
         &self,
         request: TaskLimitsRequest,

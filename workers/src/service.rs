@@ -21,11 +21,13 @@ use btrust_platform::objects::{EvidenceStore, FileObjects};
 use btrust_platform::sqlite::{self, DbError, STEPS_MIGRATIONS};
 use btrust_platform::token::TokenSource;
 use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
+use btrust_schemas::exchange::WORKER_LABELS_MAX;
+use btrust_schemas::task_limits::is_label;
 use btrust_vision::{Role, Vision};
 
 use crate::catalogue::Service;
 use crate::runtime::cpu::CpuPool;
-use crate::runtime::exchange::{HttpCore, Worker};
+use crate::runtime::exchange::{HttpCores, Worker};
 
 /// Where a service finds the others, and who it is there.
 #[derive(Clone, Debug)]
@@ -34,22 +36,44 @@ pub struct Config {
     pub auth_url: String,
     pub client_id: String,
     pub client_secret: Secret,
+    /// What the worker offers to tasks that ask for labels: `region=eu`, `gpu`.
+    pub labels: Vec<String>,
 }
 
 impl Config {
-    /// Reads `CORE_URL`, `AUTH_URL`, `CLIENT_ID` and `CLIENT_SECRET`.
+    /// Reads `CORE_URL`, `AUTH_URL`, `CLIENT_ID`, `CLIENT_SECRET`, and `WORKER_LABELS` where there are any.
     ///
     /// # Errors
     ///
-    /// The first of them that is missing.
+    /// The first of them that is missing or malformed.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             core_url: settings.required("CORE_URL")?,
             auth_url: settings.required("AUTH_URL")?,
             client_id: settings.required("CLIENT_ID")?,
             client_secret: settings.required_secret("CLIENT_SECRET")?,
+            labels: worker_labels(settings)?,
         })
     }
+}
+
+/// Reads `WORKER_LABELS`: labels with commas between them, such as `region=eu,gpu`.
+///
+/// # Errors
+///
+/// When one of them is not a label, or there are too many.
+pub fn worker_labels(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+    let name = "WORKER_LABELS";
+    let text = settings.get(name).unwrap_or_default();
+    let labels = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let labels: Vec<String> = labels.map(str::to_owned).collect();
+    if WORKER_LABELS_MAX < labels.len() || !labels.iter().all(|it| is_label(it)) {
+        return Err(ConfigError::Invalid {
+            name: name.to_owned(),
+            expected: format!("at most {WORKER_LABELS_MAX} labels such as region=eu,gpu"),
+        });
+    }
+    Ok(labels)
 }
 
 /// The outside world of the steps; every service of a process shares one.
@@ -138,7 +162,9 @@ pub async fn serve(
         .neighbour("auth", ServiceCheck::new(client.clone(), &config.auth_url));
     let tokens = TokenSource::new(&config.auth_url, config.client_id, config.client_secret);
     let worker = Worker {
-        core: Arc::new(HttpCore::new(&config.core_url, client, tokens)),
+        cores: Arc::new(HttpCores::new(client, tokens)),
+        core_url: config.core_url,
+        labels: config.labels,
         steps: service.steps(&ports),
         evidence: ports.evidence,
         clock: ports.clock,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use btrust_vision::Vision;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use btrust_platform::clock::{Clock, ManualClock};
 use btrust_platform::config::Settings;
@@ -159,7 +159,8 @@ impl Bench {
             clock: self.clock.clone(),
             evidence: Arc::clone(&self.evidence),
             cpu: CpuPool::new(2),
-            checkpoints: self.to_loop.clone(),
+            to_loop: self.to_loop.clone(),
+            cancelled: watch::channel(false).1,
         }
     }
 

@@ -100,6 +100,31 @@ impl Check for PartitionsCheck {
     }
 }
 
+/// How long turns wait without a worker that may take them before health says so, ms.
+///
+/// Source: a fleet that is deployed anew is back within it.
+const NO_WORKER_MS: i64 = 60_000;
+
+/// Checks that every turn that waits has a worker that may take it. For people: a node without workers
+/// is as good as another one.
+struct WorkersCheck(Arc<Engine>);
+
+#[async_trait]
+impl Check for WorkersCheck {
+    async fn check(&self) -> Result<(), String> {
+        for queue in self.0.queues() {
+            let mut groups = queue.groups.iter();
+            if let Some(group) = groups.find(|it| !it.has_worker && NO_WORKER_MS <= it.oldest_ms) {
+                let (step, labels) = (&queue.step, &group.labels);
+                return Err(format!(
+                    "no worker for the step `{step}` with the labels `{labels}`"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Serves core on embedded stores until `shutdown`; what was accepted is committed and relayed first.
 pub async fn serve(
     config: CoreConfig,
@@ -133,6 +158,7 @@ pub async fn serve(
     let health = Health::new(SERVICE)
         .own("db", database)
         .own("partitions", PartitionsCheck(Arc::clone(&engine)))
+        .neighbour("workers", WorkersCheck(Arc::clone(&engine)))
         .neighbour(
             "auth",
             ServiceCheck::new(btrust_platform::http::client(), &config.auth_url),

@@ -1,12 +1,11 @@
-//! The loop that trades results for tasks with a core node.
+//! The loop that trades results for tasks with the core nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
-use futures_util::future::{self, BoxFuture};
+use futures_util::future;
 use reqwest::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -17,12 +16,13 @@ use btrust_platform::objects::EvidenceStore;
 use btrust_platform::token::TokenSource;
 use btrust_schemas::exchange::{ExchangeRequest, ExchangeResponse};
 use btrust_schemas::problem::Problem;
-use btrust_schemas::turn::{TurnInput, TurnResult};
+use btrust_schemas::turn::TurnResult;
 
 use super::cpu::CpuPool;
-use super::desk::{Desk, Queue, step_name};
+use super::desk::{Begun, Desk, Queue, step_name};
+use super::links::{Answer, Core, Cores, ExchangeError, Links};
 use super::metrics;
-use super::pace::Pace;
+use super::pace::DRAIN_MAX;
 use super::step::{Context, Fault, FromTurn, Step, guarded};
 
 /// Room of the channel from turns to the loop; a full one only makes turns wait.
@@ -30,42 +30,34 @@ const FROM_TURNS_MAX: usize = 256;
 /// How much longer than a node may hold a call the worker waits for its answer.
 const CALL_GRACE: Duration = Duration::from_secs(10);
 
-/// One call to a core node.
-#[async_trait]
-pub trait Core: Send + Sync {
-    async fn exchange(&self, request: &ExchangeRequest) -> Result<ExchangeResponse, ExchangeError>;
+/// Core nodes over HTTP.
+pub struct HttpCores {
+    client: reqwest::Client,
+    tokens: Arc<TokenSource>,
 }
 
-/// Why a call got no answer; the loop tries again in every case.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    #[error("core did not answer")]
-    Unreachable(#[from] reqwest::Error),
-    #[error("core refused the call with status {status} and code {code}")]
-    Refused { status: u16, code: String },
-    #[error("there is no token for core")]
-    NoToken(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// Core over HTTP.
-pub struct HttpCore {
+struct HttpCore {
     url: String,
     client: reqwest::Client,
-    tokens: TokenSource,
+    tokens: Arc<TokenSource>,
 }
 
-impl HttpCore {
-    /// A client of the core node at `core_url`.
-    pub fn new(core_url: &str, client: reqwest::Client, tokens: TokenSource) -> Self {
-        let url = format!(
-            "{}/internal/v1/tasks/exchange",
-            core_url.trim_end_matches('/')
-        );
-        Self {
-            url,
-            client,
-            tokens,
-        }
+impl HttpCores {
+    /// Nodes that take the tokens of `tokens`.
+    pub fn new(client: reqwest::Client, tokens: TokenSource) -> Self {
+        let tokens = Arc::new(tokens);
+        Self { client, tokens }
+    }
+}
+
+impl Cores for HttpCores {
+    fn at(&self, url: &str) -> Arc<dyn Core> {
+        let base = url.trim_end_matches('/');
+        Arc::new(HttpCore {
+            url: format!("{base}/internal/v1/tasks/exchange"),
+            client: self.client.clone(),
+            tokens: Arc::clone(&self.tokens),
+        })
     }
 }
 
@@ -100,17 +92,44 @@ impl Core for HttpCore {
 
 /// One worker process: the steps it serves and what their turns may use.
 pub struct Worker {
-    pub core: Arc<dyn Core>,
+    pub cores: Arc<dyn Cores>,
+    /// Base URL of a core node, or of a load balancer before them, that names the nodes.
+    pub core_url: String,
     pub steps: Vec<Arc<dyn Step>>,
+    /// What it offers to tasks that ask for labels: `region=eu`, `gpu`.
+    pub labels: Vec<String>,
     pub evidence: Arc<EvidenceStore>,
     pub clock: SharedClock,
     pub cpu: CpuPool,
 }
 
-/// A call under way; a parked one carries no reports and may be dropped for one that does.
-struct Call {
-    answer: BoxFuture<'static, Result<ExchangeResponse, ExchangeError>>,
-    is_parked: bool,
+/// What one run of a worker works with.
+struct Shift {
+    desk: Desk,
+    links: Links,
+    steps: BTreeMap<&'static str, Arc<dyn Step>>,
+    to_loop: mpsc::Sender<FromTurn>,
+    drain_until: Option<Instant>,
+}
+
+impl Shift {
+    /// Whether a drain has nothing left to wait for.
+    fn is_over(&self, now: Instant) -> bool {
+        let is_late = |until| until <= now || self.links.have_all_failed();
+        self.drain_until
+            .is_some_and(|until| self.desk.is_empty() || is_late(until))
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let call_at = self.links.wake_at(&self.desk);
+        call_at.into_iter().chain(self.drain_until).min()
+    }
+
+    fn drain(&mut self, now: Instant) {
+        self.drain_until = Some(now + DRAIN_MAX);
+        self.desk.drain();
+        self.links.interrupt_all(&mut self.desk);
+    }
 }
 
 impl Worker {
@@ -121,68 +140,60 @@ impl Worker {
             name: it.name(),
             in_flight_max: it.in_flight_max(),
         });
-        let mut desk = Desk::new(session, queues.collect());
-        let steps: BTreeMap<&'static str, Arc<dyn Step>> = self
-            .steps
-            .iter()
-            .map(|it| (it.name(), Arc::clone(it)))
-            .collect();
+        let steps = self.steps.iter().map(|it| (it.name(), Arc::clone(it)));
         let (to_loop, mut from_turns) = mpsc::channel(FROM_TURNS_MAX);
-
-        let mut call: Option<Call> = None;
-        let mut pace = Pace::new(Instant::now());
-        while !pace.is_over(&desk, Instant::now()) {
-            if call.is_none() && pace.is_due(&desk, Instant::now()) {
-                call = Some(self.begin_call(&mut desk));
-                pace.called(Instant::now());
-            }
-            let wake_at = match call {
-                Some(_) => pace.drain_ends_at(),
-                None => Some(pace.wake_at(&desk)),
-            };
+        let cores = Arc::clone(&self.cores);
+        let mut shift = Shift {
+            desk: Desk::new(queues.collect(), self.labels.clone()),
+            links: Links::new(cores, &self.core_url, session, Instant::now()),
+            steps: steps.collect(),
+            to_loop,
+            drain_until: None,
+        };
+        while !shift.is_over(Instant::now()) {
+            shift.links.begin_calls(&mut shift.desk, Instant::now());
+            let wake_at = shift.wake_at();
             tokio::select! {
+                biased;
+                () = shutdown.wait(), if shift.drain_until.is_none() => shift.drain(Instant::now()),
                 message = from_turns.recv() => {
                     let mut next = message;
                     while let Some(message) = next {
-                        book(&mut desk, message);
+                        book(&mut shift.desk, message);
                         next = from_turns.try_recv().ok();
                     }
-                    call = call.filter(|call| !call.is_parked);
+                    let n_open = shift.desk.n_open_queues();
+                    shift.links.interrupt(&mut shift.desk, n_open);
                 }
-                answer = answer_of(call.as_mut()) => {
-                    call = None;
-                    match answer {
-                        Ok(response) => {
-                            pace.succeeded();
-                            for input in desk.accept(response) {
-                                self.begin_turn(&steps, input, to_loop.clone());
-                            }
-                        }
-                        Err(error) => {
-                            pace.failed(Instant::now());
-                            metrics::exchange_failed();
-                            tracing::warn!(error = &error as &dyn std::error::Error, "an exchange with core failed");
-                        }
-                    }
+                (node, answer) = shift.links.next_answer() => {
+                    shift.desk.call_ended(node);
+                    self.answered(&mut shift, node, answer);
                 }
                 () = until(wake_at) => {}
-                () = shutdown.wait(), if !pace.is_draining() => {
-                    pace.drain(Instant::now());
-                    desk.drain();
-                    call = call.filter(|call| !call.is_parked);
-                }
             }
         }
-        self.give_back(desk).await;
+        shift.desk.abandon();
+        shift.links.give_back(&mut shift.desk).await;
     }
 
-    fn begin_call(&self, desk: &mut Desk) -> Call {
-        let request = desk.request();
-        let is_parked = request.results.is_empty();
-        let core = Arc::clone(&self.core);
-        Call {
-            answer: async move { core.exchange(&request).await }.boxed(),
-            is_parked,
+    fn answered(&self, shift: &mut Shift, node: super::desk::Node, answer: Answer) {
+        let now = Instant::now();
+        match answer {
+            Ok(mut response) => {
+                let nodes = std::mem::take(&mut response.nodes);
+                for begun in shift.desk.accept(node, response) {
+                    self.begin_turn(&shift.steps, begun, shift.to_loop.clone());
+                }
+                shift.links.answered(node, &nodes, &mut shift.desk, now);
+            }
+            Err(error) => {
+                shift.links.failed(node, now);
+                metrics::exchange_failed();
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an exchange with core failed"
+                );
+            }
         }
     }
 
@@ -190,9 +201,10 @@ impl Worker {
     fn begin_turn(
         &self,
         steps: &BTreeMap<&'static str, Arc<dyn Step>>,
-        input: TurnInput,
+        begun: Begun,
         to_loop: mpsc::Sender<FromTurn>,
     ) {
+        let Begun { input, cancelled } = begun;
         let Some(step) = step_name(&input.resource)
             .and_then(|name| steps.get(name))
             .cloned()
@@ -206,7 +218,8 @@ impl Worker {
             clock: Arc::clone(&self.clock),
             evidence: Arc::clone(&self.evidence),
             cpu: self.cpu.clone(),
-            checkpoints: to_loop.clone(),
+            to_loop: to_loop.clone(),
+            cancelled,
         };
         tokio::spawn(async move {
             let key = input.key;
@@ -222,23 +235,13 @@ impl Worker {
             let _ = to_loop.send(FromTurn::Ended { key, result }).await;
         });
     }
-
-    /// Tells core that nothing is held any more, so that what is left goes to another worker at once.
-    async fn give_back(&self, mut desk: Desk) {
-        desk.abandon();
-        if let Err(error) = self.core.exchange(&desk.request()).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "could not give the leases back; they will time out"
-            );
-        }
-    }
 }
 
 /// Books what a turn says.
 fn book(desk: &mut Desk, message: FromTurn) {
     match message {
         FromTurn::Checkpoint { key, state, acked } => desk.checkpoint(key, state, acked),
+        FromTurn::Progress(progress) => desk.progress(progress.key, progress),
         FromTurn::Ended {
             key,
             result: Ok(result),
@@ -262,13 +265,6 @@ fn book(desk: &mut Desk, message: FromTurn) {
     }
 }
 
-async fn answer_of(call: Option<&mut Call>) -> Result<ExchangeResponse, ExchangeError> {
-    match call {
-        Some(call) => (&mut call.answer).await,
-        None => future::pending().await,
-    }
-}
-
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
@@ -279,8 +275,9 @@ async fn until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+    use btrust_schemas::turn::TurnInput;
     use serde_json::{Value, json};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
@@ -300,6 +297,9 @@ mod tests {
         requests: Mutex<Vec<ExchangeRequest>>,
         /// Calls that fail after their reports were lost.
         n_failing: AtomicU32,
+        /// The nodes that it names.
+        nodes: Mutex<Vec<String>>,
+        is_gone: AtomicBool,
         news: Notify,
         reported: Notify,
     }
@@ -311,6 +311,13 @@ mod tests {
             request: &ExchangeRequest,
         ) -> Result<ExchangeResponse, ExchangeError> {
             self.requests.lock().unwrap().push(request.clone());
+            let gone = || ExchangeError::Refused {
+                status: 503,
+                code: "gone".to_owned(),
+            };
+            if self.is_gone.load(Ordering::SeqCst) {
+                return Err(gone());
+            }
             let brings = !request.results.is_empty();
             if brings && self.n_failing.load(Ordering::SeqCst) != 0 {
                 self.n_failing.fetch_sub(1, Ordering::SeqCst);
@@ -338,12 +345,24 @@ mod tests {
                     return Ok(ExchangeResponse {
                         acks,
                         tasks,
-                        nodes: Vec::new(),
+                        nodes: self.nodes.lock().unwrap().clone(),
                         cancelled: Vec::new(),
                     });
                 }
                 heard.await;
+                if self.is_gone.load(Ordering::SeqCst) {
+                    return Err(gone());
+                }
             }
+        }
+    }
+
+    /// Cores by their address.
+    struct Addresses(BTreeMap<String, Arc<ScriptedCore>>);
+
+    impl Cores for Addresses {
+        fn at(&self, url: &str) -> Arc<dyn Core> {
+            self.0[url].clone()
         }
     }
 
@@ -409,35 +428,52 @@ mod tests {
     }
 
     async fn stage() -> Stage {
+        stage_with(&[]).await.0
+    }
+
+    /// A worker, its core, and the cores at other addresses.
+    async fn stage_with(others: &[&str]) -> (Stage, Vec<Arc<ScriptedCore>>) {
         let bench = Bench::new().await;
         let core = Arc::new(ScriptedCore::default());
+        let mut cores = BTreeMap::from([("http://core".to_owned(), Arc::clone(&core))]);
+        for url in others {
+            cores.insert((*url).to_owned(), Arc::default());
+        }
+        let others = others.iter().map(|it| Arc::clone(&cores[*it])).collect();
         let puppet = Arc::new(Puppet::default());
         let shutdown = Shutdown::new();
         let worker = Worker {
-            core: core.clone(),
+            cores: Arc::new(Addresses(cores)),
+            core_url: "http://core".to_owned(),
+            labels: Vec::new(),
             steps: vec![puppet.clone()],
             evidence: Arc::clone(&bench.evidence),
             clock: bench.clock.clone(),
             cpu: CpuPool::new(1),
         };
         let worker = tokio::spawn(worker.run("session".to_owned(), shutdown.clone()));
-        Stage {
+        let stage = Stage {
             bench,
             core,
             puppet,
             shutdown,
             worker,
-        }
+        };
+        (stage, others)
     }
 
     impl Stage {
         fn give(&self, what: &str) -> TurnKey {
+            self.give_at(&self.core, what)
+        }
+
+        fn give_at(&self, core: &ScriptedCore, what: &str) -> TurnKey {
             let mut input = self
                 .bench
                 .input(self.puppet.as_ref(), TurnReason::First, None);
             input.arguments = json!(what);
             let key = input.key;
-            self.core.give(input);
+            core.give(input);
             key
         }
     }
@@ -552,5 +588,63 @@ mod tests {
         let requests = stage.core.requests.lock().unwrap();
         let last = requests.last().unwrap();
         assert_eq!((last.want, last.held.len(), last.results.len()), (0, 0, 0));
+    }
+
+    /// A worker whose core, a load balancer, names two nodes.
+    async fn two_nodes() -> (Stage, Vec<Arc<ScriptedCore>>) {
+        let urls = ["http://one", "http://two"];
+        let (stage, nodes) = stage_with(&urls).await;
+        for core in nodes.iter().chain([&stage.core]) {
+            *core.nodes.lock().unwrap() = urls.map(str::to_owned).to_vec();
+        }
+        (stage, nodes)
+    }
+
+    #[tokio::test]
+    async fn turns_come_from_every_node_that_is_named_and_go_back_to_theirs() {
+        let (stage, nodes) = two_nodes().await;
+        for node in &nodes {
+            stage.give_at(node, "dance");
+            assert_eq!(node.reports(1).await, [danced()]);
+        }
+        assert!(stage.core.reports.lock().unwrap().is_empty());
+        let sessions: Vec<String> = nodes
+            .iter()
+            .map(|it| it.requests.lock().unwrap()[0].session.clone())
+            .collect();
+        assert_ne!(sessions[0], sessions[1]);
+    }
+
+    #[tokio::test]
+    async fn the_result_of_a_turn_whose_node_has_vanished_goes_to_the_others() {
+        let (stage, nodes) = two_nodes().await;
+        let key = stage.give_at(&nodes[0], "wait");
+        while stage.puppet.n_running.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        nodes[0].is_gone.store(true, Ordering::SeqCst);
+        *nodes[1].nodes.lock().unwrap() = vec!["http://two".to_owned()];
+        // Its answer says that the other one is gone.
+        stage.give_at(&nodes[1], "dance");
+        nodes[1].reports(1).await;
+        stage.puppet.release.notify_one();
+        assert_eq!(nodes[1].reports(2).await, [danced(), danced()]);
+        let reports = nodes[1].reports.lock().unwrap();
+        assert!(reports.iter().any(|it| it.key == key));
+        assert!(nodes[0].reports.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_lost_every_node_asks_the_load_balancer_again() {
+        let (stage, nodes) = two_nodes().await;
+        stage.give_at(&nodes[0], "dance");
+        nodes[0].reports(1).await;
+        for node in &nodes {
+            node.is_gone.store(true, Ordering::SeqCst);
+            node.news.notify_one();
+        }
+        *stage.core.nodes.lock().unwrap() = vec!["http://core".to_owned()];
+        stage.give("dance");
+        assert_eq!(stage.core.reports(1).await, [danced()]);
     }
 }

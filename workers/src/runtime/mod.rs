@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod desk;
 pub mod exchange;
+pub mod links;
 mod metrics;
 mod pace;
 pub mod step;

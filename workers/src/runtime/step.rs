@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::objects::{EvidenceStore, byte_stream};
-use btrust_schemas::exchange::Ack;
+use btrust_schemas::exchange::{Ack, Progress};
 use btrust_schemas::ids::{ObjectId, WorkflowId};
 use btrust_schemas::object::ObjectRef;
 use btrust_schemas::turn::{
@@ -93,7 +93,8 @@ pub struct Context {
     pub clock: SharedClock,
     pub(crate) evidence: Arc<EvidenceStore>,
     pub(crate) cpu: CpuPool,
-    pub(crate) checkpoints: mpsc::Sender<FromTurn>,
+    pub(crate) to_loop: mpsc::Sender<FromTurn>,
+    pub(crate) cancelled: watch::Receiver<bool>,
 }
 
 /// What a running turn tells the exchange loop.
@@ -104,6 +105,7 @@ pub(crate) enum FromTurn {
         state: Value,
         acked: oneshot::Sender<String>,
     },
+    Progress(Progress),
     Ended {
         key: TurnKey,
         result: Result<TurnResult, Fault>,
@@ -134,13 +136,45 @@ impl Context {
             state,
             acked,
         };
-        self.checkpoints
+        self.to_loop
             .send(checkpoint)
             .await
             .map_err(|_| Fault::Superseded)?;
         match answer.await {
             Ok(code) if code == Ack::ACCEPTED => Ok(()),
             Ok(_) | Err(_) => Err(Fault::Superseded),
+        }
+    }
+
+    /// Tells how far the turn is, for people who look at the workflow; never kept in its history.
+    ///
+    /// It rides with the next call to core, so within 5 s. What is too large is left out, and where it
+    /// comes too fast only the latest is told.
+    pub fn progress(&self, percent: Option<u8>, note: Option<&str>, details: Value) {
+        let progress = Progress {
+            key: self.key,
+            percent,
+            note: note.map(str::to_owned),
+            details: (!details.is_null()).then_some(details),
+        };
+        // A full channel means that the loop has more urgent things to do.
+        let _ = self
+            .to_loop
+            .try_send(FromTurn::Progress(progress.bounded()));
+    }
+
+    /// Whether nobody wants the result of this turn any more: its workflow was cancelled, or the
+    /// attempt has timed out. A step that notices may stop; what it still reports may be refused.
+    pub fn is_cancelled(&self) -> bool {
+        *self.cancelled.borrow()
+    }
+
+    /// Returns when [`Context::is_cancelled`] has become true; otherwise never.
+    pub async fn cancelled(&self) {
+        let mut cancelled = self.cancelled.clone();
+        if cancelled.wait_for(|it| *it).await.is_err() {
+            // Whoever could cancel is gone.
+            std::future::pending::<()>().await;
         }
     }
 
