@@ -135,9 +135,9 @@ impl Bucket {
         }
         let missing = TOKEN - self.tokens;
         let wait_ms = missing.checked_div(self.rate).unwrap_or(i64::MAX);
-        let wait_s = wait_ms.saturating_add(999) / 1_000;
-        let wait_s = u64::try_from(wait_s).unwrap_or(RETRY_AFTER_S_MAX);
-        Err(wait_s.clamp(1, RETRY_AFTER_S_MAX))
+        let seconds = wait_ms.saturating_add(999) / 1_000;
+        let seconds = u64::try_from(seconds).unwrap_or(RETRY_AFTER_S_MAX);
+        Err(seconds.clamp(1, RETRY_AFTER_S_MAX))
     }
 }
 

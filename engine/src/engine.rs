@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
@@ -151,6 +151,7 @@ impl Engine {
             operations: ports.operations,
             limits: LimitsInForce::new(ports.task_limits),
             admission: Admission::default(),
+            n_live_nodes: AtomicU32::new(1),
             watchers: Watchers::default(),
             outbox: Outbox::all_dirty(),
             n_lost: AtomicUsize::new(0),

@@ -1,7 +1,7 @@
 //! What the parts of an engine share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::random::SharedRandom;
@@ -32,6 +32,8 @@ pub struct Shared {
     pub operations: Arc<dyn OperationStore>,
     pub limits: LimitsInForce,
     pub admission: Admission,
+    /// The core nodes that live, this one included.
+    pub n_live_nodes: AtomicU32,
     pub watchers: Watchers,
     pub outbox: Outbox,
     /// Partitions that this process has had to give up; only a restart gets them back.
@@ -39,11 +41,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The core nodes that live, this one included.
-    pub fn n_live_nodes(&self) -> u32 {
-        1
-    }
-
     /// Opens a workflow that the store holds.
     ///
     /// # Errors

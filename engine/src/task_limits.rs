@@ -1,6 +1,7 @@
 //! The limits of tasks: from a setting, then from what an operator has stored; every node looks again
 //! every few seconds and enforces its share.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::store::operations::LimitsRow;
 /// Source: "within seconds"; one row by its key.
 const LIMITS_LOOK: Duration = Duration::from_secs(2);
 /// The longest sleep, so that a clock that was set is noticed.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_mins(1);
 
 /// The limits that this node knows.
 pub struct LimitsInForce {
@@ -67,7 +68,7 @@ impl Shared {
     /// Reads the limits and enforces them, if they or the number of nodes have changed.
     pub async fn look_at_limits(&self) -> Result<(), EngineError> {
         let row = self.operations.task_limits().await?;
-        let n_nodes = self.n_live_nodes();
+        let n_nodes = self.n_live_nodes.load(Ordering::Relaxed).max(1);
         {
             let mut known = self.limits.lock();
             let same = known.row == row && known.n_nodes == n_nodes;

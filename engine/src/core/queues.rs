@@ -12,7 +12,7 @@ use super::{Core, answer};
 
 /// What waits for workers on this node; scalers add up the nodes.
 #[handler]
-pub async fn queues(_: Gateway, Data(core): Data<&Arc<Core>>) -> poem::Result<Response> {
+pub fn queues(_: Gateway, Data(core): Data<&Arc<Core>>) -> poem::Result<Response> {
     let queues = core.engine.queues();
     answer(Ok(QueuesView { queues }))
 }

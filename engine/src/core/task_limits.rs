@@ -12,7 +12,7 @@ use super::{Core, answer};
 
 /// The limits of tasks that hold now.
 #[handler]
-pub async fn task_limits(_: Gateway, Data(core): Data<&Arc<Core>>) -> poem::Result<Response> {
+pub fn task_limits(_: Gateway, Data(core): Data<&Arc<Core>>) -> poem::Result<Response> {
     answer(Ok(core.engine.task_limits()))
 }
 

@@ -87,7 +87,7 @@ impl Gate {
 /// All limits of this node, and what else is configured for tenants.
 #[derive(Debug, Default)]
 pub struct Gates {
-    gates: BTreeMap<Scope, Gate>,
+    by_scope: BTreeMap<Scope, Gate>,
     timers: BTreeSet<(i64, Scope)>,
     weights: BTreeMap<u32, u32>,
     labels: BTreeMap<u32, BTreeSet<String>>,
@@ -147,13 +147,13 @@ impl Gates {
             bucket,
             ..Gate::default()
         };
-        self.gates.insert(scope, gate);
+        self.by_scope.insert(scope, gate);
     }
 
     /// Keeps the tokens of limits that were there before, so that a change is no new burst.
     pub fn keep_tokens_of(&mut self, before: &Self) {
-        for (scope, gate) in &mut self.gates {
-            let known = before.gates.get(scope).and_then(|it| it.bucket.as_ref());
+        for (scope, gate) in &mut self.by_scope {
+            let known = before.by_scope.get(scope).and_then(|it| it.bucket.as_ref());
             if let (Some(bucket), Some(known)) = (&mut gate.bucket, known) {
                 bucket.tokens = known.tokens.min(bucket.burst);
                 bucket.at_ms = known.at_ms;
@@ -173,7 +173,7 @@ impl Gates {
 
     /// Whether a scope lets a turn pass now; if only a token is missing, a timer is set.
     pub fn is_open(&mut self, scope: Scope, now_ms: i64) -> bool {
-        let Some(gate) = self.gates.get_mut(&scope) else {
+        let Some(gate) = self.by_scope.get_mut(&scope) else {
             return true;
         };
         if !gate.has_room() {
@@ -197,7 +197,7 @@ impl Gates {
 
     /// The tenant's limit that keeps the line of this place from being served now.
     pub fn closed(&mut self, place: Place, now_ms: i64) -> Option<Scope> {
-        if self.gates.is_empty() {
+        if self.by_scope.is_empty() {
             return None;
         }
         let [_, tenant, both] = scopes(place);
@@ -208,7 +208,7 @@ impl Gates {
 
     /// Notes a line that waits for a limit.
     pub fn hold_back(&mut self, scope: Scope, place: Place) {
-        if let Some(gate) = self.gates.get_mut(&scope) {
+        if let Some(gate) = self.by_scope.get_mut(&scope) {
             gate.held_back.insert(place);
         }
     }
@@ -216,7 +216,11 @@ impl Gates {
     /// A turn is handed out: it takes a token of each limit.
     pub fn pass(&mut self, place: Place) {
         for scope in scopes(place) {
-            if let Some(bucket) = self.gates.get_mut(&scope).and_then(|it| it.bucket.as_mut()) {
+            if let Some(bucket) = self
+                .by_scope
+                .get_mut(&scope)
+                .and_then(|it| it.bucket.as_mut())
+            {
                 bucket.tokens = bucket.tokens.saturating_sub(TOKEN);
             }
         }
@@ -224,7 +228,7 @@ impl Gates {
 
     pub fn lease_begins(&mut self, place: Place) {
         for scope in scopes(place) {
-            if let Some(gate) = self.gates.get_mut(&scope) {
+            if let Some(gate) = self.by_scope.get_mut(&scope) {
                 gate.n_leased = gate.n_leased.saturating_add(1);
             }
         }
@@ -234,7 +238,7 @@ impl Gates {
     pub fn lease_ends(&mut self, place: Place) -> Vec<Scope> {
         let mut opened = Vec::new();
         for scope in scopes(place) {
-            if let Some(gate) = self.gates.get_mut(&scope) {
+            if let Some(gate) = self.by_scope.get_mut(&scope) {
                 let was_full = !gate.has_room();
                 gate.n_leased = gate.n_leased.saturating_sub(1);
                 if was_full && gate.has_room() {
@@ -247,7 +251,7 @@ impl Gates {
 
     /// Lines that waited for a limit.
     pub fn let_go(&mut self, scope: Scope) -> BTreeSet<Place> {
-        let gate = self.gates.get_mut(&scope);
+        let gate = self.by_scope.get_mut(&scope);
         gate.map(|it| std::mem::take(&mut it.held_back))
             .unwrap_or_default()
     }
@@ -255,7 +259,7 @@ impl Gates {
     /// Every line that waits for a limit.
     pub fn let_all_go(&mut self) -> BTreeSet<Place> {
         let mut places = BTreeSet::new();
-        for gate in self.gates.values_mut() {
+        for gate in self.by_scope.values_mut() {
             places.append(&mut gate.held_back);
         }
         places
@@ -273,7 +277,7 @@ impl Gates {
             && at_ms <= now_ms
         {
             self.timers.pop_first();
-            if let Some(gate) = self.gates.get_mut(&scope) {
+            if let Some(gate) = self.by_scope.get_mut(&scope) {
                 gate.timer_ms = None;
             }
             due.push(scope);
@@ -325,7 +329,11 @@ mod tests {
             };
             gates.add(Scope::Step(scope), &limit, 3, 0);
         }
-        let shares: Vec<_> = gates.gates.values().map(|it| it.concurrent_max).collect();
+        let shares: Vec<_> = gates
+            .by_scope
+            .values()
+            .map(|it| it.concurrent_max)
+            .collect();
         assert_eq!(shares, [Some(3), Some(1), Some(0)]);
     }
 

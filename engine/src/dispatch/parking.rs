@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::queue::Queue;
 use super::{Dispatch, Inner};
 
 /// A waiting call.
@@ -105,7 +106,7 @@ impl Inner {
 
     /// Wakes a call for what a call with labels `offered` could have taken from a queue.
     pub fn wake_for(&mut self, queue: u32, offered: u32) {
-        let Some(open) = self.queues.get(&queue).map(|it| it.open_labels()) else {
+        let Some(open) = self.queues.get(&queue).map(Queue::open_labels) else {
             return;
         };
         let fitting = open.filter(|asked| self.label_sets.fits(*asked, offered));

@@ -85,7 +85,7 @@ pub struct Sessions {
     by_number: BTreeMap<SessionNumber, Session>,
     /// By client and name.
     numbers: HashMap<String, HashMap<String, SessionNumber>>,
-    n_sessions: u64,
+    n_opened: u64,
 }
 
 impl Sessions {
@@ -169,8 +169,8 @@ impl Sessions {
     }
 
     fn open(&mut self, client: &str, name: &str) -> SessionNumber {
-        self.n_sessions += 1;
-        let number = SessionNumber(self.n_sessions);
+        self.n_opened += 1;
+        let number = SessionNumber(self.n_opened);
         let session = Session {
             client: client.to_owned(),
             name: name.to_owned(),

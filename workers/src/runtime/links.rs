@@ -65,8 +65,8 @@ pub struct Links {
     /// The node, or the load balancer before the nodes, that says which nodes there are.
     seed: String,
     session: String,
-    links: BTreeMap<Node, Link>,
-    n_links: u64,
+    by_node: BTreeMap<Node, Link>,
+    n_opened: u64,
     n_calls: u64,
 }
 
@@ -77,8 +77,8 @@ impl Links {
             cores,
             seed: seed.trim_end_matches('/').to_owned(),
             session,
-            links: BTreeMap::new(),
-            n_links: 0,
+            by_node: BTreeMap::new(),
+            n_opened: 0,
             n_calls: 0,
         };
         links.ask_anew(now);
@@ -88,15 +88,15 @@ impl Links {
     /// Begins every call that is due; who was called least recently comes first.
     pub fn begin_calls(&mut self, desk: &mut Desk, now: Instant) {
         let mut idle: Vec<(u64, Node)> = self
-            .links
+            .by_node
             .iter()
             .filter(|(_, it)| it.call.is_none())
             .map(|(node, it)| (it.last_call, *node))
             .collect();
         idle.sort_unstable();
-        let n_nodes = self.links.len();
+        let n_nodes = self.by_node.len();
         for (_, node) in idle {
-            if let Some(link) = self.links.get_mut(&node)
+            if let Some(link) = self.by_node.get_mut(&node)
                 && link.is_due(node, desk, now)
             {
                 self.n_calls += 1;
@@ -110,7 +110,7 @@ impl Links {
     /// Waits for the next answer of any node.
     pub async fn next_answer(&mut self) -> (Node, Answer) {
         poll_fn(|context| {
-            for (node, link) in &mut self.links {
+            for (node, link) in &mut self.by_node {
                 if let Some(call) = &mut link.call
                     && let Poll::Ready(answer) = call.answer.poll_unpin(context)
                 {
@@ -125,7 +125,7 @@ impl Links {
 
     /// Books that a node has answered, and talks to the nodes that it has named from now on.
     pub fn answered(&mut self, node: Node, nodes: &[String], desk: &mut Desk, now: Instant) {
-        if let Some(link) = self.links.get_mut(&node) {
+        if let Some(link) = self.by_node.get_mut(&node) {
             link.pace.succeeded();
             link.is_asking = false;
         }
@@ -134,14 +134,14 @@ impl Links {
             return;
         }
         let gone = self
-            .links
+            .by_node
             .extract_if(.., |_, it| !named.contains(&it.url.as_str()));
         for (node, link) in gone.collect::<Vec<_>>() {
             tracing::info!(node = link.url, "a core node is no longer named");
             desk.node_gone(node);
         }
         for url in named {
-            if !self.links.values().any(|it| it.url == url) {
+            if !self.by_node.values().any(|it| it.url == url) {
                 self.add(url.to_owned(), false, now);
             }
         }
@@ -149,10 +149,10 @@ impl Links {
 
     /// Books that a node did not answer; when none does, the seed is asked anew.
     pub fn failed(&mut self, node: Node, now: Instant) {
-        if let Some(link) = self.links.get_mut(&node) {
+        if let Some(link) = self.by_node.get_mut(&node) {
             link.pace.failed(now);
         }
-        if self.have_all_failed() && !self.links.values().any(|it| it.url == self.seed) {
+        if self.have_all_failed() && !self.by_node.values().any(|it| it.url == self.seed) {
             self.ask_anew(now);
         }
     }
@@ -160,7 +160,7 @@ impl Links {
     /// Drops calls that only wait where they would hold up a report, or do not ask for all that there
     /// is room for.
     pub fn interrupt(&mut self, desk: &mut Desk, n_open_queues: usize) {
-        for (node, link) in &mut self.links {
+        for (node, link) in &mut self.by_node {
             let is_late = link.call.as_ref().is_some_and(|call| {
                 call.is_parked && (desk.owes(*node) || call.n_queues < n_open_queues)
             });
@@ -178,12 +178,12 @@ impl Links {
 
     /// Whether nobody can be expected to answer.
     pub fn have_all_failed(&self) -> bool {
-        self.links.values().all(|it| it.pace.has_failed())
+        self.by_node.values().all(|it| it.pace.has_failed())
     }
 
     /// When a call is due without anything having happened.
     pub fn wake_at(&self, desk: &Desk) -> Option<Instant> {
-        let idle = self.links.iter().filter(|(_, it)| it.call.is_none());
+        let idle = self.by_node.iter().filter(|(_, it)| it.call.is_none());
         idle.filter_map(|(node, it)| {
             it.pace
                 .wake_at(it.is_asking || desk.has_business(*node), desk.holds(*node))
@@ -193,11 +193,11 @@ impl Links {
 
     /// Tells every node that nothing is held any more, so that what is left goes to another worker at once.
     pub async fn give_back(mut self, desk: &mut Desk) {
-        for (node, link) in &mut self.links {
+        for (node, link) in &mut self.by_node {
             link.call = None;
             desk.call_ended(*node);
         }
-        let farewells = self.links.into_values().map(|mut link| {
+        let farewells = self.by_node.into_values().map(|mut link| {
             let mut request = desk.question();
             request.leaving = true;
             link.number(&mut request);
@@ -219,19 +219,19 @@ impl Links {
     }
 
     fn add(&mut self, url: String, is_asking: bool, now: Instant) {
-        self.n_links += 1;
+        self.n_opened += 1;
         let link = Link {
             core: self.cores.at(&url),
             url,
             // The seed may be a node under another name, and the two must not be one session.
-            session: format!("{}-{}", self.session, self.n_links),
+            session: format!("{}-{}", self.session, self.n_opened),
             seq: 0,
             pace: Pace::new(now),
             call: None,
             is_asking,
             last_call: 0,
         };
-        self.links.insert(Node(self.n_links), link);
+        self.by_node.insert(Node(self.n_opened), link);
     }
 }
 
