@@ -476,6 +476,8 @@ impl Committer {
     fn lose(&mut self, number: u8) {
         if self.partitions.get(number).is_some() {
             self.partitions.lose(number);
+            self.shared.courier.forget(number);
+            self.shared.schedules.forget(number);
             self.shared.n_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -594,7 +596,11 @@ impl Committer {
             partition.timers.set(workflow.id, wake_at_ms);
         }
         let id = workflow.id;
+        let newest = workflow.state.owed().last().map(|it| it.number);
         self.shared.cache.put(workflow);
+        if let Some(newest) = newest {
+            self.shared.courier.put(id, newest, now_ms);
+        }
         if settled.is_written && !is_planted(Bug::TellBeforeCommit) {
             self.shared.watchers.tell(id);
         }
@@ -630,7 +636,8 @@ fn name_new(
     for mail in mails {
         match mail.request {
             Request::Start(start) if !starts.contains_key(&start.key) => {
-                let id = WorkflowId::new(partition_of(&start.key), random::bytes(random));
+                let drawn = || WorkflowId::new(partition_of(&start.key), random::bytes(random));
+                let id = start.id.unwrap_or_else(drawn);
                 starts.insert(start.key.clone(), (id, start.digest.clone()));
                 new.push((*start, id, mail.reply));
             }

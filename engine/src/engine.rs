@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use btrust_machine::{
-    Command, PRIORITY_DEFAULT, PRIORITY_MAX, Payload, Submitter as MachineSubmitter,
+    Command, Origin, PRIORITY_DEFAULT, PRIORITY_MAX, Payload, Submitter as MachineSubmitter,
 };
 use btrust_platform::clock::{SharedClock, parse_rfc3339};
 use btrust_platform::http::Shutdown;
@@ -35,6 +35,7 @@ use crate::acknowledgements::Acknowledgements;
 use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::committer::Committer;
+use crate::courier::{self, Courier};
 use crate::definitions::{Definitions, Published, SecondPerson};
 use crate::dispatch::Dispatch;
 use crate::error::EngineError;
@@ -42,10 +43,12 @@ use crate::mailbox::{Mailbox, Request, Start, lane_of};
 use crate::metrics;
 use crate::recovery;
 use crate::relay::{Outbox, Relay};
+use crate::schedules::{self, Schedules};
 use crate::seal::{self, Binding};
 use crate::shared::Shared;
 use crate::store::definitions::DefinitionStore;
 use crate::store::operations::OperationStore;
+use crate::store::schedules::ScheduleStore;
 use crate::store::tenants::TenantStore;
 use crate::store::{ListFilter, Listed, StartKey, Store};
 use crate::subjects::Subjects;
@@ -75,6 +78,7 @@ pub struct Ports {
     pub definitions: Arc<dyn DefinitionStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub operations: Arc<dyn OperationStore>,
+    pub schedules: Arc<dyn ScheduleStore>,
     pub keys: Arc<dyn Keys>,
     pub workflow_keys: Arc<dyn WorkflowKeys>,
     pub streams: Arc<dyn Streams>,
@@ -97,7 +101,7 @@ pub struct Engine {
     pub(crate) nodes: Vec<String>,
     /// Whoever moves workflows to another version has this one permit.
     pub(crate) migrating: Semaphore,
-    subjects: Subjects,
+    subjects: Arc<Subjects>,
 }
 
 /// The tasks behind an engine; they end after the shutdown that the engine was started with.
@@ -136,7 +140,18 @@ impl Engine {
         ports: Ports,
         shutdown: &Shutdown,
     ) -> Result<(Arc<Self>, Running), EngineError> {
+        let subjects = Arc::new(Subjects::new(
+            Arc::clone(&ports.tenants),
+            ports.keys,
+            Arc::clone(&ports.random),
+        ));
+        let schedules = Schedules::new(
+            ports.schedules,
+            Arc::clone(&subjects),
+            Arc::clone(&ports.clock),
+        );
         let shared = Arc::new(Shared {
+            schedules,
             store: ports.store,
             keys: ports.workflow_keys,
             definitions: Definitions::new(
@@ -147,6 +162,7 @@ impl Engine {
             clock: Arc::clone(&ports.clock),
             random: Arc::clone(&ports.random),
             cache: Cache::default(),
+            courier: Courier::default(),
             dispatch: Dispatch::default(),
             operations: ports.operations,
             limits: LimitsInForce::new(ports.task_limits),
@@ -157,8 +173,7 @@ impl Engine {
             n_lost: AtomicUsize::new(0),
         });
         shared.look_at_limits().await?;
-        let acknowledgements =
-            Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
+        let acknowledgements = Acknowledgements::load(ports.tenants, ports.clock).await?;
         let owner = hex::encode(random::bytes::<16>(&*ports.random));
         let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
         let incidents = recovery::recover(&shared, &mut partitions).await?;
@@ -187,7 +202,7 @@ impl Engine {
             acknowledgements,
             nodes: ports.nodes,
             migrating: Semaphore::new(1),
-            subjects: Subjects::new(ports.tenants, ports.keys, ports.random),
+            subjects,
         });
         tasks.push(tokio::spawn(relay.run(shutdown.clone())));
         tasks.push(tokio::spawn(look_for_silence(
@@ -200,6 +215,14 @@ impl Engine {
         )));
         tasks.push(tokio::spawn(task_limits::hand_out_tokens(
             Arc::clone(&engine.shared),
+            shutdown.clone(),
+        )));
+        tasks.push(tokio::spawn(courier::run(
+            Arc::clone(&engine),
+            shutdown.clone(),
+        )));
+        tasks.push(tokio::spawn(schedules::run(
+            Arc::clone(&engine),
             shutdown.clone(),
         )));
         Ok((engine, Running { tasks }))
@@ -258,6 +281,8 @@ impl Engine {
             subject,
             locale: request.locale.unwrap_or_else(|| LOCALE_DEFAULT.to_owned()),
             priority,
+            id: None,
+            origin: Origin::default(),
         };
         let done = self.mailbox.ask(Request::Start(Box::new(start))).await?;
         Ok(StartResponse {
@@ -269,22 +294,42 @@ impl Engine {
     /// The version that the request asks for, if it takes the input.
     async fn start_on(&self, request: &StartRequest) -> Result<Published, EngineError> {
         let (tenant, definition) = (&request.tenant, &request.definition);
+        self.startable_with(tenant, definition, request.version, &request.input)
+            .await
+    }
+
+    /// A version of a definition, if something starts on it and it takes the input.
+    async fn startable_with(
+        &self,
+        tenant: &str,
+        definition: &str,
+        version: Option<u32>,
+        input: &serde_json::Value,
+    ) -> Result<Published, EngineError> {
         let definitions = &self.shared.definitions;
-        let published = definitions
-            .startable(tenant, definition, request.version)
-            .await?;
-        published
-            .compiled
-            .check_input(&request.input)
-            .map_err(|findings| {
-                let findings = findings
-                    .iter()
-                    .filter_map(|it| serde_json::to_value(it).ok());
-                EngineError::InputInvalid {
-                    findings: findings.collect(),
-                }
-            })?;
+        let published = definitions.startable(tenant, definition, version).await?;
+        published.compiled.check_input(input).map_err(|findings| {
+            let findings = findings
+                .iter()
+                .filter_map(|it| serde_json::to_value(it).ok());
+            EngineError::InputInvalid {
+                findings: findings.collect(),
+            }
+        })?;
         Ok(published)
+    }
+
+    /// Whether something could be started now.
+    pub(crate) async fn check_start(
+        &self,
+        tenant: &str,
+        definition: &str,
+        version: Option<u32>,
+        input: &serde_json::Value,
+    ) -> Result<(), EngineError> {
+        self.startable_with(tenant, definition, version, input)
+            .await
+            .map(|_| ())
     }
 
     /// Answers a start that nothing could start on now: it may have done so before the version was
@@ -528,6 +573,8 @@ impl Engine {
         self.lose_silent_leases().await;
         self.shared.dispatch.tokens(self.shared.clock.now_ms());
         self.mailbox.wake().await;
+        self.shared.courier.wake();
+        self.shared.schedules.wake();
     }
 
     /// Ends the attempts whose worker has been silent for longer than their `HeartbeatSeconds`.

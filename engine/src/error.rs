@@ -4,6 +4,7 @@ use btrust_machine::{Finding, Refusal};
 use btrust_schemas::problem::Problem;
 use serde_json::Value;
 
+use crate::schedules::ScheduleRefusal;
 use crate::store::StoreError;
 
 /// How long a caller should stay away when the engine has too much to do, s.
@@ -24,6 +25,9 @@ pub enum EngineError {
     /// The version does not stand as the act needs it; nothing has changed.
     #[error(transparent)]
     Version(#[from] VersionRefusal),
+    /// Nothing has been done to a schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleRefusal),
     /// The workflow cannot go on from where it stands on the other version.
     #[error("the workflow cannot move to the other version")]
     CannotMigrate { findings: Vec<Finding> },
@@ -132,6 +136,7 @@ impl EngineError {
             Self::Unknown => "workflow_unknown",
             Self::DefinitionUnknown { .. } => "definition_unknown",
             Self::Version(refusal) => refusal.code(),
+            Self::Schedule(refusal) => refusal.code(),
             Self::CannotMigrate { .. } => "cannot_migrate",
             Self::Changed => "workflow_changed",
             Self::InputInvalid { .. } => "input_invalid",
@@ -156,6 +161,7 @@ impl EngineError {
         match self {
             Self::Unknown | Self::DefinitionUnknown { .. } => 404,
             Self::Version(refusal) => refusal.status(),
+            Self::Schedule(refusal) => refusal.status(),
             Self::CannotMigrate { .. } | Self::InputInvalid { .. } => 422,
             Self::Changed | Self::KeyReused => 409,
             Self::Refused(refusal) => match refusal {

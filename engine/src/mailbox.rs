@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::sync::Arc;
 
-use btrust_machine::{Applied, Command, Definition, Payload};
+use btrust_machine::{Applied, Command, Definition, Origin, Payload};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::definitions::Published;
@@ -22,6 +22,8 @@ pub const MAILBOX_MAX: usize = 10_000;
 /// A workflow that somebody wants to start.
 pub struct Start {
     pub key: StartKey,
+    /// The id of the workflow where it is known; else the committer draws one.
+    pub id: Option<WorkflowId>,
     /// SHA-256 hex of the request.
     pub digest: String,
     pub tenant: String,
@@ -33,6 +35,8 @@ pub struct Start {
     pub locale: String,
     /// 0 to 9; the higher the sooner.
     pub priority: u8,
+    /// Who starts it, when that is no caller.
+    pub origin: Origin,
 }
 
 /// Moves a running workflow to another version, as it was judged.

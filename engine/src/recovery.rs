@@ -43,6 +43,7 @@ pub async fn recover(
     let (mut n_open, mut n_turns) = (0, 0);
     for partition in partitions.iter_mut() {
         let (open, turns) = recover_partition(shared, partition, &mut incidents).await?;
+        shared.schedules.adopt(partition.number).await?;
         n_open += open;
         n_turns += turns;
     }
@@ -77,6 +78,9 @@ async fn recover_partition(
             }
             if !is_planted(Bug::ForgetTimers) {
                 partition.timers.set(open.workflow, open.wake_at_ms);
+            }
+            if 0 < open.n_owed {
+                shared.courier.put(open.workflow, 1, now_ms);
             }
             if 0 < open.n_turns && !is_planted(Bug::ForgetTurns) {
                 with_turns.push(open.workflow);

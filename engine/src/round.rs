@@ -171,6 +171,7 @@ impl Round {
             definition: definition.name().to_owned(),
             version: start.version,
             input: start.input,
+            origin: start.origin,
         };
         let env = env(&*self.random, now_ms);
         let applied = match contained(|| apply(&definition, None, &command, &env)) {
@@ -262,7 +263,7 @@ impl Round {
                 draft.is_touched |= matches!(
                     command,
                     Command::TokenHeartbeat { .. } | Command::LeaseLost { .. }
-                );
+                ) || (command.is_message() && applied.reply == Reply::Done);
                 let is_new = applied.reply == Reply::Done;
                 self.answers.push((
                     reply,
@@ -555,6 +556,7 @@ fn change(effect: Effect) -> Option<Change> {
         Effect::OpenPrompt(_)
         | Effect::ClosePrompt { .. }
         | Effect::WakeAt { .. }
+        | Effect::Deliver(_)
         | Effect::Close { .. } => None,
     }
 }

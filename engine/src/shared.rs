@@ -10,10 +10,12 @@ use btrust_schemas::ids::WorkflowId;
 
 use crate::admission::Admission;
 use crate::cache::Cache;
+use crate::courier::Courier;
 use crate::definitions::Definitions;
 use crate::dispatch::Dispatch;
 use crate::error::EngineError;
 use crate::relay::Outbox;
+use crate::schedules::Schedules;
 use crate::seal::{self, Binding};
 use crate::store::operations::OperationStore;
 use crate::store::{Store, WorkflowRecord};
@@ -28,6 +30,7 @@ pub struct Shared {
     pub clock: SharedClock,
     pub random: SharedRandom,
     pub cache: Cache,
+    pub courier: Courier,
     pub dispatch: Dispatch,
     pub operations: Arc<dyn OperationStore>,
     pub limits: LimitsInForce,
@@ -36,6 +39,7 @@ pub struct Shared {
     pub n_live_nodes: AtomicU32,
     pub watchers: Watchers,
     pub outbox: Outbox,
+    pub schedules: Schedules,
     /// Partitions that this process has had to give up; only a restart gets them back.
     pub n_lost: AtomicUsize,
 }
@@ -95,16 +99,28 @@ impl Shared {
                 Err(EngineError::Unknown)
             };
         }
-        let record = self
-            .store
-            .load(&[id])
-            .await?
-            .pop()
-            .ok_or(EngineError::Unknown)?;
+        let record = self.record(id).await?;
         if record.columns.tenant != tenant {
             return Err(EngineError::Unknown);
         }
         Ok(Arc::new(self.open(record).await?))
+    }
+
+    /// Reads a workflow as it was last committed, for the engine itself.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unknown`] for one that does not exist, and whatever [`Shared::open`] says.
+    pub async fn find(&self, id: WorkflowId) -> Result<Arc<Workflow>, EngineError> {
+        match self.cache.get(id) {
+            Some(workflow) => Ok(workflow),
+            None => Ok(Arc::new(self.open(self.record(id).await?).await?)),
+        }
+    }
+
+    async fn record(&self, id: WorkflowId) -> Result<WorkflowRecord, EngineError> {
+        let record = self.store.load(&[id]).await?.pop();
+        record.ok_or(EngineError::Unknown)
     }
 }
 

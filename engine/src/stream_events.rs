@@ -11,7 +11,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use btrust_machine::{Event, EventKind};
+use btrust_machine::{Event, EventKind, Origin};
 use btrust_platform::clock::rfc3339;
 
 use crate::workflow::Workflow;
@@ -310,11 +310,33 @@ fn summary(event: &Event) -> Value {
         }
         EventKind::ExecutionSucceeded { decision, .. } => put("decision", json!(decision)),
         EventKind::ExecutionFailed { error, .. } => put("error", json!(error)),
-        EventKind::ExecutionStarted { .. }
-        | EventKind::ExecutionAborted { .. }
-        | EventKind::ExecutionTimedOut {} => {}
+        EventKind::ExecutionStarted { origin, .. } => {
+            for (key, value) in came_from(origin) {
+                put(key, value);
+            }
+        }
+        EventKind::ExecutionContinued { next, version } => {
+            put("next", json!(next));
+            put("version", json!(version));
+        }
+        EventKind::ExecutionAborted { .. } | EventKind::ExecutionTimedOut {} => {}
     }
     Value::Object(shown)
+}
+
+/// Who has started a workflow, where that was no caller: ids only.
+fn came_from(origin: &Origin) -> Vec<(&'static str, Value)> {
+    let mut shown = Vec::new();
+    if let Some(parent) = &origin.parent {
+        shown.push(("parent", json!(parent.workflow)));
+    }
+    if let Some(earlier) = &origin.continued_from {
+        shown.push(("continuedFrom", json!(earlier)));
+    }
+    if let Some(schedule) = &origin.schedule {
+        shown.push(("schedule", json!(schedule)));
+    }
+    shown
 }
 
 /// What analytics counts of an event: kind and data.
@@ -326,7 +348,12 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
     let mut put = |key: &str, value: Value| data[key] = value;
     let lasted_ms = event.at_ms - workflow.columns.started_ms;
     let kind = match &event.kind {
-        EventKind::ExecutionStarted { .. } => "com.btrust.workflow.started",
+        EventKind::ExecutionStarted { origin, .. } => {
+            for (key, value) in came_from(origin) {
+                put(key, value);
+            }
+            "com.btrust.workflow.started"
+        }
         EventKind::TaskScheduled {
             attempt,
             name,
@@ -403,6 +430,12 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
         }
         EventKind::ExecutionAborted { .. } => {
             put("status", json!("cancelled"));
+            put("durationMs", json!(lasted_ms));
+            "com.btrust.workflow.closed"
+        }
+        EventKind::ExecutionContinued { next, .. } => {
+            put("status", json!("continued"));
+            put("next", json!(next));
             put("durationMs", json!(lasted_ms));
             "com.btrust.workflow.closed"
         }

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use btrust_platform::keys::{DataKey, Keys, WrappedKey};
 use btrust_platform::random::{self, SharedRandom};
+use btrust_platform::sealing::Sealer;
 
 use crate::error::EngineError;
 use crate::shared::unavailable;
@@ -34,15 +35,32 @@ impl Subjects {
 
     /// The digest of a reference, hex; equal for equal references of one tenant, and nowhere else.
     pub async fn digest(&self, tenant: &str, reference: &str) -> Result<String, EngineError> {
+        let key = self.key(tenant).await?;
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+        mac.update(b"subject\0");
+        mac.update(reference.as_bytes());
+        Ok(hex::encode(mac.finalize().into_bytes()))
+    }
+
+    /// What seals texts of a tenant that belong to no workflow, such as the inputs of its schedules.
+    pub async fn sealer(&self, tenant: &str, purpose: &str) -> Result<Sealer, EngineError> {
+        let key = self.key(tenant).await?;
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+        mac.update(b"sealer\0");
+        mac.update(purpose.as_bytes());
+        let derived = DataKey::from_bytes(mac.finalize().into_bytes().into());
+        // There is one of its kind; a store of several would number them here.
+        Ok(Sealer::new(derived, [0; 8]))
+    }
+
+    async fn key(&self, tenant: &str) -> Result<DataKey, EngineError> {
         let mut opened = self.opened.lock().await;
         if !opened.contains_key(tenant) {
             opened.insert(tenant.to_owned(), self.open(tenant).await?);
         }
-        let mut mac = Hmac::<Sha256>::new_from_slice(opened[tenant].expose())
-            .expect("HMAC takes a key of any length");
-        mac.update(b"subject\0");
-        mac.update(reference.as_bytes());
-        Ok(hex::encode(mac.finalize().into_bytes()))
+        Ok(opened[tenant].clone())
     }
 
     /// The tenant's digest key, minted at its first use.

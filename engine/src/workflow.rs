@@ -5,6 +5,7 @@ use std::sync::Arc;
 use btrust_machine::{Definition, OpenPrompt, State, Status as MachineStatus};
 use btrust_platform::clock::rfc3339;
 use btrust_platform::sealing::Sealer;
+use btrust_schemas::children::Lineage;
 use btrust_schemas::core::{ResultView, Status, WorkflowView};
 use btrust_schemas::ids::{PromptId, WorkflowId};
 use btrust_schemas::prompt::{PromptView, PromptsView};
@@ -55,6 +56,19 @@ impl Workflow {
             closed_at: state.closed_ms().map(rfc3339),
             sequence: state.n_events(),
             running: Vec::new(),
+            lineage: self.lineage(),
+        }
+    }
+
+    /// Where the workflow comes from and where it goes on.
+    fn lineage(&self) -> Lineage {
+        let id = |text: &str| text.parse().ok();
+        let origin = self.state.origin();
+        Lineage {
+            parent: origin.parent.as_ref().and_then(|it| id(&it.workflow)),
+            continued_from: origin.continued_from.as_deref().and_then(id),
+            continued_as: self.state.continued_as().and_then(id),
+            schedule: origin.schedule.clone(),
         }
     }
 
@@ -66,6 +80,7 @@ impl Workflow {
             output: self.state.output().map(btrust_machine::Payload::to_value),
             error: self.state.error().map(str::to_owned),
             cause: self.state.cause().map(str::to_owned),
+            continued_as: self.lineage().continued_as,
         }
     }
 
@@ -120,15 +135,18 @@ impl Workflow {
     /// What recovery and `engine check` need to know without opening the snapshot.
     pub fn snapshot_columns(&self) -> SnapshotColumns {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let children = self.state.children();
         SnapshotColumns {
             chain: self.chain.clone(),
             n_audit: self.n_audit,
             n_analytics: self.n_analytics,
-            is_open: !self.state.status().is_closed(),
+            is_open: !self.state.status().is_closed() || !self.state.owed().is_empty(),
             // A turn that stands still keeps its workflow alive as well, and recovery looks at it.
             n_turns: count(self.state.open_turns().len() + self.state.stuck_tasks().len()),
             n_prompts: count(self.state.open_prompts().len()),
             wake_at_ms: self.state.wake_at(),
+            n_owed: count(self.state.owed().len()),
+            children: (!children.is_empty()).then(|| children.join(" ")),
         }
     }
 }
@@ -146,6 +164,7 @@ pub fn status(status: MachineStatus) -> Status {
         MachineStatus::Failed => Status::Failed,
         MachineStatus::TimedOut => Status::TimedOut,
         MachineStatus::Cancelled => Status::Cancelled,
+        MachineStatus::Continued => Status::Continued,
     }
 }
 

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::children::Lineage;
 use crate::ids::{PromptId, TaskId, WorkflowId};
 use crate::turn::{Audience, Submitter};
 
@@ -18,15 +19,18 @@ pub enum Status {
     Failed,
     TimedOut,
     Cancelled,
+    /// Another workflow goes on from it.
+    Continued,
 }
 
 impl Status {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Running,
         Self::Succeeded,
         Self::Failed,
         Self::TimedOut,
         Self::Cancelled,
+        Self::Continued,
     ];
 
     /// The wire form.
@@ -38,6 +42,7 @@ impl Status {
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
+            Self::Continued => "continued",
         }
     }
 
@@ -69,6 +74,8 @@ pub struct WorkflowView {
     pub closed_at: Option<String>,
     /// Number of the last event.
     pub sequence: u64,
+    #[serde(default, flatten)]
+    pub lineage: Lineage,
     /// Turns that workers hold now; known only when one workflow is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub running: Vec<RunningView>,
@@ -144,6 +151,9 @@ pub struct ResultView {
     pub output: Option<Value>,
     pub error: Option<String>,
     pub cause: Option<String>,
+    /// The run that goes on from this one and will have the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continued_as: Option<WorkflowId>,
 }
 
 /// A page of history in the spelling of Step Functions.

@@ -3,6 +3,7 @@
 //! **Architecture invariant:** plain serde types only. Nothing here reads a clock, draws randomness or
 //! performs I/O, so that every other crate may depend on it.
 
+pub mod children;
 pub mod core;
 pub mod definition;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod object;
 pub mod problem;
 pub mod prompt;
 pub mod queues;
+pub mod schedules;
 pub mod step;
 pub mod task_limits;
 pub mod turn;

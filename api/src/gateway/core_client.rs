@@ -21,6 +21,10 @@ use btrust_schemas::{
     incidents::{IncidentPage, IncidentQuery, IncidentView, ResolutionRequest},
     problem::Problem,
     prompt::PromptsView,
+    schedules::{
+        NewScheduleRequest, ScheduleAct, SchedulePage, ScheduleRequest, ScheduleView,
+        TriggerRequest, Triggered,
+    },
     task_limits::{TaskLimitsRequest, TaskLimitsView},
     turn::Audience,
 };
@@ -322,6 +326,72 @@ impl CoreClient {
     ) -> Result<Acknowledgement, CoreError> {
         self.post(&["tenants", tenant, "acknowledgements"], acknowledgement)
             .await
+    }
+
+    pub async fn schedules(
+        &self,
+        tenant: &str,
+        after: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<SchedulePage, CoreError> {
+        let mut query = Vec::new();
+        query.extend(after.map(|it| ("after", it)));
+        query.extend(limit.map(|it| ("limit", it.to_string())));
+        self.get(&["tenants", tenant, "schedules"], &query).await
+    }
+
+    pub async fn schedule(&self, tenant: &str, name: &str) -> Result<ScheduleView, CoreError> {
+        self.get(&["tenants", tenant, "schedules", name], &[]).await
+    }
+
+    pub async fn create_schedule(
+        &self,
+        name: &str,
+        request: &NewScheduleRequest,
+    ) -> Result<ScheduleView, CoreError> {
+        self.post(&["tenants", &request.tenant, "schedules", name], request)
+            .await
+    }
+
+    pub async fn replace_schedule(
+        &self,
+        name: &str,
+        request: &ScheduleRequest,
+    ) -> Result<ScheduleView, CoreError> {
+        let url = self.url(&["tenants", &request.tenant, "schedules", name]);
+        self.send_json(Method::PUT, url, request).await
+    }
+
+    pub async fn pause_schedule(
+        &self,
+        name: &str,
+        act: &ScheduleAct,
+    ) -> Result<ScheduleView, CoreError> {
+        self.post(&["tenants", &act.tenant, "schedules", name, "pause"], act)
+            .await
+    }
+
+    pub async fn resume_schedule(
+        &self,
+        name: &str,
+        act: &ScheduleAct,
+    ) -> Result<ScheduleView, CoreError> {
+        self.post(&["tenants", &act.tenant, "schedules", name, "resume"], act)
+            .await
+    }
+
+    pub async fn delete_schedule(&self, name: &str, act: &ScheduleAct) -> Result<(), CoreError> {
+        let path = ["tenants", &act.tenant, "schedules", name, "deletion"];
+        self.post(&path, act).await
+    }
+
+    pub async fn trigger_schedule(
+        &self,
+        name: &str,
+        request: &TriggerRequest,
+    ) -> Result<Triggered, CoreError> {
+        let path = ["tenants", &request.tenant, "schedules", name, "trigger"];
+        self.post(&path, request).await
     }
 
     async fn get<T: DeserializeOwned>(

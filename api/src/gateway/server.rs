@@ -27,6 +27,8 @@ use super::{
     acknowledge::Acknowledge,
     cancel_workflow::CancelWorkflow,
     core_client::CoreClient,
+    create_schedule::CreateSchedule,
+    delete_schedule::DeleteSchedule,
     diff_versions::DiffVersions,
     fail_task::FailTask,
     gates::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES},
@@ -36,24 +38,30 @@ use super::{
     get_incident::GetIncident,
     get_live_version::GetLiveVersion,
     get_result::GetResult,
+    get_schedule::GetSchedule,
     get_workflow::GetWorkflow,
     keep_task::KeepTask,
     list_acknowledgements::ListAcknowledgements,
     list_definitions::ListDefinitions,
     list_incidents::ListIncidents,
     list_prompts::ListPrompts,
+    list_schedules::ListSchedules,
     list_workflows::ListWorkflows,
     migrate_workflows::MigrateWorkflows,
     move_live_version::MoveLiveVersion,
+    pause_schedule::PauseSchedule,
     publish_definition::PublishDefinition,
     publish_version::PublishVersion,
+    replace_schedule::ReplaceSchedule,
     resolve_incident::ResolveIncident,
+    resume_schedule::ResumeSchedule,
     retire_version::RetireVersion,
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
     succeed_task::SucceedTask,
     task_limits::TaskLimitsOfPlatform,
+    trigger_schedule::TriggerSchedule,
     upload_object::UploadObject,
     uploads::{MIGRATIONS, Uploads, UploadsError},
 };
@@ -225,6 +233,17 @@ type PeopleEndpoints = (
     Acknowledge,
     ListAcknowledgements,
 );
+/// Operations on schedules.
+type ScheduleEndpoints = (
+    CreateSchedule,
+    ListSchedules,
+    GetSchedule,
+    ReplaceSchedule,
+    DeleteSchedule,
+    PauseSchedule,
+    ResumeSchedule,
+    TriggerSchedule,
+);
 /// Operations on the tokens of tasks.
 type TaskEndpoints = (SucceedTask, FailTask, KeepTask);
 /// Operations of operators.
@@ -238,6 +257,7 @@ type Endpoints = (
     DefinitionEndpoints,
     WorkflowEndpoints,
     PeopleEndpoints,
+    ScheduleEndpoints,
     TaskEndpoints,
     OperatorEndpoints,
 );
@@ -271,6 +291,16 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         Acknowledge(gateway()),
         ListAcknowledgements(gateway()),
     );
+    let schedules = (
+        CreateSchedule(gateway()),
+        ListSchedules(gateway()),
+        GetSchedule(gateway()),
+        ReplaceSchedule(gateway()),
+        DeleteSchedule(gateway()),
+        PauseSchedule(gateway()),
+        ResumeSchedule(gateway()),
+        TriggerSchedule(gateway()),
+    );
     let tasks = (
         SucceedTask(gateway()),
         FailTask(gateway()),
@@ -282,7 +312,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         ResolveIncident(gateway()),
         TaskLimitsOfPlatform(gateway()),
     );
-    (definitions, workflows, people, tasks, operators)
+    (definitions, workflows, people, schedules, tasks, operators)
 }
 
 /// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.

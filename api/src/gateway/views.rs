@@ -9,6 +9,7 @@ use serde_json::Value;
 use btrust_schemas::{
     core::{Acknowledgement, ResultView, RunningView, Status, WorkflowView},
     definition::{DefinitionView, LiveView, VersionStatus},
+    ids::WorkflowId,
     prompt::{PromptView, PromptsView},
     turn::Audience,
 };
@@ -22,6 +23,7 @@ pub enum StatusWord {
     Failed,
     TimedOut,
     Cancelled,
+    Continued,
 }
 
 impl From<Status> for StatusWord {
@@ -32,6 +34,7 @@ impl From<Status> for StatusWord {
             Status::Failed => Self::Failed,
             Status::TimedOut => Self::TimedOut,
             Status::Cancelled => Self::Cancelled,
+            Status::Continued => Self::Continued,
         }
     }
 }
@@ -44,6 +47,7 @@ impl From<StatusWord> for Status {
             StatusWord::Failed => Self::Failed,
             StatusWord::TimedOut => Self::TimedOut,
             StatusWord::Cancelled => Self::Cancelled,
+            StatusWord::Continued => Self::Continued,
         }
     }
 }
@@ -98,6 +102,14 @@ pub struct WorkflowDocument {
     pub closed_at: Option<String>,
     /// Number of the last event
     pub sequence: u64,
+    /// The workflow that waits for this one
+    pub parent: Option<String>,
+    /// The run that this one goes on from
+    pub continued_from: Option<String>,
+    /// The run that goes on from this one
+    pub continued_as: Option<String>,
+    /// The schedule that has started it
+    pub schedule: Option<String>,
     /// Turns that workers hold now; only when one workflow is asked for, and never for an applicant
     #[oai(skip_serializing_if_is_empty)]
     pub running: Vec<RunningDocument>,
@@ -170,8 +182,16 @@ impl From<WorkflowView> for WorkflowDocument {
             closed_at: view.closed_at,
             sequence: view.sequence,
             running: view.running.into_iter().map(Into::into).collect(),
+            parent: id(view.lineage.parent),
+            continued_from: id(view.lineage.continued_from),
+            continued_as: id(view.lineage.continued_as),
+            schedule: view.lineage.schedule,
         }
     }
+}
+
+fn id(workflow: Option<WorkflowId>) -> Option<String> {
+    workflow.map(|it| it.to_string())
 }
 
 impl WorkflowDocument {
@@ -197,6 +217,8 @@ pub struct ResultDocument {
     pub output: Option<Any<Value>>,
     pub error: Option<String>,
     pub cause: Option<String>,
+    /// The run that goes on from this one and will have the result
+    pub continued_as: Option<String>,
 }
 
 impl From<ResultView> for ResultDocument {
@@ -207,6 +229,7 @@ impl From<ResultView> for ResultDocument {
             output: view.output.map(Any),
             error: view.error,
             cause: view.cause,
+            continued_as: id(view.continued_as),
         }
     }
 }

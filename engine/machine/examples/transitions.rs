@@ -49,6 +49,7 @@ fn start(number: u32) -> Command {
         definition: "linear".to_owned(),
         version: 1,
         input: json!({"subject": "s", "phone": "+97250"}).into(),
+        origin: btrust_machine::Origin::default(),
     }
 }
 

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// Scheme of every `Resource` that names a step: `kyc:otp` or `kyc:otp@1`.
 pub(crate) const RESOURCE_SCHEME: &str = "kyc:";
 
+/// The `Resource` of a task whose attempts are workflows of their own.
+pub(crate) const CHILD_RESOURCE: &str = "btrust:workflow";
+
 /// End of a `Resource` whose attempt ends when its token is sent back.
 pub(crate) const WAIT_FOR_TASK_TOKEN: &str = ".waitForTaskToken";
 

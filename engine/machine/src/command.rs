@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::ChildEnd;
+use crate::origin::{OnParentClose, Origin};
 use crate::payload::{Excess, Payload};
 
 /// Something that somebody wants of one workflow.
@@ -21,6 +23,9 @@ pub enum Command {
         /// Published version of the definition.
         version: u32,
         input: Payload,
+        /// Who starts it, when that is no caller.
+        #[serde(default, skip_serializing_if = "Origin::is_caller")]
+        origin: Origin,
     },
     /// A worker has finished a turn.
     TurnResult {
@@ -73,6 +78,27 @@ pub enum Command {
         action: IncidentAction,
         /// Who says so.
         by: String,
+    },
+    /// Another workflow has taken a message of this one.
+    Delivered { number: u32 },
+    /// The workflow that a message should start cannot be started.
+    NotStarted {
+        number: u32,
+        error: String,
+        cause: String,
+    },
+    /// A child has ended.
+    ChildEnded {
+        task: u32,
+        attempt: u32,
+        end: ChildEnd,
+    },
+    /// A child goes on as another workflow.
+    ChildContinued {
+        task: u32,
+        attempt: u32,
+        next: String,
+        on_close: OnParentClose,
     },
     /// Ends the workflow on request.
     Cancel { reason: Option<String> },

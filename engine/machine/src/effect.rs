@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Submitter;
+use crate::message::Owed;
 use crate::payload::Payload;
 use crate::state::Status;
 
@@ -19,6 +20,8 @@ pub enum Effect {
     ClosePrompt { prompt: u32, reason: CloseReason },
     /// Send [`Command::Tick`](crate::Command::Tick) at this time; replaces every earlier wish, `None` means never.
     WakeAt { at_ms: Option<i64> },
+    /// Deliver this message to another workflow, and say [`Command::Delivered`](crate::Command::Delivered).
+    Deliver(Owed),
     /// The workflow is closed.
     Close {
         status: Status,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Submitter;
 use crate::effect::CloseReason;
+use crate::origin::Origin;
 use crate::payload::Payload;
 
 /// One row of history.
@@ -47,6 +48,8 @@ pub enum EventKind {
         definition: String,
         version: u32,
         input: Payload,
+        #[serde(default, skip_serializing_if = "Origin::is_caller")]
+        origin: Origin,
     },
     StateEntered {
         state_type: StateType,
@@ -239,6 +242,11 @@ pub enum EventKind {
         reason: Option<String>,
     },
     ExecutionTimedOut {},
+    /// Another workflow goes on from here.
+    ExecutionContinued {
+        next: String,
+        version: u32,
+    },
     /// Turn 2 or later was scheduled; turn 1 comes with `TaskScheduled`.
     TurnScheduled {
         task: u32,

@@ -49,6 +49,30 @@ pub const MAP_BYTES_MAX: usize = 1024 * 1024;
 /// Compensations that one workflow may have registered.
 pub const COMPENSATIONS_MAX: usize = 1_000;
 
+/// Workflows above a child.
+///
+/// Source: a tree of processes that people can still follow; it ends recursion.
+pub const CHILD_DEPTH_MAX: u32 = 8;
+
+/// Children that one workflow may wait for at once: as many as a `Map` has items.
+pub const CHILDREN_OPEN_MAX: usize = MAP_ITEMS_MAX;
+
+/// Longest cause of a child's end in the cause of its task, in bytes; longer ones are cut.
+pub const CHILD_CAUSE_BYTES_MAX: usize = 8 * 1024;
+
+/// Messages to other workflows that may wait before no child is started any more.
+///
+/// Each child has one that starts it and one that ends it.
+pub const OWED_MAX: usize = 4 * CHILDREN_OPEN_MAX;
+
+/// Bytes of the inputs of all children that have not been started yet; they are part of the snapshot.
+pub const OWED_BYTES_MAX: usize = 4 * MAP_BYTES_MAX;
+
+/// Shortest time from the start of a run to the start of the one that goes on from it, in milliseconds.
+///
+/// Source: a run is a row, a key and an id for ever; one a second is 31 million a year.
+pub const CONTINUE_INTERVAL_MIN_MS: i64 = 1_000;
+
 /// Closed turns whose digests are remembered, so that a repeated result gets the same answer.
 ///
 /// A worker repeats a result within seconds; a workflow has a handful of turns in that time. They are

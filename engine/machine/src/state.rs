@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{OpenPrompt, OpenTurn, TurnReason};
 use crate::evidence::Evidence;
+use crate::message::Owed;
+use crate::origin::{OnParentClose, Origin};
 use crate::payload::Payload;
 
 /// Version of the snapshot's format.
@@ -37,6 +39,8 @@ pub enum Status {
     Failed,
     TimedOut,
     Cancelled,
+    /// Another workflow goes on from it.
+    Continued,
 }
 
 impl Status {
@@ -84,6 +88,15 @@ pub struct State {
     /// Whether the workflow has been told that its history is nearly full.
     #[serde(default)]
     pub(crate) history_nearly_full: bool,
+    /// Who has started the workflow, when that was no caller.
+    #[serde(default, skip_serializing_if = "Origin::is_caller")]
+    pub(crate) origin: Origin,
+    /// How many messages there have been for other workflows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) n_messages: u32,
+    /// What other workflows have not been told yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) owed: Vec<Owed>,
     pub(crate) closed_turns: VecDeque<ClosedTurn>,
     pub(crate) closed_prompts: VecDeque<ClosedPrompt>,
 }
@@ -98,6 +111,9 @@ pub(crate) struct Closing {
     pub error: Option<String>,
     pub cause: Option<String>,
     pub evidence: Vec<String>,
+    /// The workflow that goes on from this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continued_as: Option<String>,
 }
 
 /// One branch of a running workflow.
@@ -345,6 +361,9 @@ pub(crate) struct OpenTask {
     /// When the holder of the token has been silent for too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<i64>,
+    /// The workflow that the attempt is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<OpenChild>,
     /// What a `ResultWriter` has to write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<Payload>,
@@ -373,6 +392,16 @@ pub struct StuckTask {
     pub turn: u32,
     pub state_name: String,
     pub resource: String,
+}
+
+/// A workflow that a task waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OpenChild {
+    pub workflow: String,
+    pub on_close: OnParentClose,
+    /// Whether it is known to have begun.
+    pub is_started: bool,
 }
 
 /// What a task waits for.
@@ -643,6 +672,16 @@ impl OpenTask {
             return None;
         };
         Some(OpenTurn {
+            checkpoint: checkpoint.clone(),
+            reason: reason.clone(),
+            scheduled_ms: *scheduled_ms,
+            ..self.as_turn()
+        })
+    }
+
+    /// The attempt as a turn, whether or not a worker has to take it.
+    pub(crate) fn as_turn(&self) -> OpenTurn {
+        OpenTurn {
             task: self.task,
             attempt: self.attempt,
             turn: self.turn,
@@ -650,12 +689,12 @@ impl OpenTask {
             resource: self.resource.clone(),
             arguments: self.arguments.clone(),
             parked: self.parked.clone(),
-            checkpoint: checkpoint.clone(),
-            reason: reason.clone(),
-            scheduled_ms: *scheduled_ms,
+            checkpoint: None,
+            reason: TurnReason::First,
+            scheduled_ms: self.scheduled_ms,
             deadline_ms: self.deadline_ms,
             heartbeat_seconds: self.heartbeat_seconds,
-        })
+        }
     }
 
     fn wake_at(&self) -> Option<i64> {

@@ -7,7 +7,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use btrust_machine::{
-    Command, Definition, Env, Event, EventKind, Reply, State, Status, Submitter, TurnResult, apply,
+    ChildEnd, Command, Definition, Env, Event, EventKind, Message, OnParentClose, Owed, Reply,
+    State, Status, Submitter, TurnResult, apply,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -69,6 +70,9 @@ struct Step {
     /// `token 1` is the first token that the workflow gave out.
     #[serde(default)]
     turn: Map<String, Value>,
+    /// What other workflows are owed, in one line each.
+    #[serde(default)]
+    owed: Option<Vec<String>>,
     /// Numbers of the tokens that are waited for.
     #[serde(default)]
     tokens: Option<Vec<usize>>,
@@ -105,6 +109,14 @@ enum Action {
     TokenFailure(usize, String),
     /// `[token]`.
     TokenHeartbeat(usize),
+    /// `[number]` of a message.
+    Delivered(u32),
+    /// `[number, error]`.
+    NotStarted(u32, String),
+    /// `[task, attempt, status]`, then output and decision.
+    ChildEnded(u32, u32, Status, Value, Option<String>),
+    /// `[task, attempt, child]` that the child goes on as.
+    ChildContinued(u32, u32, usize),
 }
 
 #[derive(Deserialize)]
@@ -265,6 +277,10 @@ fn check_state(step: &Step, state: &State, tokens: &[String], place: &str) {
             "{place}: wake-up at {seconds}"
         );
     }
+    if let Some(expected) = &step.owed {
+        let shown: Vec<String> = state.owed().iter().map(show_owed).collect();
+        assert_eq!(&shown, expected, "{place}: owed");
+    }
     if let Some(expected) = &step.tokens {
         let found: Vec<usize> = (1..)
             .zip(tokens)
@@ -290,6 +306,34 @@ fn check_state(step: &Step, state: &State, tokens: &[String], place: &str) {
             "{place}: {pointer} of the open turn"
         );
     }
+}
+
+fn show_owed(owed: &Owed) -> String {
+    let to = if owed.to.starts_with("wf_next") {
+        owed.to.as_str()
+    } else {
+        &owed.to[..5]
+    };
+    let what = match &owed.message {
+        Message::Start {
+            definition,
+            version,
+            input,
+            origin,
+        } => {
+            let version = version.map_or("live".to_owned(), |it| it.to_string());
+            format!(
+                "start {definition} {version} {} depth {}",
+                input.to_value(),
+                origin.depth
+            )
+        }
+        Message::Ended { task, attempt } => format!("ended {task}.{attempt}"),
+        Message::Continued { task, attempt, .. } => format!("continued {task}.{attempt}"),
+        Message::Close { terminate: false } => "close".to_owned(),
+        Message::Close { terminate: true } => "terminate".to_owned(),
+    };
+    format!("{} to {to}: {what}", owed.number)
 }
 
 fn check_end(end: &End, state: &State) {
@@ -348,6 +392,7 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
             definition: "golden".to_owned(),
             version: 1,
             input: history.input.clone().into(),
+            origin: btrust_machine::Origin::default(),
         },
         Action::Tick => Command::Tick,
         Action::Cancel => Command::Cancel {
@@ -404,6 +449,30 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
         },
         Action::TokenHeartbeat(number) => Command::TokenHeartbeat {
             token: token(number),
+        },
+        Action::Delivered(number) => Command::Delivered { number: *number },
+        Action::NotStarted(number, error) => Command::NotStarted {
+            number: *number,
+            error: error.clone(),
+            cause: "why".to_owned(),
+        },
+        Action::ChildEnded(task, attempt, status, output, decision) => Command::ChildEnded {
+            task: *task,
+            attempt: *attempt,
+            end: ChildEnd {
+                workflow: "wf_c".to_owned(),
+                status: *status,
+                decision: decision.clone(),
+                output: Some(output.clone().into()),
+                error: (*status != Status::Succeeded).then(|| "Broken".to_owned()),
+                cause: None,
+            },
+        },
+        Action::ChildContinued(task, attempt, child) => Command::ChildContinued {
+            task: *task,
+            attempt: *attempt,
+            next: format!("wf_next_{child}"),
+            on_close: OnParentClose::Cancel,
         },
     }
 }
@@ -544,6 +613,7 @@ fn show_event(event: &Event) -> String {
             task, turn, code, ..
         } => format!("{task}.{turn} {code}"),
         EventKind::IncidentResolved { task, action, .. } => format!("{task:?} {action}"),
+        EventKind::ExecutionContinued { next, version } => format!("{} {version}", &next[..5]),
     };
     let shown = format!("{} {detail}", event.type_name());
     match &event.child {
@@ -616,6 +686,7 @@ fn a_history_that_grows_too_long_can_be_caught_once() {
             definition: "golden".to_owned(),
             version: 1,
             input: json!({}).into(),
+            origin: btrust_machine::Origin::default(),
         };
         let mut state = apply(&definition, None, &start, &env).unwrap().state;
         let mut caught_at = None;

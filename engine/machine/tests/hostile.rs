@@ -35,6 +35,7 @@ fn run(definition: &Definition, input: &Value) -> Result<State, Refusal> {
         definition: "hostile".to_owned(),
         version: 1,
         input: input.clone().into(),
+        origin: btrust_machine::Origin::default(),
     };
     let env = Env {
         now_ms: 1_767_225_600_000,

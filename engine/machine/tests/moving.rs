@@ -52,6 +52,7 @@ fn start(definition: &Definition, input: Value) -> Result<Applied, Refusal> {
         definition: "moving".to_owned(),
         version: 1,
         input: input.into(),
+        origin: btrust_machine::Origin::default(),
     };
     apply(definition, None, &command, &ENV)
 }

@@ -138,6 +138,7 @@ fn start() -> Command {
         definition: "golden".to_owned(),
         version: 1,
         input: json!({"phone": "+97250"}).into(),
+        origin: btrust_machine::Origin::default(),
     }
 }
 

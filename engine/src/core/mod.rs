@@ -24,6 +24,7 @@ mod publication;
 mod queues;
 mod result;
 mod retirement;
+mod schedules;
 mod start;
 mod submit;
 mod succeed_task;
@@ -141,6 +142,7 @@ pub async fn serve(
     let ports = Ports {
         store: Arc::clone(&store) as _,
         definitions: Arc::clone(&store) as _,
+        schedules: Arc::clone(&store) as _,
         tenants: Arc::clone(&store) as _,
         operations: store,
         task_limits: config.task_limits,
@@ -234,6 +236,29 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
             get(task_limits::task_limits).put(task_limits::put_task_limits),
         )
         .at("/queues", get(queues::queues))
+        .at("/tenants/:tenant/schedules", get(schedules::list))
+        .at(
+            "/tenants/:tenant/schedules/:name",
+            get(schedules::get)
+                .post(schedules::create)
+                .put(schedules::replace),
+        )
+        .at(
+            "/tenants/:tenant/schedules/:name/pause",
+            post(schedules::pause),
+        )
+        .at(
+            "/tenants/:tenant/schedules/:name/resume",
+            post(schedules::resume),
+        )
+        .at(
+            "/tenants/:tenant/schedules/:name/deletion",
+            post(schedules::delete),
+        )
+        .at(
+            "/tenants/:tenant/schedules/:name/trigger",
+            post(schedules::trigger),
+        )
         .at("/tasks/exchange", post(exchange::exchange));
     Route::new().nest("/internal/v1", api.data(core))
 }

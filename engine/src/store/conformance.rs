@@ -56,6 +56,8 @@ fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
             n_turns: 1,
             n_prompts: 0,
             wake_at_ms: Some(5_000),
+            n_owed: i64::from(n),
+            children: (n == 1).then(|| "wf_a wf_b".to_owned()),
         },
         sealed_snapshot: vec![n; 60],
         columns: Some(WorkflowColumns {
@@ -132,6 +134,10 @@ async fn what_is_committed_is_read_back(store: &dyn Store) {
     assert_eq!(
         (page[0].workflow, page[0].n_turns, page[0].wake_at_ms),
         (workflow(1, 1), 1, Some(5_000))
+    );
+    assert_eq!(
+        (page[0].n_owed, page[0].children.as_deref()),
+        (1, Some("wf_a wf_b"))
     );
     let page = store
         .open_workflows(1, Some(page[0].workflow), 10)

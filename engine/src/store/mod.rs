@@ -5,9 +5,11 @@
 pub mod conformance;
 pub mod definitions;
 pub mod operations;
+pub mod schedules;
 pub mod sqlite;
 mod sqlite_definitions;
 mod sqlite_operations;
+mod sqlite_schedules;
 mod sqlite_tenants;
 mod sqlite_write;
 pub mod tenants;
@@ -44,7 +46,7 @@ pub trait Store: Send + Sync {
     /// Reads workflows with their snapshots; those that do not exist are left out.
     async fn load(&self, workflows: &[WorkflowId]) -> Result<Vec<WorkflowRecord>, StoreError>;
 
-    /// A page of the open workflows of a partition after `after`, in the order of ids.
+    /// A page of the workflows of a partition that are open or owe something, in the order of ids after `after`.
     async fn open_workflows(
         &self,
         partition: u8,
@@ -199,10 +201,15 @@ pub struct SnapshotColumns {
     pub chain: String,
     pub n_audit: i64,
     pub n_analytics: i64,
+    /// Whether the engine has something to do for it: it is open, or owes something.
     pub is_open: bool,
     pub n_turns: i64,
     pub n_prompts: i64,
     pub wake_at_ms: Option<i64>,
+    /// Messages that other workflows have not taken yet.
+    pub n_owed: i64,
+    /// Ids of the children that it waits for, separated by spaces.
+    pub children: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,6 +249,8 @@ pub struct OpenWorkflow {
     pub n_turns: i64,
     pub n_prompts: i64,
     pub wake_at_ms: Option<i64>,
+    pub n_owed: i64,
+    pub children: Option<String>,
     pub incident: Option<String>,
 }
 

@@ -150,7 +150,7 @@ impl Store for SqliteStore {
             let mut query = QueryBuilder::<Sqlite>::new(
                 "SELECT w.workflow, tenant, definition, version, subject, locale, status, waiting_for, \
                  decision, started_ms, closed_ms, sequence, chain, n_audit, n_analytics, is_open, \
-                 n_turns, n_prompts, wake_at_ms, incident, sealed \
+                 n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed \
                  FROM workflow w JOIN snapshot s ON s.workflow = w.workflow WHERE w.workflow IN (",
             );
             push_ids(&mut query, chunk);
@@ -173,7 +173,7 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<OpenWorkflow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT workflow, n_turns, n_prompts, wake_at_ms, incident FROM snapshot \
+            "SELECT workflow, n_turns, n_prompts, wake_at_ms, n_owed, children, incident FROM snapshot \
              WHERE partition_no = ? AND is_open = 1 AND ? < workflow ORDER BY workflow LIMIT ?",
         )
         .bind(partition)
@@ -189,6 +189,8 @@ impl Store for SqliteStore {
                     n_turns: get(row, "n_turns")?,
                     n_prompts: get(row, "n_prompts")?,
                     wake_at_ms: get(row, "wake_at_ms")?,
+                    n_owed: get(row, "n_owed")?,
+                    children: get(row, "children")?,
                     incident: get(row, "incident")?,
                 })
             })
@@ -490,6 +492,8 @@ fn workflow_record(row: &SqliteRow) -> Result<WorkflowRecord, StoreError> {
             n_turns: get(row, "n_turns")?,
             n_prompts: get(row, "n_prompts")?,
             wake_at_ms: get(row, "wake_at_ms")?,
+            n_owed: get(row, "n_owed")?,
+            children: get(row, "children")?,
         },
         incident: get(row, "incident")?,
         sealed_snapshot: get(row, "sealed")?,
@@ -529,6 +533,7 @@ mod tests {
         crate::store::tenants::check(&store).await;
         let known = WorkflowId::new(1, [1; 15]);
         crate::store::operations::check(&store, known).await;
+        crate::store::schedules::check(&store).await;
     }
 
     #[tokio::test]

@@ -110,7 +110,7 @@ async fn replace_snapshots(
     for rows in chunks(writes) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "REPLACE INTO snapshot (workflow, partition_no, sequence, chain, n_audit, n_analytics, \
-             is_open, n_turns, n_prompts, wake_at_ms, incident, sealed) ",
+             is_open, n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed) ",
         );
         query.push_values(rows, |mut row, write| {
             row.push_bind(write.workflow.to_string())
@@ -123,6 +123,8 @@ async fn replace_snapshots(
                 .push_bind(write.snapshot.n_turns)
                 .push_bind(write.snapshot.n_prompts)
                 .push_bind(write.snapshot.wake_at_ms)
+                .push_bind(write.snapshot.n_owed)
+                .push_bind(write.snapshot.children.as_deref())
                 .push_bind(None::<String>)
                 .push_bind(write.sealed_snapshot.as_slice());
         });

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what does not answer ends the test")]
 
+mod children;
 mod distribution;
 mod exchange;
 mod faults;
@@ -12,6 +13,7 @@ mod lifecycle;
 mod migrations;
 mod prompts;
 mod recovery;
+mod schedules;
 mod starts;
 mod store_faults;
 mod streams;

@@ -80,6 +80,7 @@ impl World {
         let ports = Ports {
             store: Arc::clone(&watched) as _,
             definitions: Arc::clone(&store) as _,
+            schedules: Arc::clone(&store) as _,
             tenants: Arc::clone(&store) as _,
             operations: store,
             task_limits,

@@ -18,6 +18,7 @@ use super::core_definitions::{
 use super::core_operators::{
     get_incident, get_task_limits, list_incidents, put_task_limits, resolve_incident,
 };
+use super::core_schedules::{act_on_it, create_it, get_it, list_them, replace_it};
 use btrust_platform::{clock::rfc3339, problem, token::Verifier};
 use btrust_schemas::{
     core::{
@@ -29,6 +30,7 @@ use btrust_schemas::{
     incidents::IncidentView,
     problem::Problem,
     prompt::{PromptView, PromptsView},
+    schedules::ScheduleView,
     task_limits::TaskLimitsRequest,
     turn::Audience,
 };
@@ -47,6 +49,7 @@ pub struct Tables {
     answers: HashMap<PromptId, String>,
     pub submissions: Vec<SubmissionRequest>,
     acknowledgements: Vec<(String, Acknowledgement)>,
+    pub schedules: Vec<(String, ScheduleView)>,
     /// The token that a task waits for, and its tenant.
     pub token: Option<(String, String)>,
     pub incidents: Vec<(String, IncidentView)>,
@@ -93,6 +96,12 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
             "/tenants/:tenant/acknowledgements",
             post(acknowledge_it).get(list_acknowledgements),
         )
+        .at("/tenants/:tenant/schedules", get(list_them))
+        .at(
+            "/tenants/:tenant/schedules/:name",
+            get(get_it).post(create_it).put(replace_it),
+        )
+        .at("/tenants/:tenant/schedules/:name/:how", post(act_on_it))
         .data(core)
         .around(move |api, request| {
             let verifier = Arc::clone(&verifier);
@@ -167,6 +176,7 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         status: Status::Running,
         waiting_for: Some(Audience::Applicant),
         decision: None,
+        lineage: Default::default(),
         outcomes: BTreeMap::from([("VerifyPhone".to_owned(), "verified".to_owned())]),
         error: None,
         cause: None,
@@ -220,6 +230,7 @@ fn get_result(
         output: Some(json!({ "waitMs": query["waitMs"] })),
         error: None,
         cause: None,
+        continued_as: None,
     })
 }
 

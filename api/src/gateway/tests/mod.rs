@@ -4,11 +4,13 @@
 mod core;
 mod core_definitions;
 mod core_operators;
+mod core_schedules;
 mod definitions;
 mod lifecycle;
 mod objects;
 mod operators;
 mod people;
+mod schedules;
 mod tasks;
 mod workflows;
 mod world;
@@ -48,7 +50,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 29);
+    assert_eq!(n_operations, 37);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use jsonata_core::ast::{AstNode, BinaryOp};
 
 use super::graph::{Graph, is_end};
 use super::{arguments, references};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{CHILD_RESOURCE, Catalogue};
 use crate::definition::{Definition, Items, Kind, Machine, StateDef, TaskDef, Template};
 use crate::expression::walk;
 use crate::finding::{Finding, Gate, at};
@@ -14,6 +14,8 @@ use crate::finding::{Finding, Gate, at};
 pub(super) fn lint(definition: &Definition, catalogue: &Catalogue) -> Vec<Finding> {
     let mut findings = Vec::new();
     lint_level(definition, &definition.machine, &mut findings);
+    lint_continuation(&definition.machine, &mut findings);
+    lint_evidence(definition, &mut findings);
     for state in definition.machine.all() {
         if let Kind::Task(task) = &state.kind {
             lint_task(state, task, &mut findings);
@@ -68,6 +70,46 @@ fn lint_level(definition: &Definition, machine: &Machine, findings: &mut Vec<Fin
         let reworks = states.iter().any(|it| reworks(&machine.states[*it]));
         if reworks && states.iter().any(|it| may_be_kept(&machine.states[*it])) {
             lint_busy_loop(machine, &states, findings);
+        }
+    }
+}
+
+/// A run that goes on as another one without a pause would fill the store with runs.
+fn lint_continuation(machine: &Machine, findings: &mut Vec<Finding>) {
+    let Some(&start) = machine.by_name.get(&machine.start_at) else {
+        return;
+    };
+    if pauses(&machine.states[start]) {
+        return;
+    }
+    let graph = Graph::keeping(machine, |it| !pauses(it));
+    for index in graph.from(start) {
+        let state = &machine.states[index];
+        if matches!(&state.kind, Kind::Succeed { again: Some(_), .. }) {
+            findings.push(error(
+                "continue_unpaused",
+                &at(&state.pointer, "BTrust.ContinueAsNew"),
+                format!("`{}` is reached without a step or a wait", state.name),
+                "wait, or do a step, before the workflow goes on as another one",
+            ));
+        }
+    }
+}
+
+/// A child proves nothing to its parent: its result has no outcome.
+fn lint_evidence(definition: &Definition, findings: &mut Vec<Finding>) {
+    for rule in &definition.evidence {
+        let state = definition.state_anywhere(&rule.state).map(|it| &it.kind);
+        if matches!(state, Some(Kind::Task(task)) if task.resource == CHILD_RESOURCE) {
+            findings.push(error(
+                "evidence_of_child",
+                &at("/evidence", &rule.name),
+                format!(
+                    "`{}` is a workflow of its own, without an outcome",
+                    rule.state
+                ),
+                "let the child decide, and do the steps that prove it in this workflow",
+            ));
         }
     }
 }

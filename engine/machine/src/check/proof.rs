@@ -172,6 +172,7 @@ impl Prover<'_> {
     fn judge(&mut self, state: &StateDef, evidence: &Evidence<u16>, trail: Trail) {
         let Kind::Succeed {
             decision: Some(decision),
+            ..
         } = &state.kind
         else {
             return;

@@ -192,7 +192,8 @@ impl Case {
         let state = &simulation.state;
         let status = match state.status() {
             Status::Running => "RUNNING",
-            Status::Succeeded => "SUCCEEDED",
+            // What AWS does not know ends like what has succeeded.
+            Status::Succeeded | Status::Continued => "SUCCEEDED",
             Status::Failed => "FAILED",
             Status::TimedOut => "TIMED_OUT",
             Status::Cancelled => "ABORTED",

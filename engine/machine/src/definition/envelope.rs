@@ -295,6 +295,7 @@ fn check_decisions(reader: &mut Reader, machine: &Machine, decisions: &BTreeMap<
     for state in machine.all() {
         let Kind::Succeed {
             decision: Some(decision),
+            ..
         } = &state.kind
         else {
             continue;

@@ -12,13 +12,13 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{CHILD_RESOURCE, Catalogue};
 use crate::finding::{Finding, Gate};
 
 pub(crate) use reader::Reader;
 pub(crate) use states::{
-    Batcher, Catcher, Compensation, Condition, Items, Jitter, Kind, Language, Machine, MapDef,
-    Next, Number, Paths, Placement, Retrier, Rule, Seconds, Selection, StateDef, TaskDef,
+    Again, Batcher, Catcher, Compensation, Condition, Items, Jitter, Kind, Language, Machine,
+    MapDef, Next, Number, Paths, Placement, Retrier, Rule, Seconds, Selection, StateDef, TaskDef,
     Timestamp, Transfer, Until, no_arguments,
 };
 pub(crate) use template::Template;
@@ -102,6 +102,7 @@ impl Definition {
         self.machine
             .resources_mut(
                 &mut |pointer, resource, outcomes| match catalogue.resolve(resource) {
+                    None if resource == CHILD_RESOURCE => {}
                     Some(contract) => {
                         *resource = contract.resource();
                         *outcomes = Some(contract.outcomes.clone());

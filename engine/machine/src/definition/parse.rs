@@ -1,5 +1,7 @@
 //! Parses the states: the rules of the Amazon States Language.
 
+mod children;
+mod continuation;
 mod extensions;
 mod handlers;
 mod kinds;
@@ -54,6 +56,7 @@ pub(super) const COMPENSATION: &str = "BTrust.Compensation";
 pub(super) const COMPENSATE: &str = "BTrust.Compensate";
 pub(super) const RACE: &str = "BTrust.Race";
 pub(super) const LABELS: &str = "BTrust.Labels";
+pub(super) const CONTINUE: &str = "BTrust.ContinueAsNew";
 
 /// Parses the whole `definition` and, where the document carries them, the outcomes of its contracts.
 pub(super) fn root(
@@ -77,6 +80,7 @@ pub(super) fn root(
         read_contracts(reader, contracts, &mut machine);
     }
     extensions::check(reader, &machine, false);
+    children::check(reader, &machine);
     Some(machine)
 }
 

@@ -93,9 +93,10 @@ pub(crate) enum Kind {
         result: Option<Payload>,
     },
     Wait(Until),
-    /// With the literal `decision` of its `Output`.
+    /// With the literal `decision` of its `Output`, or `BTrust.ContinueAsNew`.
     Succeed {
         decision: Option<String>,
+        again: Option<Box<Again>>,
     },
     Fail {
         error: Option<Template>,
@@ -129,6 +130,14 @@ pub(crate) struct TaskDef {
     pub labels: BTreeSet<String>,
     /// `BTrust.Compensation`: what undoes the task.
     pub compensation: Option<Box<Compensation>>,
+}
+
+/// The next run, which goes on from this one.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub input: Option<Template>,
+    /// The version of this run when there is none.
+    pub version: Option<u32>,
 }
 
 /// The task that undoes another one.

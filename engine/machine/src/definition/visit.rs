@@ -75,7 +75,10 @@ impl StateDef {
             }
             Kind::Parallel { arguments: it, .. } => visit_template(it.as_ref(), &arguments, visit),
             Kind::Map(map) => visit_map(map, &self.pointer, visit),
-            Kind::Succeed { .. } => {}
+            Kind::Succeed { again, .. } => {
+                let input = again.as_ref().and_then(|it| it.input.as_ref());
+                visit_template(input, &here("BTrust.ContinueAsNew/input"), visit);
+            }
         }
         let handlers = self.handlers().into_iter();
         for (index, catcher) in handlers.flat_map(|it| it.catch.iter().enumerate()) {

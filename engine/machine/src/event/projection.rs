@@ -55,6 +55,7 @@ impl EventKind {
             Self::ExecutionFailed { .. } => "ExecutionFailed",
             Self::ExecutionAborted { .. } => "ExecutionAborted",
             Self::ExecutionTimedOut {} => "ExecutionTimedOut",
+            Self::ExecutionContinued { .. } => "ExecutionContinued",
             Self::TurnScheduled { .. } => "TurnScheduled",
             Self::TaskCheckpointed { .. } => "TaskCheckpointed",
             Self::PromptOpened { .. } => "PromptOpened",
@@ -89,10 +90,13 @@ impl EventKind {
     fn details(&self) -> Option<(&'static str, Value)> {
         let whole = json!({"truncated": false});
         let shown = match self {
-            Self::ExecutionStarted { input, .. } => (
-                "executionStarted",
-                json!({"input": input, "inputDetails": whole}),
-            ),
+            Self::ExecutionStarted { input, origin, .. } => {
+                let mut details = json!({"input": input, "inputDetails": whole});
+                if !origin.is_caller() {
+                    details["origin"] = json!(origin);
+                }
+                ("executionStarted", details)
+            }
             Self::StateEntered { name, input, .. } => (
                 "stateEntered",
                 json!({"name": name, "input": input, "inputDetails": whole}),
@@ -252,6 +256,7 @@ impl EventKind {
             Self::WorkflowMigrated { .. } => Some("workflowMigrated"),
             Self::IncidentRaised { .. } => Some("incidentRaised"),
             Self::IncidentResolved { .. } => Some("incidentResolved"),
+            Self::ExecutionContinued { .. } => Some("executionContinued"),
             Self::EvidenceGained { .. } => Some("evidenceGained"),
             Self::EvidenceRetracted { .. } => Some("evidenceRetracted"),
             _ => None,

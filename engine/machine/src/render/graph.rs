@@ -145,9 +145,10 @@ fn notes(state: &StateDef) -> Vec<String> {
             Until::Timestamp(Timestamp::Computed(it)) => format!("Wait until {}", it.source()),
             Until::Timestamp(Timestamp::Path(it)) => format!("Wait until {}", it.source()),
         }),
-        Kind::Succeed { decision } => notes.push(match decision {
-            Some(decision) => format!("decision: {decision}"),
-            None => "Succeed".to_owned(),
+        Kind::Succeed { decision, again } => notes.push(match (decision, again) {
+            (Some(decision), _) => format!("decision: {decision}"),
+            (None, Some(_)) => "Continue as new".to_owned(),
+            (None, None) => "Succeed".to_owned(),
         }),
         Kind::Fail { error, .. } => notes.push(match error {
             Some(Template::Literal(error)) => {

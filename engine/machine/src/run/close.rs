@@ -4,6 +4,7 @@ use super::{Failure, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::effect::{CloseReason, Effect};
 use crate::event::EventKind;
+use crate::message::Message;
 use crate::payload::Payload;
 use crate::state::{Closing, ROOT, Status};
 
@@ -85,7 +86,7 @@ impl Run<'_> {
         );
     }
 
-    fn closing(&self) -> Closing {
+    pub(super) fn closing(&self) -> Closing {
         Closing {
             at_ms: self.now_ms(),
             output: None,
@@ -93,10 +94,11 @@ impl Run<'_> {
             error: None,
             cause: None,
             evidence: Vec::new(),
+            continued_as: None,
         }
     }
 
-    fn close(&mut self, status: Status, mut closing: Closing, event: EventKind) {
+    pub(super) fn close(&mut self, status: Status, mut closing: Closing, event: EventKind) {
         // Nothing open may survive the end; a branch that cannot be withdrawn has nothing open.
         let _: Result<(), Refusal> = self.withdraw(ROOT, CloseReason::Withdrawn);
         if let Some(root) = self.state.threads.get(&ROOT) {
@@ -112,5 +114,14 @@ impl Run<'_> {
         self.state.deadline_ms = None;
         self.state.threads.clear();
         self.moves.clear();
+        if status != Status::Continued
+            && let Some(parent) = self.state.origin.parent.clone()
+        {
+            let message = Message::Ended {
+                task: parent.task,
+                attempt: parent.attempt,
+            };
+            self.owe(parent.workflow, None, message);
+        }
     }
 }

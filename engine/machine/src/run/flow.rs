@@ -153,7 +153,10 @@ impl<'a> Run<'a> {
                     }
                     Kind::Choice(rules) => self.choose(state_def, rules, &seen),
                     Kind::Wait(until) => self.wait(state_def, until, &seen),
-                    Kind::Succeed { decision } => {
+                    Kind::Succeed {
+                        again: Some(again), ..
+                    } => self.continue_as_new(state_def, again, &seen),
+                    Kind::Succeed { decision, .. } => {
                         self.succeed(state_def, decision.as_deref(), &seen)
                     }
                     Kind::Fail { error, cause } => {

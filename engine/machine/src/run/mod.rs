@@ -1,7 +1,9 @@
 //! The transition: one command applied to one workflow.
 
+mod child;
 mod close;
 mod compensate;
+mod continuation;
 mod dataflow;
 mod deadline;
 mod evaluate;
@@ -9,6 +11,7 @@ mod failure;
 mod flow;
 mod incident;
 mod map;
+mod message;
 mod parallel;
 mod prompt;
 mod rework;
@@ -66,7 +69,7 @@ pub fn apply(
     if is_repeated(&state, command)? {
         return Ok(unchanged(state, Reply::Duplicate));
     }
-    if state.status.is_closed() {
+    if state.status.is_closed() && !command.is_message() {
         return match command {
             Command::Tick => Ok(unchanged(state, Reply::Done)),
             _ => Err(Refusal::WorkflowClosed),
@@ -110,7 +113,7 @@ pub fn apply(
         (Err(_), Some(state)) => run = Run::new(definition, state, env),
         (Err(refusal), None) => return Err(refusal),
     }
-    if run.state.status.is_closed() && *command != Command::Tick {
+    if run.state.status.is_closed() && *command != Command::Tick && !command.is_message() {
         return Err(Refusal::WorkflowClosed);
     }
     run.obey(command)?;
@@ -148,7 +151,7 @@ fn is_repeated(state: &State, command: &Command) -> Result<bool, Refusal> {
                 Some(_) => Err(Refusal::PromptClosed { prompt: *prompt }),
             }
         }
-        _ => Ok(false),
+        _ => Ok(command.is_known_message(state)),
     }
 }
 
@@ -323,6 +326,10 @@ impl<'a> Run<'a> {
                 self.cancel(reason.clone());
                 Ok(())
             }
+            Command::Delivered { .. }
+            | Command::NotStarted { .. }
+            | Command::ChildEnded { .. }
+            | Command::ChildContinued { .. } => self.hear(command),
             Command::Tick | Command::Start { .. } => Ok(()),
         }
     }

@@ -20,6 +20,7 @@ pub(super) fn start(
         definition: name,
         version,
         input,
+        origin,
     } = command
     else {
         return Err(Refusal::WorkflowUnknown);
@@ -60,6 +61,9 @@ pub(super) fn start(
         kept: BTreeMap::new(),
         n_compensations: 0,
         history_nearly_full: false,
+        origin: origin.clone(),
+        n_messages: 0,
+        owed: Vec::new(),
         closed_turns: VecDeque::new(),
         closed_prompts: VecDeque::new(),
     };
@@ -71,6 +75,7 @@ pub(super) fn start(
         definition: name.clone(),
         version: *version,
         input: input.clone(),
+        origin: origin.clone(),
     };
     // As AWS numbers it: the first state has no event before it.
     run.emit_after(0, started);

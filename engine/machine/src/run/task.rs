@@ -107,6 +107,7 @@ impl<'a> Run<'a> {
             wake_ms: None,
             token: None,
             heartbeat_ms: None,
+            child: None,
             results,
             n_lost: 0,
             is_stuck: false,
@@ -226,7 +227,11 @@ impl<'a> Run<'a> {
             heartbeat_seconds,
         };
         self.emit(thread, scheduled);
-        self.open_turn(thread, TurnReason::First)?;
+        if self.task_mut(thread)?.is_child() {
+            self.open_child(thread)?;
+        } else {
+            self.open_turn(thread, TurnReason::First)?;
+        }
         Ok(())
     }
 
@@ -589,8 +594,9 @@ impl<'a> Run<'a> {
         self.fail_state(thread, Failure::new(error, ""))
     }
 
-    /// Takes an open turn back from the workers.
+    /// Takes an open turn back from the workers, and lets a child go.
     pub(super) fn withdraw_turn(&mut self, thread: u32) -> Result<(), Refusal> {
+        self.let_go(thread)?;
         let task = self.task_mut(thread)?;
         if matches!(task.phase, Phase::Open { .. }) {
             let number = task.task;

@@ -8,9 +8,10 @@ use crate::command::{Command, TurnResult};
 use crate::definition::Definition;
 use crate::effect::{Effect, OpenTurn};
 use crate::event::Event;
+use crate::message::{ChildEnd, Message, Owed};
 use crate::payload::Payload;
 use crate::run::{Applied, apply};
-use crate::state::State;
+use crate::state::{State, Status};
 
 /// What comes of a turn.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,6 +67,7 @@ pub(crate) fn drive(
         definition: definition.name().to_owned(),
         version: options.version,
         input,
+        origin: crate::Origin::default(),
     };
     let mut state = drive.give(None, &start)?;
     while !state.status().is_closed() {
@@ -135,6 +137,7 @@ impl Drive<'_> {
             match effect {
                 Effect::Dispatch(turn) => self.dispatch(&turn, &state)?,
                 Effect::Withdraw { task } => self.forget(task),
+                Effect::Deliver(owed) => self.deliver_owed(&owed, &state)?,
                 _ => {}
             }
         }
@@ -184,9 +187,70 @@ impl Drive<'_> {
         self.pending.insert((at_ms, self.n_sent), pending);
     }
 
+    /// A child answers as its task is mocked; what else a workflow says to others is heard by nobody.
+    fn deliver_owed(&mut self, owed: &Owed, state: &State) -> Result<(), SimulateError> {
+        let Message::Start { origin, .. } = &owed.message else {
+            return Ok(());
+        };
+        let parent = origin.parent.as_ref();
+        let Some(parent) = parent.filter(|_| origin.continued_from.is_none()) else {
+            return Ok(());
+        };
+        let Some(open) = state.tasks().find(|it| it.task == parent.task) else {
+            return Ok(());
+        };
+        let turn = open.as_turn();
+        let Answer {
+            delay_ms, result, ..
+        } = (self.answer)(&turn, state)?;
+        let number = owed.number;
+        if let Some(TurnResult::Fail { error, cause }) = result {
+            self.send(delay_ms, &turn, |_| Command::NotStarted {
+                number,
+                error,
+                cause,
+            });
+            return Ok(());
+        }
+        self.send(0, &turn, |_| Command::Delivered { number });
+        if let Some(result) = result {
+            let end = child_end(owed, &turn, result)?;
+            self.send(delay_ms, &turn, |_| Command::ChildEnded {
+                task: turn.task,
+                attempt: turn.attempt,
+                end,
+            });
+        }
+        Ok(())
+    }
+
     fn forget(&mut self, task: u32) {
         self.pending.retain(|_, it| it.task != task);
     }
+}
+
+/// What a `Return` of a child means: how it has decided, and its output.
+fn child_end(owed: &Owed, turn: &OpenTurn, result: TurnResult) -> Result<ChildEnd, SimulateError> {
+    let unfit = || SimulateError::MockUnfit {
+        state: turn.state_name.clone(),
+        detail: "`Return` of a child workflow is `{\"decision\", \"output\"}`".to_owned(),
+    };
+    let TurnResult::Output { output: returned } = result else {
+        return Err(unfit());
+    };
+    let fields = returned.as_object().ok_or_else(unfit)?;
+    if fields.keys().any(|it| it != "decision" && it != "output") {
+        return Err(unfit());
+    }
+    let decision = fields.get("decision").and_then(serde_json::Value::as_str);
+    Ok(ChildEnd {
+        workflow: owed.to.clone(),
+        status: Status::Succeeded,
+        decision: decision.map(str::to_owned),
+        output: fields.get("output").cloned().map(Payload::from),
+        error: None,
+        cause: None,
+    })
 }
 
 fn turn_result(turn: &OpenTurn, digest: String, result: TurnResult) -> Command {

@@ -122,6 +122,7 @@ pub fn status_word(status: Status) -> &'static str {
         Status::Failed => "failed",
         Status::TimedOut => "timed_out",
         Status::Cancelled => "cancelled",
+        Status::Continued => "continued",
     }
 }
 

@@ -170,6 +170,7 @@ fn line(event: &Event) -> Option<String> {
         | EventKind::ExecutionSucceeded { .. }
         | EventKind::ExecutionFailed { .. }
         | EventKind::ExecutionTimedOut {}
+        | EventKind::ExecutionContinued { .. }
         | EventKind::ExecutionAborted { .. } => return None,
         _ => event.type_name(),
     };

@@ -32,6 +32,7 @@ impl<'d> Led<'d> {
             definition: "random".to_owned(),
             version: 1,
             input: json!({"items": [1, 2]}).into(),
+            origin: btrust_machine::Origin::default(),
         };
         let state = apply(definition, None, &start, &Env { now_ms: 0, seed: 1 })
             .unwrap()

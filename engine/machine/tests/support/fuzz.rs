@@ -487,6 +487,7 @@ fn start(input: Value) -> Command {
         definition: "fuzzed".to_owned(),
         version: 1,
         input: input.into(),
+        origin: btrust_machine::Origin::default(),
     }
 }
 

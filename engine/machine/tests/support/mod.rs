@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use btrust_machine::{
-    Applied, Catalogue, Command, Contract, Effect, OpenPrompt, OpenTurn, Reply, State, TurnReason,
+    Applied, Catalogue, Command, Contract, Effect, OpenPrompt, OpenTurn, Owed, Reply, State,
+    TurnReason,
 };
 use serde_json::{Value, json};
 
@@ -83,6 +84,7 @@ fn output_schema(step: &str) -> Value {
 pub struct Follower {
     pub turns: BTreeMap<u32, OpenTurn>,
     pub prompts: BTreeMap<u32, OpenPrompt>,
+    pub owed: Vec<Owed>,
     pub wake_at: Option<i64>,
     pub is_closed: bool,
     pub n_events: u64,
@@ -106,6 +108,9 @@ impl Follower {
                 if let Some(turn) = self.turns.get_mut(task) {
                     turn.checkpoint = Some(state.clone());
                 }
+            }
+            Command::Delivered { number } | Command::NotStarted { number, .. } => {
+                self.owed.retain(|it| it.number != *number);
             }
             _ => {}
         }
@@ -141,6 +146,7 @@ impl Follower {
                 );
             }
             Effect::WakeAt { at_ms } => self.wake_at = *at_ms,
+            Effect::Deliver(owed) => self.owed.push(owed.clone()),
             Effect::Close { .. } => {
                 assert!(!self.is_closed, "a workflow closes once");
                 self.is_closed = true;
@@ -153,6 +159,11 @@ impl Follower {
         let mut open = state.open_turns();
         open.sort_by_key(|it| it.task);
         assert_eq!(open, turns, "open turns are what the effects say");
+        assert_eq!(
+            state.owed(),
+            self.owed,
+            "what is owed is what the effects say"
+        );
         let prompts: Vec<OpenPrompt> = self.prompts.values().cloned().collect();
         let mut open = state.open_prompts();
         open.sort_by_key(|it| it.prompt);

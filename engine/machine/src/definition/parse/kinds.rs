@@ -9,8 +9,8 @@ use super::super::states::{
 };
 use super::super::template::{FieldOf, Template};
 use super::{
-    COMPENSATION, KEEP, LABELS, RACE, REWORK, handlers, level, maps, paths, read_assign,
-    read_output, tasks,
+    COMPENSATION, CONTINUE, KEEP, LABELS, RACE, REWORK, continuation, handlers, level, maps, paths,
+    read_assign, read_output, tasks,
 };
 use crate::expression::Expression;
 use crate::finding::at;
@@ -72,7 +72,7 @@ const WAIT: &[&str] = &[
     "TimestampPath",
     REWORK,
 ];
-const SUCCEED: &[&str] = &["Output", "InputPath", "OutputPath"];
+const SUCCEED: &[&str] = &["Output", "InputPath", "OutputPath", CONTINUE];
 const FAIL: &[&str] = &["Error", "Cause", "ErrorPath", "CausePath"];
 const PARALLEL: &[&str] = &[
     "Branches",
@@ -150,6 +150,7 @@ pub(super) fn read(
         "Wait" => Kind::Wait(read_until(reader, fields, pointer)?),
         "Succeed" => Kind::Succeed {
             decision: read_decision(reader, fields, pointer),
+            again: continuation::read(reader, fields, pointer).map(Box::new),
         },
         "Fail" => Kind::Fail {
             error: read_text_template(reader, fields, "Error", pointer),
@@ -220,7 +221,18 @@ fn read_parallel(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str
 /// Inside a `Parallel` or a `Map` nothing is decided.
 pub(super) fn refuse_decisions(reader: &mut Reader, level: &Machine) {
     for state in &level.states {
-        if let Kind::Succeed { decision: Some(_) } = &state.kind {
+        if let Kind::Succeed { again: Some(_), .. } = &state.kind {
+            reader.error(
+                "continue_in_branch",
+                &format!("{}/{CONTINUE}", state.pointer),
+                "a branch does not end the workflow: its `Succeed` only ends the branch",
+                "continue in a `Succeed` after the `Parallel` or `Map` state",
+            );
+        }
+        if let Kind::Succeed {
+            decision: Some(_), ..
+        } = &state.kind
+        {
             reader.error(
                 "decision_in_branch",
                 &format!("{}/Output/decision", state.pointer),

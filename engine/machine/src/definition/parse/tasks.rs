@@ -6,7 +6,7 @@ use super::super::reader::Reader;
 use super::super::states::{Compensation, TaskDef};
 use super::kinds::{read_arguments, read_seconds};
 use super::{COMPENSATION, KEEP, handlers, labels, paths};
-use crate::catalogue::{WAIT_FOR_TASK_TOKEN, split_resource};
+use crate::catalogue::{CHILD_RESOURCE, WAIT_FOR_TASK_TOKEN, split_resource};
 use crate::finding::at;
 use crate::limits::SECONDS_MAX;
 
@@ -15,7 +15,12 @@ pub(super) fn read(
     fields: &Map<String, Value>,
     pointer: &str,
 ) -> Option<TaskDef> {
-    let (resource, waits_for_token) = read_resource(reader, fields, pointer)?;
+    let is_child = fields.get("Resource").and_then(Value::as_str) == Some(CHILD_RESOURCE);
+    let (resource, waits_for_token) = if is_child {
+        (CHILD_RESOURCE.to_owned(), false)
+    } else {
+        read_resource(reader, fields, pointer)?
+    };
     let keep = fields
         .get(KEEP)
         .map(|it| reader.texts(it, &at(pointer, KEEP)))
@@ -52,7 +57,7 @@ pub(super) fn read_resource(
             "resource_invalid",
             &at(pointer, "Resource"),
             format!("`{written}` does not name a step"),
-            "write `kyc:<step>` or `kyc:<step>@<major>`, such as `kyc:otp@1`",
+            "write `kyc:<step>` or `kyc:<step>@<major>`, such as `kyc:otp@1`; a task may also be `btrust:workflow`",
         );
     }
     Some((step.to_owned(), waits))

@@ -1,0 +1,52 @@
+//! `POST /v1/schedules/{name}/pause`
+
+use std::sync::Arc;
+
+use poem_openapi::{
+    OpenApi,
+    param::{Header, Path},
+};
+
+use btrust_schemas::schedules::ScheduleAct;
+
+use super::{Gateway, get_schedule::ScheduleResponse, schedules::if_match};
+use crate::{
+    access::{Caller, WorkflowsWrite},
+    refusal::Refused,
+    refusals,
+};
+
+pub struct PauseSchedule(pub Arc<Gateway>);
+
+refusals! {
+    PauseScheduleRefusals {
+        SCHEDULE_UNKNOWN = 404 "schedule_unknown" "the tenant has no schedule of this name";
+        SCHEDULE_CHANGED = 412 "schedule_changed" "the schedule is not as `If-Match` says";
+        CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
+    }
+}
+
+#[OpenApi]
+impl PauseSchedule {
+    /// Lets a schedule rest. Times that come meanwhile are not made up for.
+    #[oai(
+        path = "/v1/schedules/:name/pause",
+        method = "post",
+        operation_id = "pauseSchedule"
+    )]
+    async fn pause_schedule(
+        &self,
+        caller: Caller<WorkflowsWrite>,
+        name: Path<String>,
+        /// The `ETag` that the caller has seen; any when absent or `*`
+        #[oai(name = "If-Match")]
+        seen: Header<Option<String>>,
+    ) -> Result<ScheduleResponse, Refused<PauseScheduleRefusals>> {
+        let act = ScheduleAct {
+            tenant: caller.tenant().to_owned(),
+            tag: if_match(seen.0.as_deref())?,
+            actor: caller.claims.sub,
+        };
+        Ok(self.0.core.pause_schedule(&name, &act).await?.into())
+    }
+}

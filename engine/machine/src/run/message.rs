@@ -1,0 +1,115 @@
+//! Messages to and from other workflows.
+
+use sha2::{Digest, Sha256};
+
+use super::Run;
+use crate::command::{Command, Refusal};
+use crate::effect::Effect;
+use crate::message::{Message, Owed};
+use crate::state::State;
+
+impl Run<'_> {
+    /// Adds a message for another workflow.
+    pub(super) fn owe(&mut self, to: String, not_before_ms: Option<i64>, message: Message) {
+        self.state.n_messages = self.state.n_messages.saturating_add(1);
+        let owed = Owed {
+            number: self.state.n_messages,
+            to,
+            not_before_ms,
+            message,
+        };
+        self.effects.push(Effect::Deliver(owed.clone()));
+        self.state.owed.push(owed);
+    }
+
+    /// Takes what another workflow, or the engine about one, says.
+    pub(super) fn hear(&mut self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Delivered { number } => match self.take_owed(*number) {
+                Some(Message::Start { origin, .. }) => match &origin.parent {
+                    Some(parent) if origin.continued_from.is_none() => self.child_started(parent),
+                    _ => Ok(()),
+                },
+                _ => Ok(()),
+            },
+            Command::NotStarted {
+                number,
+                error,
+                cause,
+            } => match self.take_owed(*number) {
+                Some(Message::Start { origin, .. }) => match &origin.parent {
+                    Some(parent) if origin.continued_from.is_none() => {
+                        self.child_refused(parent, error, cause)
+                    }
+                    _ => Ok(()),
+                },
+                _ => Ok(()),
+            },
+            Command::ChildEnded { task, attempt, end } => self.child_ended(*task, *attempt, end),
+            Command::ChildContinued {
+                task,
+                attempt,
+                next,
+                on_close,
+            } => self.child_continued(*task, *attempt, next, *on_close),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_owed(&mut self, number: u32) -> Option<Message> {
+        let owed = &mut self.state.owed;
+        let index = owed.iter().position(|it| it.number == number)?;
+        Some(owed.remove(index).message)
+    }
+}
+
+impl Command {
+    /// Whether it comes from another workflow, or is the engine's word about one. A closed workflow
+    /// takes it too.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        matches!(
+            self,
+            Self::Delivered { .. }
+                | Self::NotStarted { .. }
+                | Self::ChildEnded { .. }
+                | Self::ChildContinued { .. }
+        )
+    }
+
+    /// Whether it is a message that `state` has taken before, or that concerns it no longer.
+    pub(super) fn is_known_message(&self, state: &State) -> bool {
+        match self {
+            Self::Delivered { number } | Self::NotStarted { number, .. } => {
+                state.owed.iter().all(|it| it.number != *number)
+            }
+            Self::ChildEnded { task, attempt, .. } => {
+                state.thread_of_child(*task, *attempt).is_none()
+            }
+            Self::ChildContinued {
+                task,
+                attempt,
+                next,
+                on_close,
+            } => state.knows_next((*task, *attempt), next, *on_close),
+            _ => false,
+        }
+    }
+}
+
+/// The id of a workflow that another one starts: the same words make the same id, and no others do.
+///
+/// It lies in the partition of `beside`, or in one of its own when that is no workflow.
+pub(super) fn derived_id(words: &[&str], beside: &str) -> String {
+    let mut hash = Sha256::new();
+    for word in words {
+        hash.update(word.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hex::encode(hash.finalize());
+    let partition = beside
+        .strip_prefix("wf_")
+        .and_then(|it| it.get(..2))
+        .unwrap_or_else(|| &digest[62..]);
+    format!("wf_{partition}{}", &digest[..30])
+}
