@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use btrust_machine::Command;
+use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
 use btrust_platform::random::{self, RandomSource};
 use btrust_schemas::ids::WorkflowId;
@@ -26,7 +27,7 @@ use crate::partition::Partitions;
 use crate::planted::{Bug, is_planted};
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
-use crate::store::{Batch, Fence, StartKey, StoreError, Write};
+use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
 use crate::workflow::Workflow;
 
 /// Most commands of one round; bounds the time until the first of them is answered.
@@ -131,7 +132,7 @@ impl Committer {
         }
         if is_planted(Bug::TellBeforeCommit) {
             let told = writes.iter().map(|it| it.workflow);
-            told.for_each(|it| self.shared.watchers.tell(it));
+            told.for_each(|it| self.shared.watchers.tell(it, true));
         }
         let fates = self.commit(writes).await;
         self.settle(round, fates, ticked, &stopped);
@@ -354,7 +355,7 @@ impl Committer {
                 Err(error) => Err(error),
             };
             match result {
-                Ok(fenced) => self.committed(&batch, &fenced, &mut fates),
+                Ok(fenced) => self.committed(batch, &fenced, &mut fates),
                 Err(StoreError::DataRefused(_)) if 1 < batch.writes.len() => {
                     metrics::COMMITS.with_label_values(&["halved"]).inc();
                     let second = batch.writes.split_off(batch.writes.len() / 2);
@@ -423,10 +424,11 @@ impl Committer {
         }
     }
 
-    fn committed(&mut self, batch: &Batch, fenced: &[u8], fates: &mut BTreeMap<WorkflowId, Fate>) {
+    fn committed(&mut self, batch: Batch, fenced: &[u8], fates: &mut BTreeMap<WorkflowId, Fate>) {
         metrics::COMMITS.with_label_values(&["committed"]).inc();
         let counts = !is_planted(Bug::FencedIsCommitted);
         let fenced = if counts { fenced } else { &[] };
+        flushes::count(Flushed::State);
         for &number in fenced {
             tracing::error!(
                 partition = number,
@@ -434,7 +436,7 @@ impl Committer {
             );
             self.lose(number);
         }
-        for write in &batch.writes {
+        for write in batch.writes {
             let number = write.workflow.partition();
             if fenced.contains(&number) {
                 fates.insert(write.workflow, Fate::Failed(EngineError::Unavailable));
@@ -444,6 +446,17 @@ impl Committer {
                 partition.last_batch = write.batch;
             }
             fates.insert(write.workflow, Fate::Committed);
+            if write.has_events() {
+                let (workflow, batch, public) = (write.workflow, write.batch, write.public);
+                self.shared.outbox.put(
+                    number,
+                    OutboxRow {
+                        workflow,
+                        batch,
+                        public,
+                    },
+                );
+            }
         }
     }
 
@@ -561,9 +574,6 @@ impl Committer {
                 self.publish(it, now_ms);
             }
         }
-        for (id, _) in fates.iter().filter(|(_, it)| **it == Fate::Committed) {
-            self.shared.outbox.mark(id.partition());
-        }
         for delivery in deliveries {
             delivery.send();
         }
@@ -597,12 +607,13 @@ impl Committer {
         }
         let id = workflow.id;
         let newest = workflow.state.owed().last().map(|it| it.number);
+        let has_ended = workflow.state.status().is_closed();
         self.shared.cache.put(workflow);
         if let Some(newest) = newest {
             self.shared.courier.put(id, newest, now_ms);
         }
         if settled.is_written && !is_planted(Bug::TellBeforeCommit) {
-            self.shared.watchers.tell(id);
+            self.shared.watchers.tell(id, has_ended);
         }
     }
 }

@@ -53,7 +53,7 @@ use crate::store::tenants::TenantStore;
 use crate::store::{ListFilter, Listed, StartKey, Store};
 use crate::subjects::Subjects;
 use crate::task_limits::{self, LimitsInForce};
-use crate::watchers::Watchers;
+use crate::watchers::{Awaited, Watchers};
 use crate::workflow::{Workflow, audience_text, column};
 
 /// Longest park of a caller who waits for a workflow, ms.
@@ -440,7 +440,7 @@ impl Engine {
     ) -> Result<ResultView, EngineError> {
         let is_closed = |it: &Workflow| it.state.status().is_closed();
         Ok(self
-            .read_when(tenant, workflow, wait_ms, is_closed)
+            .read_when(tenant, workflow, wait_ms, Awaited::End, is_closed)
             .await?
             .result())
     }
@@ -458,7 +458,7 @@ impl Engine {
             after.is_none_or(|after| after < it.state.n_events()) || it.state.status().is_closed()
         };
         Ok(self
-            .read_when(tenant, workflow, wait_ms, is_news)
+            .read_when(tenant, workflow, wait_ms, Awaited::Change, is_news)
             .await?
             .prompts(audience))
     }
@@ -469,13 +469,14 @@ impl Engine {
         tenant: &str,
         id: WorkflowId,
         wait_ms: u64,
+        awaited: Awaited,
         is_ready: impl Fn(&Workflow) -> bool,
     ) -> Result<Arc<Workflow>, EngineError> {
         let workflow = self.shared.read(tenant, id).await?;
         if is_ready(&workflow) || wait_ms == 0 {
             return Ok(workflow);
         }
-        let Some(mut watch) = self.shared.watchers.watch(id) else {
+        let Some(mut watch) = self.shared.watchers.watch(id, awaited) else {
             return Ok(workflow);
         };
         let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MAX_MS));

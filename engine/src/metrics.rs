@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_histogram,
-    register_int_counter, register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets,
+    register_histogram, register_int_counter, register_int_counter_vec, register_int_gauge,
+    register_int_gauge_vec,
 };
 
 use btrust_schemas::queues::QueueView;
@@ -14,6 +15,11 @@ const ONCE: &str = "the metric is registered once";
 const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
 /// Seconds of one flush, from a quiet disk to a stuck one.
 const FLUSH_BUCKETS: [f64; 8] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 1.0];
+
+/// The histogram of turns: from 0.1 ms to a minute in steps small enough to read a median off them.
+const TURN_SECONDS_MIN: f64 = 0.000_1;
+const TURN_SECONDS_FACTOR: f64 = 1.2;
+const N_TURN_BUCKETS: usize = 73;
 
 pub static COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Transactions of the committer, by how they ended.";
@@ -31,6 +37,12 @@ pub static COMMIT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
 pub static BATCH_COMMANDS: LazyLock<Histogram> = LazyLock::new(|| {
     let help = "Commands that one transaction carried.";
     register_histogram!("engine_batch_commands", help, BATCH_BUCKETS.to_vec()).expect(ONCE)
+});
+pub static TURN_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let help = "Time from the commit that schedules a turn to the commit of its result.";
+    let buckets = exponential_buckets(TURN_SECONDS_MIN, TURN_SECONDS_FACTOR, N_TURN_BUCKETS);
+    let buckets = buckets.expect("the bounds grow");
+    register_histogram!("engine_turn_duration_seconds", help, buckets).expect(ONCE)
 });
 pub static STARTED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("engine_workflows_started_total", "Workflows started.").expect(ONCE)

@@ -1,27 +1,38 @@
 //! Carries the public side of every commit to the streams, in the order of each partition.
 //!
 //! At least once: the cursor is stored after the streams have the bytes, and what is published again
-//! has the same bytes and the same ids.
+//! has the same bytes and the same ids. What a commit has just written is handed over in memory; the
+//! store is read only after a start, a failure, or when the streams are slower than the engine.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use btrust_platform::flushes::{self, Flushed};
+use btrust_platform::http::Shutdown;
+use btrust_platform::streams::{Stream, StreamRecord, Streams};
 
 use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
 use crate::store::{Cursor, OutboxRow, StoreError};
 use crate::stream_events::{ANALYTICS_PREFIX, AUDIT_PREFIX};
-use btrust_platform::http::Shutdown;
-use btrust_platform::streams::{Stream, StreamRecord, Streams};
 
 /// Journal rows read of one partition at a time.
 const ROWS_MAX: u32 = 256;
+/// Bytes of events that wait in memory; a partition whose events have no room is read from the store.
+///
+/// Source: a second of 10,000 steps at 2 KiB of events each.
+const WAITING_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// How long commits are gathered before they are relayed, so that a busy engine flushes its streams
 /// ten times a second and not at every commit.
 const GATHER: Duration = Duration::from_millis(100);
+/// How long the cursors may lag behind the streams; a crash publishes that much again.
+const CURSORS_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a failure, and the longest time without a look at the outbox.
 const PAUSE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -34,40 +45,87 @@ pub enum RelayError {
     Streams(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Partitions whose outbox may have something new.
+/// What is committed and not yet relayed, by partition.
 #[derive(Default)]
 pub struct Outbox {
-    dirty: Mutex<BTreeSet<u8>>,
+    waiting: Mutex<Waiting>,
     marked: Notify,
 }
 
+#[derive(Default)]
+struct Waiting {
+    partitions: BTreeMap<u8, Pending>,
+    n_bytes: usize,
+}
+
+#[derive(Default)]
+struct Pending {
+    /// In the order of batches.
+    rows: Vec<OutboxRow>,
+    /// Whether the store may hold more than `rows`.
+    is_behind: bool,
+}
+
 impl Outbox {
-    /// An outbox of which nothing is known: every partition has to be looked at.
+    /// An outbox in which every partition has to be looked at.
     pub fn all_dirty() -> Self {
-        Self {
-            dirty: Mutex::new((0..=u8::MAX).collect()),
-            marked: Notify::new(),
+        let outbox = Self::default();
+        for partition in 0..=u8::MAX {
+            outbox.mark(partition);
         }
+        outbox
     }
 
-    /// Notes that a partition has committed something.
+    /// Notes that the store holds something of a partition.
     pub fn mark(&self, partition: u8) {
-        self.dirty
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(partition);
+        self.lock().fall_behind(partition);
         self.marked.notify_one();
     }
 
-    fn take(&self) -> BTreeSet<u8> {
-        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes what a commit has written about a partition.
+    pub fn put(&self, partition: u8, row: OutboxRow) {
+        let mut waiting = self.lock();
+        let n_bytes = row.public.len();
+        if WAITING_BYTES_MAX < waiting.n_bytes + n_bytes {
+            waiting.fall_behind(partition);
+        } else {
+            let pending = waiting.partitions.entry(partition).or_default();
+            // Behind, the store is read anyway.
+            if !pending.is_behind {
+                pending.rows.push(row);
+                waiting.n_bytes += n_bytes;
+            }
+        }
+        drop(waiting);
+        self.marked.notify_one();
+    }
+
+    fn take(&self) -> BTreeMap<u8, Pending> {
+        std::mem::take(&mut *self.lock()).partitions
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn fall_behind(&mut self, partition: u8) {
+        let pending = self.partitions.entry(partition).or_default();
+        pending.is_behind = true;
+        for row in pending.rows.drain(..) {
+            self.n_bytes -= row.public.len();
+        }
     }
 }
 
 pub struct Relay {
     shared: Arc<Shared>,
     streams: Arc<dyn Streams>,
-    cursors: HashMap<u8, i64>,
+    cursors: BTreeMap<u8, i64>,
+    /// Cursors that have moved since they were last stored, and when that was.
+    moved: BTreeMap<u8, i64>,
+    stored_at: Instant,
 }
 
 impl Relay {
@@ -82,6 +140,8 @@ impl Relay {
             shared,
             streams,
             cursors,
+            moved: BTreeMap::new(),
+            stored_at: Instant::now(),
         })
     }
 
@@ -89,14 +149,16 @@ impl Relay {
     pub async fn run(mut self, shutdown: Shutdown) {
         loop {
             let is_last = shutdown.is_triggered();
-            let pause = match self.relay().await {
-                Ok(_) => LOOK_AGAIN,
+            let relayed = self.relay(is_last).await;
+            let (is_well, pause) = match relayed {
+                Ok(()) if self.moved.is_empty() => (true, LOOK_AGAIN),
+                Ok(()) => (true, CURSORS_EVERY),
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "cannot relay events; will try again"
                     );
-                    PAUSE
+                    (false, PAUSE)
                 }
             };
             if is_last {
@@ -105,7 +167,7 @@ impl Relay {
             tokio::select! {
                 biased;
                 () = shutdown.wait() => {}
-                () = self.shared.outbox.marked.notified(), if pause == LOOK_AGAIN => {
+                () = self.shared.outbox.marked.notified(), if is_well => {
                     tokio::select! {
                         biased;
                         () = shutdown.wait() => {}
@@ -117,81 +179,101 @@ impl Relay {
         }
     }
 
-    /// Publishes everything that is in the outbox now; returns how many journal rows that was.
+    /// Publishes everything that is in the outbox now, and stores the cursors when it is time.
     ///
     /// # Errors
     ///
     /// [`RelayError`]; what was not published is published by the next call.
-    pub async fn relay(&mut self) -> Result<usize, RelayError> {
-        let mut n_rows = 0;
+    async fn relay(&mut self, is_last: bool) -> Result<(), RelayError> {
         loop {
-            let dirty = self.shared.outbox.take();
-            let relayed = self.relay_page(&dirty).await;
+            let taken = self.shared.outbox.take();
+            let partitions: Vec<u8> = taken.keys().copied().collect();
+            let relayed = self.relay_taken(taken).await;
             if relayed.is_err() {
-                for partition in dirty {
+                for partition in partitions {
                     self.shared.outbox.mark(partition);
                 }
             }
-            match relayed? {
-                0 => return Ok(n_rows),
-                n_page => n_rows += n_page,
+            if relayed? == 0 {
+                break;
             }
         }
-    }
-
-    /// Publishes one page of each of these partitions.
-    async fn relay_page(&mut self, partitions: &BTreeSet<u8>) -> Result<usize, RelayError> {
-        let mut rows = Vec::new();
-        let mut moved = Vec::new();
-        for &partition in partitions {
-            let after = self.cursors.get(&partition).copied().unwrap_or(0);
-            let page = self.shared.store.outbox(partition, after, ROWS_MAX).await?;
-            let Some(last) = page.last() else { continue };
-            moved.push(Cursor {
-                partition,
-                batch: last.batch,
-            });
-            rows.extend(page);
-        }
-        if moved.is_empty() {
-            return Ok(0);
-        }
-        if is_planted(Bug::CursorBeforePublish) {
-            self.move_cursors(&moved).await?;
-        }
-        self.publish(&rows).await?;
-        self.move_cursors(&moved).await?;
-        Ok(rows.len())
-    }
-
-    async fn move_cursors(&mut self, moved: &[Cursor]) -> Result<(), StoreError> {
-        self.shared.store.put_cursors(moved).await?;
-        for cursor in moved {
-            self.cursors.insert(cursor.partition, cursor.batch);
-            // There may be another page.
-            self.shared.outbox.mark(cursor.partition);
+        if !self.moved.is_empty() && (is_last || CURSORS_EVERY <= self.stored_at.elapsed()) {
+            self.store_cursors().await?;
         }
         Ok(())
     }
 
-    async fn publish(&self, rows: &[OutboxRow]) -> Result<(), RelayError> {
-        for (stream, label, prefix) in [
-            (Stream::Audit, "audit", AUDIT_PREFIX),
-            (Stream::Analytics, "analytics", ANALYTICS_PREFIX),
+    /// Publishes what was taken, and one page of each partition that is behind; returns how many rows that was.
+    async fn relay_taken(&mut self, taken: BTreeMap<u8, Pending>) -> Result<usize, RelayError> {
+        let mut rows = Vec::new();
+        let mut reached = Vec::new();
+        for (partition, pending) in taken {
+            let after = self.cursors.get(&partition).copied().unwrap_or(0);
+            let mut page = pending.rows;
+            page.retain(|it| after < it.batch);
+            let is_gapless = page.first().is_none_or(|it| it.batch == after + 1);
+            if pending.is_behind || !is_gapless {
+                page = self.shared.store.outbox(partition, after, ROWS_MAX).await?;
+                if !page.is_empty() {
+                    // There may be another page.
+                    self.shared.outbox.mark(partition);
+                }
+            }
+            if let Some(last) = page.last() {
+                reached.push((partition, last.batch));
+            }
+            rows.append(&mut page);
+        }
+        let n_rows = rows.len();
+        if 0 < n_rows {
+            if is_planted(Bug::CursorBeforePublish) {
+                self.moved.extend(reached.iter().copied());
+                self.store_cursors().await?;
+            }
+            self.publish(rows).await?;
+            self.cursors.extend(reached.iter().copied());
+            self.moved.extend(reached);
+        }
+        Ok(n_rows)
+    }
+
+    async fn store_cursors(&mut self) -> Result<(), StoreError> {
+        let cursors = self
+            .moved
+            .iter()
+            .map(|(&partition, &batch)| Cursor { partition, batch });
+        let cursors: Vec<Cursor> = cursors.collect();
+        self.shared.store.put_cursors(&cursors).await?;
+        flushes::count(Flushed::Cursors);
+        self.moved.clear();
+        self.stored_at = Instant::now();
+        Ok(())
+    }
+
+    async fn publish(&self, rows: Vec<OutboxRow>) -> Result<(), RelayError> {
+        let (mut audit, mut analytics) = (Vec::new(), Vec::new());
+        for row in rows {
+            let text = Bytes::from(row.public);
+            let key = row.workflow.to_string();
+            for line in text.split(|it| *it == b'\n') {
+                let (records, prefix) = if line.starts_with(AUDIT_PREFIX.as_bytes()) {
+                    (&mut audit, AUDIT_PREFIX)
+                } else if line.starts_with(ANALYTICS_PREFIX.as_bytes()) {
+                    (&mut analytics, ANALYTICS_PREFIX)
+                } else {
+                    continue;
+                };
+                records.push(StreamRecord {
+                    partition_key: key.clone(),
+                    bytes: text.slice_ref(&line[prefix.len()..]),
+                });
+            }
+        }
+        for (stream, label, records) in [
+            (Stream::Audit, "audit", audit),
+            (Stream::Analytics, "analytics", analytics),
         ] {
-            let records: Vec<StreamRecord> = rows
-                .iter()
-                .flat_map(|row| {
-                    let lines = row
-                        .public
-                        .lines()
-                        .filter_map(|line| line.strip_prefix(prefix));
-                    lines.map(|line| StreamRecord {
-                        partition_key: row.workflow.to_string(),
-                        bytes: bytes::Bytes::copy_from_slice(line.as_bytes()),
-                    })
-                })
-                .collect();
             if records.is_empty() {
                 continue;
             }

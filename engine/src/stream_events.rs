@@ -7,19 +7,27 @@
 //! An audit record ends with its own hash: `..,"hash":"<64 hex digits>"}}`. The hash is SHA-256 of the
 //! record's bytes before `,"hash"`, which name the hash of the record before and the digest of the
 //! sealed events; so the chain holds without opening anything, and after a key has been destroyed.
+//!
+//! The bytes are those of [`CloudEvent`](btrust_schemas::events::CloudEvent), written member by member:
+//! this is done for every step of every workflow, and a tree of values for each record costs several
+//! times what its text does.
 
-use serde_json::{Map, Value, json};
+mod json;
+
 use sha2::{Digest, Sha256};
 
 use btrust_machine::{Event, EventKind, Origin};
 use btrust_platform::clock::rfc3339;
 
 use crate::workflow::Workflow;
+use json::Object;
 
 /// The prefix of a line in the outbox that belongs to the audit stream.
 pub const AUDIT_PREFIX: &str = "A ";
 /// The prefix of a line in the outbox that belongs to the analytics stream.
 pub const ANALYTICS_PREFIX: &str = "N ";
+/// Room for the lines of an ordinary commit, in bytes.
+const LINES_BYTES: usize = 3 * 1024;
 
 /// Serialises what the streams are told of `events`, and moves the workflow's chain and counters on.
 ///
@@ -30,96 +38,100 @@ pub fn publish(
     sealed: &[u8],
     incarnation: i64,
 ) -> String {
-    let mut lines = String::new();
+    let mut lines = Vec::with_capacity(LINES_BYTES);
+    lines.extend_from_slice(AUDIT_PREFIX.as_bytes());
     workflow.n_audit += 1;
-    let record = audit(workflow, events, sealed, incarnation);
-    lines.push_str(AUDIT_PREFIX);
-    lines.push_str(&record);
-    lines.push('\n');
-    for event in events {
-        let Some((kind, data)) = counted(workflow, event) else {
-            continue;
-        };
-        workflow.n_analytics += 1;
-        let number = workflow.n_analytics;
-        let record = cloud_event(
-            workflow,
-            &envelope("analytics", kind, number, event.at_ms, incarnation),
-            data,
-        );
-        lines.push_str(ANALYTICS_PREFIX);
-        lines.push_str(&record);
-        lines.push('\n');
-    }
-    lines
-}
-
-struct Envelope {
-    stream: &'static str,
-    kind: &'static str,
-    number: i64,
-    at_ms: i64,
-    incarnation: i64,
-}
-
-fn envelope(
-    stream: &'static str,
-    kind: &'static str,
-    number: i64,
-    at_ms: i64,
-    incarnation: i64,
-) -> Envelope {
-    Envelope {
-        stream,
-        kind,
-        number,
-        at_ms,
-        incarnation,
-    }
-}
-
-fn audit(workflow: &mut Workflow, events: &[Event], sealed: &[u8], incarnation: i64) -> String {
     let at_ms = events.last().map_or(0, |it| it.at_ms);
-    let data = json!({
-        "definition": workflow.columns.definition,
-        "version": workflow.columns.version,
-        "firstEvent": events.first().map(|it| it.id),
-        "lastEvent": events.last().map(|it| it.id),
-        "events": events.iter().map(summary).collect::<Vec<_>>(),
-        "sealedSha256": hex::encode(Sha256::digest(sealed)),
-        "previousHash": workflow.chain,
-    });
-    let kind = "com.btrust.workflow.changed";
-    let record = cloud_event(
-        workflow,
-        &envelope("audit", kind, workflow.n_audit, at_ms, incarnation),
-        data,
-    );
-    let hashed = record
-        .strip_suffix("}}")
-        .expect("a record ends with its data object");
-    workflow.chain = hex::encode(Sha256::digest(hashed));
-    format!("{hashed},\"hash\":\"{}\"}}}}", workflow.chain)
+    let mut time = (at_ms, rfc3339(at_ms));
+    workflow.chain = audit(&mut lines, workflow, events, sealed, incarnation, &time.1);
+    lines.push(b'\n');
+    for event in events {
+        let Some(kind) = counted(event) else { continue };
+        lines.extend_from_slice(ANALYTICS_PREFIX.as_bytes());
+        workflow.n_analytics += 1;
+        if time.0 != event.at_ms {
+            time = (event.at_ms, rfc3339(event.at_ms));
+        }
+        let envelope = Envelope {
+            stream: "analytics",
+            kind,
+            number: workflow.n_analytics,
+            incarnation,
+            time: &time.1,
+        };
+        let mut record = Object::begin(&mut lines);
+        envelope.write(&mut record, workflow);
+        record.object("data", |data| count(data, workflow, event));
+        record.end();
+        lines.push(b'\n');
+    }
+    String::from_utf8(lines).expect("JSON is UTF-8")
 }
 
-/// One CloudEvent with `data` as its last member.
-fn cloud_event(workflow: &Workflow, envelope: &Envelope, data: Value) -> String {
-    let id = workflow.id;
-    let event = btrust_schemas::events::CloudEvent {
-        specversion: "1.0".to_owned(),
-        id: format!(
-            "{id}.{}.{}.{}",
-            envelope.incarnation, envelope.number, envelope.stream
-        ),
-        source: format!("/tenants/{}", workflow.columns.tenant),
-        kind: envelope.kind.to_owned(),
-        subject: id.to_string(),
-        time: rfc3339(envelope.at_ms),
-        partitionkey: id.to_string(),
-        sequence: envelope.number.to_string(),
-        data,
+/// Writes the audit record of a commit and returns its hash.
+fn audit(
+    lines: &mut Vec<u8>,
+    workflow: &Workflow,
+    events: &[Event],
+    sealed: &[u8],
+    incarnation: i64,
+    time: &str,
+) -> String {
+    let begin = lines.len();
+    let envelope = Envelope {
+        stream: "audit",
+        kind: "com.btrust.workflow.changed",
+        number: workflow.n_audit,
+        incarnation,
+        time,
     };
-    serde_json::to_string(&event).expect("an event is plain JSON")
+    let mut record = Object::begin(lines);
+    envelope.write(&mut record, workflow);
+    let mut hash = String::new();
+    record.object("data", |data| {
+        data.put("definition", &workflow.columns.definition);
+        data.put("version", workflow.columns.version);
+        data.put("firstEvent", events.first().map(|it| it.id));
+        data.put("lastEvent", events.last().map(|it| it.id));
+        data.objects("events", events, summary);
+        data.put("sealedSha256", hex::encode(Sha256::digest(sealed)));
+        data.put("previousHash", &workflow.chain);
+        hash = hex::encode(Sha256::digest(&data.text()[begin..]));
+        data.put("hash", &hash);
+    });
+    record.end();
+    hash
+}
+
+/// The members of a CloudEvent before its data.
+struct Envelope<'e> {
+    stream: &'static str,
+    kind: &'static str,
+    number: i64,
+    incarnation: i64,
+    time: &'e str,
+}
+
+impl Envelope<'_> {
+    fn write(&self, record: &mut Object<'_>, workflow: &Workflow) {
+        let Self {
+            stream,
+            kind,
+            number,
+            incarnation,
+            time,
+        } = self;
+        let id = workflow.id;
+        let tenant = &workflow.columns.tenant;
+        record.put("specversion", "1.0");
+        record.put("id", format_args!("{id}.{incarnation}.{number}.{stream}"));
+        record.put("source", format_args!("/tenants/{tenant}"));
+        record.put("type", kind);
+        record.put("subject", id);
+        record.put("time", time);
+        record.put("partitionkey", id);
+        record.put("sequence", format_args!("{number}"));
+    }
 }
 
 /// An event as codes, ids and durations: nothing that a person said or is.
@@ -127,13 +139,9 @@ fn cloud_event(workflow: &Workflow, envelope: &Envelope, data: Value) -> String 
     clippy::too_many_lines,
     reason = "a table: one arm for each kind of event"
 )]
-fn summary(event: &Event) -> Value {
-    let mut shown = Map::new();
-    shown.insert("id".to_owned(), json!(event.id));
-    shown.insert("type".to_owned(), json!(event.type_name()));
-    let mut put = |key: &str, value: Value| {
-        shown.insert(key.to_owned(), value);
-    };
+fn summary(it: &mut Object<'_>, event: &Event) {
+    it.put("id", event.id);
+    it.put("type", event.type_name());
     match &event.kind {
         EventKind::StateEntered { name, .. }
         | EventKind::StateExited { name, .. }
@@ -142,31 +150,31 @@ fn summary(event: &Event) -> Value {
         | EventKind::MapStateStarted { name, .. }
         | EventKind::MapStateSucceeded { name }
         | EventKind::MapRunStarted { name, .. }
-        | EventKind::CompensationRegistered { name, .. } => put("state", json!(name)),
+        | EventKind::CompensationRegistered { name, .. } => it.put("state", name),
         EventKind::EvaluationFailed { name, error, .. }
         | EventKind::ParallelStateFailed { name, error, .. }
         | EventKind::MapStateFailed { name, error, .. }
         | EventKind::MapRunFailed { name, error, .. }
         | EventKind::CompensationFailed { name, error, .. } => {
-            put("state", json!(name));
-            put("error", json!(error));
+            it.put("state", name);
+            it.put("error", error);
         }
         EventKind::MapIterationStarted { name, index }
         | EventKind::MapIterationSucceeded { name, index }
         | EventKind::MapIterationAborted { name, index } => {
-            put("state", json!(name));
-            put("item", json!(index));
+            it.put("state", name);
+            it.put("item", index);
         }
         EventKind::MapIterationFailed {
             name, index, error, ..
         } => {
-            put("state", json!(name));
-            put("item", json!(index));
-            put("error", json!(error));
+            it.put("state", name);
+            it.put("item", index);
+            it.put("error", error);
         }
         EventKind::MapRunSucceeded { name, failed } => {
-            put("state", json!(name));
-            put("failed", json!(failed));
+            it.put("state", name);
+            it.put("failed", failed);
         }
         EventKind::TaskSubmitted {
             task,
@@ -174,18 +182,18 @@ fn summary(event: &Event) -> Value {
             name,
             ..
         } => {
-            put("state", json!(name));
-            put("task", json!([task, attempt]));
+            it.put("state", name);
+            it.put("task", [*task, *attempt]);
         }
         EventKind::TaskKept { name, outcome, .. } => {
-            put("state", json!(name));
-            put("outcome", json!(outcome));
+            it.put("state", name);
+            it.put("outcome", outcome);
         }
         EventKind::CompensationStarted { count, error } => {
-            put("count", json!(count));
-            put("error", json!(error));
+            it.put("count", count);
+            it.put("error", error);
         }
-        EventKind::CompensationFinished { failed } => put("failed", json!(failed)),
+        EventKind::CompensationFinished { failed } => it.put("failed", failed),
         EventKind::IncidentRaised {
             task,
             attempt,
@@ -194,18 +202,18 @@ fn summary(event: &Event) -> Value {
             code,
             ..
         } => {
-            put("state", json!(name));
-            put("task", json!([task, attempt, turn]));
-            put("code", json!(code));
+            it.put("state", name);
+            it.put("task", [*task, *attempt, *turn]);
+            it.put("code", code);
         }
         EventKind::IncidentResolved { task, action, by } => {
-            put("task", json!(task));
-            put("action", json!(action));
-            put("by", json!(by));
+            it.put("task", task);
+            it.put("action", action);
+            it.put("by", by);
         }
         EventKind::WorkflowMigrated { from, to } => {
-            put("from", json!(from));
-            put("to", json!(to));
+            it.put("from", from);
+            it.put("to", to);
         }
         EventKind::TaskScheduled {
             task,
@@ -214,11 +222,11 @@ fn summary(event: &Event) -> Value {
             resource,
             ..
         } => {
-            put("state", json!(name));
-            put("resource", json!(resource));
-            put("task", json!([task, attempt, 1]));
+            it.put("state", name);
+            it.put("resource", resource);
+            it.put("task", [*task, *attempt, 1]);
         }
-        EventKind::TaskStarted { task, attempt, .. } => put("task", json!([task, attempt])),
+        EventKind::TaskStarted { task, attempt, .. } => it.put("task", [*task, *attempt]),
         EventKind::TaskSucceeded {
             task,
             attempt,
@@ -228,10 +236,10 @@ fn summary(event: &Event) -> Value {
             duration_ms,
             ..
         } => {
-            put("state", json!(name));
-            put("task", json!([task, attempt, turn]));
-            put("outcome", json!(outcome));
-            put("durationMs", json!(duration_ms));
+            it.put("state", name);
+            it.put("task", [*task, *attempt, *turn]);
+            it.put("outcome", outcome);
+            it.put("durationMs", duration_ms);
         }
         EventKind::TaskFailed {
             task,
@@ -242,10 +250,10 @@ fn summary(event: &Event) -> Value {
             duration_ms,
             ..
         } => {
-            put("state", json!(name));
-            put("task", json!([task, attempt, turn]));
-            put("error", json!(error));
-            put("durationMs", json!(duration_ms));
+            it.put("state", name);
+            it.put("task", [*task, *attempt, *turn]);
+            it.put("error", error);
+            it.put("durationMs", duration_ms);
         }
         EventKind::TaskTimedOut {
             task,
@@ -256,10 +264,10 @@ fn summary(event: &Event) -> Value {
             duration_ms,
             ..
         } => {
-            put("state", json!(name));
-            put("task", json!([task, attempt, turn]));
-            put("error", json!(error));
-            put("durationMs", json!(duration_ms));
+            it.put("state", name);
+            it.put("task", [*task, *attempt, *turn]);
+            it.put("error", error);
+            it.put("durationMs", duration_ms);
         }
         EventKind::TurnScheduled {
             task,
@@ -267,15 +275,15 @@ fn summary(event: &Event) -> Value {
             turn,
             reason,
         } => {
-            put("task", json!([task, attempt, turn]));
-            put("reason", json!(reason));
+            it.put("task", [*task, *attempt, *turn]);
+            it.put("reason", reason);
         }
         EventKind::TaskCheckpointed {
             task,
             attempt,
             turn,
             ..
-        } => put("task", json!([task, attempt, turn])),
+        } => it.put("task", [*task, *attempt, *turn]),
         EventKind::PromptOpened {
             prompt,
             name,
@@ -283,87 +291,88 @@ fn summary(event: &Event) -> Value {
             kind,
             ..
         } => {
-            put("state", json!(name));
-            put("prompt", json!(prompt));
-            put("audience", json!(audience));
-            put("kind", json!(kind));
+            it.put("state", name);
+            it.put("prompt", prompt);
+            it.put("audience", audience);
+            it.put("kind", kind);
         }
-        EventKind::PromptExtended { prompt, .. } => put("prompt", json!(prompt)),
+        EventKind::PromptExtended { prompt, .. } => it.put("prompt", prompt),
         EventKind::PromptAnswered {
             prompt, submitter, ..
         } => {
-            put("prompt", json!(prompt));
-            put("by", json!(submitter.kind));
+            it.put("prompt", prompt);
+            it.put("by", &submitter.kind);
             // Applicants have no id but their workflow; staff answer by the name of their token.
             if submitter.kind != "applicant" {
-                put("submitter", json!(submitter.id));
+                it.put("submitter", &submitter.id);
             }
         }
         EventKind::PromptClosed { prompt, reason, .. } => {
-            put("prompt", json!(prompt));
-            put("reason", json!(reason));
+            it.put("prompt", prompt);
+            it.put("reason", reason);
         }
         EventKind::EvidenceGained { evidence, name }
         | EventKind::EvidenceRetracted { evidence, name } => {
-            put("state", json!(name));
-            put("evidence", json!(evidence));
+            it.put("state", name);
+            it.put("evidence", evidence);
         }
-        EventKind::ExecutionSucceeded { decision, .. } => put("decision", json!(decision)),
-        EventKind::ExecutionFailed { error, .. } => put("error", json!(error)),
-        EventKind::ExecutionStarted { origin, .. } => {
-            for (key, value) in came_from(origin) {
-                put(key, value);
-            }
-        }
+        EventKind::ExecutionSucceeded { decision, .. } => it.put("decision", decision),
+        EventKind::ExecutionFailed { error, .. } => it.put("error", error),
+        EventKind::ExecutionStarted { origin, .. } => came_from(it, origin),
         EventKind::ExecutionContinued { next, version } => {
-            put("next", json!(next));
-            put("version", json!(version));
+            it.put("next", next);
+            it.put("version", version);
         }
         EventKind::ExecutionAborted { .. } | EventKind::ExecutionTimedOut {} => {}
     }
-    Value::Object(shown)
 }
 
 /// Who has started a workflow, where that was no caller: ids only.
-fn came_from(origin: &Origin) -> Vec<(&'static str, Value)> {
-    let mut shown = Vec::new();
+fn came_from(it: &mut Object<'_>, origin: &Origin) {
     if let Some(parent) = &origin.parent {
-        shown.push(("parent", json!(parent.workflow)));
+        it.put("parent", &parent.workflow);
     }
     if let Some(earlier) = &origin.continued_from {
-        shown.push(("continuedFrom", json!(earlier)));
+        it.put("continuedFrom", earlier);
     }
     if let Some(schedule) = &origin.schedule {
-        shown.push(("schedule", json!(schedule)));
+        it.put("schedule", schedule);
     }
-    shown
 }
 
-/// What analytics counts of an event: kind and data.
-fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> {
-    let mut data = json!({
-        "definition": workflow.columns.definition,
-        "version": workflow.columns.version,
-    });
-    let mut put = |key: &str, value: Value| data[key] = value;
+/// What analytics counts of an event, if it counts it.
+fn counted(event: &Event) -> Option<&'static str> {
+    match &event.kind {
+        EventKind::ExecutionStarted { .. } => Some("com.btrust.workflow.started"),
+        EventKind::TaskScheduled { .. } => Some("com.btrust.step.started"),
+        EventKind::TaskSucceeded { .. }
+        | EventKind::TaskFailed { .. }
+        | EventKind::TaskTimedOut { .. } => Some("com.btrust.step.finished"),
+        EventKind::ExecutionSucceeded { .. }
+        | EventKind::ExecutionFailed { .. }
+        | EventKind::ExecutionAborted { .. }
+        | EventKind::ExecutionContinued { .. }
+        | EventKind::ExecutionTimedOut {} => Some("com.btrust.workflow.closed"),
+        _ => None,
+    }
+}
+
+/// What analytics is told of an event that it counts.
+fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
+    it.put("definition", &workflow.columns.definition);
+    it.put("version", workflow.columns.version);
     let lasted_ms = event.at_ms - workflow.columns.started_ms;
-    let kind = match &event.kind {
-        EventKind::ExecutionStarted { origin, .. } => {
-            for (key, value) in came_from(origin) {
-                put(key, value);
-            }
-            "com.btrust.workflow.started"
-        }
+    match &event.kind {
+        EventKind::ExecutionStarted { origin, .. } => came_from(it, origin),
         EventKind::TaskScheduled {
             attempt,
             name,
             resource,
             ..
         } => {
-            put("state", json!(name));
-            put("resource", json!(resource));
-            put("attempt", json!(attempt));
-            "com.btrust.step.started"
+            it.put("state", name);
+            it.put("resource", resource);
+            it.put("attempt", attempt);
         }
         EventKind::TaskSucceeded {
             attempt,
@@ -374,13 +383,12 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
             duration_ms,
             ..
         } => {
-            put("state", json!(name));
-            put("resource", json!(resource));
-            put("outcome", json!(outcome));
-            put("attempt", json!(attempt));
-            put("turn", json!(turn));
-            put("durationMs", json!(duration_ms));
-            "com.btrust.step.finished"
+            it.put("state", name);
+            it.put("resource", resource);
+            it.put("outcome", outcome);
+            it.put("attempt", attempt);
+            it.put("turn", turn);
+            it.put("durationMs", duration_ms);
         }
         EventKind::TaskFailed {
             attempt,
@@ -391,13 +399,12 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
             duration_ms,
             ..
         } => {
-            put("state", json!(name));
-            put("resource", json!(resource));
-            put("error", json!(error));
-            put("attempt", json!(attempt));
-            put("turn", json!(turn));
-            put("durationMs", json!(duration_ms));
-            "com.btrust.step.finished"
+            it.put("state", name);
+            it.put("resource", resource);
+            it.put("error", error);
+            it.put("attempt", attempt);
+            it.put("turn", turn);
+            it.put("durationMs", duration_ms);
         }
         EventKind::TaskTimedOut {
             attempt,
@@ -408,43 +415,36 @@ fn counted(workflow: &Workflow, event: &Event) -> Option<(&'static str, Value)> 
             duration_ms,
             ..
         } => {
-            put("state", json!(name));
-            put("resource", json!(resource));
-            put("error", json!(error));
-            put("attempt", json!(attempt));
-            put("turn", json!(turn));
-            put("durationMs", json!(duration_ms));
-            "com.btrust.step.finished"
+            it.put("state", name);
+            it.put("resource", resource);
+            it.put("error", error);
+            it.put("attempt", attempt);
+            it.put("turn", turn);
+            it.put("durationMs", duration_ms);
         }
         EventKind::ExecutionSucceeded { decision, .. } => {
-            put("status", json!("succeeded"));
-            put("decision", json!(decision));
-            put("durationMs", json!(lasted_ms));
-            "com.btrust.workflow.closed"
+            it.put("status", "succeeded");
+            it.put("decision", decision);
+            it.put("durationMs", lasted_ms);
         }
         EventKind::ExecutionFailed { error, .. } => {
-            put("status", json!("failed"));
-            put("error", json!(error));
-            put("durationMs", json!(lasted_ms));
-            "com.btrust.workflow.closed"
+            it.put("status", "failed");
+            it.put("error", error);
+            it.put("durationMs", lasted_ms);
         }
         EventKind::ExecutionAborted { .. } => {
-            put("status", json!("cancelled"));
-            put("durationMs", json!(lasted_ms));
-            "com.btrust.workflow.closed"
+            it.put("status", "cancelled");
+            it.put("durationMs", lasted_ms);
         }
         EventKind::ExecutionContinued { next, .. } => {
-            put("status", json!("continued"));
-            put("next", json!(next));
-            put("durationMs", json!(lasted_ms));
-            "com.btrust.workflow.closed"
+            it.put("status", "continued");
+            it.put("next", next);
+            it.put("durationMs", lasted_ms);
         }
         EventKind::ExecutionTimedOut {} => {
-            put("status", json!("timed_out"));
-            put("durationMs", json!(lasted_ms));
-            "com.btrust.workflow.closed"
+            it.put("status", "timed_out");
+            it.put("durationMs", lasted_ms);
         }
-        _ => return None,
-    };
-    Some((kind, data))
+        _ => {}
+    }
 }

@@ -12,6 +12,7 @@ pub mod contacts;
 pub mod data_dir;
 pub mod documents;
 mod files;
+pub mod flushes;
 pub mod health;
 pub mod http;
 pub mod keys;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::aead::{Aead, AeadInPlace, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 
 use crate::keys::DataKey;
@@ -107,19 +107,14 @@ impl Sealer {
         let header = self.new_header(Algorithm::Whole);
         let bound = bind(&header, aad);
         let nonce = Nonce::from_slice(&header[HEADER_BYTES - NONCE_BYTES..]);
-        let sealed = self
-            .cipher
-            .encrypt(
-                nonce,
-                Payload {
-                    msg: plain,
-                    aad: &bound,
-                },
-            )
-            .expect("a payload is far below the cipher's limit of 64 GiB");
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + sealed.len());
+        let mut bytes = Vec::with_capacity(OVERHEAD_BYTES + plain.len());
         bytes.extend_from_slice(&header);
-        bytes.extend_from_slice(&sealed);
+        bytes.extend_from_slice(plain);
+        let tag = self
+            .cipher
+            .encrypt_in_place_detached(nonce, &bound, &mut bytes[HEADER_BYTES..])
+            .expect("a payload is far below the cipher's limit of 64 GiB");
+        bytes.extend_from_slice(&tag);
         bytes
     }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::files;
+use crate::flushes::{self, Flushed};
 
 /// Size at which a segment is closed and the next one begins, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -163,6 +164,7 @@ fn append(
     }
     segment.file.write_all(lines)?;
     segment.file.sync_data()?;
+    flushes::count(Flushed::Streams);
     segment.end += lines.len() as u64;
     *current = Some(segment);
     Ok(())

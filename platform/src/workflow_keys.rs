@@ -10,6 +10,7 @@ use btrust_schemas::ids::WorkflowId;
 use rand::RngExt;
 use sqlx::SqlitePool;
 
+use crate::flushes::{self, Flushed};
 use crate::keys::{DataKey, KeyError, Keys, WrappedKey};
 use crate::sealing::Sealer;
 use crate::sqlite::{self, DbError, KEYS_MIGRATIONS};
@@ -105,6 +106,7 @@ impl WorkflowKeys for SqliteWorkflowKeys {
             }
         }
         transaction.commit().await?;
+        flushes::count(Flushed::Keys);
 
         let now = Instant::now();
         let mut cache = self.cache();

@@ -1,6 +1,7 @@
 //! Every test that needs more than one crate, in one binary so that it links once.
 
 mod architecture;
+mod bench;
 mod crash;
 mod demo;
 mod maps;

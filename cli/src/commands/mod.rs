@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod bench;
 pub mod engine;
 pub mod models;
 pub mod otp;

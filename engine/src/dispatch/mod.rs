@@ -23,6 +23,7 @@ mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -32,6 +33,7 @@ use btrust_schemas::exchange::{Ack, ExchangeRequest};
 use btrust_schemas::ids::{TaskId, WorkflowId};
 use btrust_schemas::turn::TurnKey;
 
+use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use crate::queues::Queues;
 
@@ -122,7 +124,8 @@ impl Dispatch {
         for change in changes {
             match change {
                 Change::Finish(key) => {
-                    if inner.slots.of(key).is_some() {
+                    if let Some(slot) = inner.slots.of(key) {
+                        metrics::TURN_SECONDS.observe(slot.put_at.elapsed().as_secs_f64());
                         inner.remove(key.task);
                     }
                 }
@@ -377,6 +380,7 @@ impl Inner {
             lease: None,
             checkpointer: None,
             n_reports: 0,
+            put_at: Instant::now(),
         };
         let key = slot.key();
         self.slots.insert(slot);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use btrust_machine::{OpenTurn, TaskLabels};
 use btrust_schemas::exchange::Progress;
@@ -38,6 +39,8 @@ pub struct Slot {
     /// Results of this turn, or the loss of its lease, that are on their way to a commit; while there are
     /// any, it is not requeued.
     pub n_reports: u32,
+    /// For the metrics; nothing is decided by it.
+    pub put_at: Instant,
 }
 
 /// Who holds a turn.

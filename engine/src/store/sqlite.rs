@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use btrust_platform::sqlite::DbError;
 use btrust_schemas::ids::WorkflowId;
 
-use super::sqlite_write;
+use super::sqlite_write::Commits;
 use super::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, OwnedPartition, SnapshotColumns, StartKey, StartRecord, Store,
@@ -24,7 +24,8 @@ use super::{
 pub static STATE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite/state");
 
 /// Reads the database's own clock, ms since the epoch; leases are judged by it alone.
-const SELECT_NOW_MS: &str = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
+pub(super) const SELECT_NOW_MS: &str =
+    "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
 /// Takes the write lock at once instead of at the first write, so that a reader is never upgraded.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
@@ -33,6 +34,7 @@ pub struct SqliteStore {
     pool: SqlitePool,
     /// The only connection that writes, so that no commit ever waits for a lock of this process.
     writer: Mutex<Option<PoolConnection<Sqlite>>>,
+    commits: Commits,
 }
 
 impl SqliteStore {
@@ -46,6 +48,7 @@ impl SqliteStore {
         Ok(Self {
             pool,
             writer: Mutex::new(None),
+            commits: Commits::to(path),
         })
     }
 
@@ -115,12 +118,9 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
-        let mut writer = self.writer().await?;
-        let result = sqlite_write::commit(writer.connection(), batch).await;
-        if matches!(result, Ok(_) | Err(StoreError::DataRefused(_))) {
-            writer.keep();
-        }
-        result
+        // Commits have a connection of their own, but only one connection writes at a time.
+        let _turn = self.writer.lock().await;
+        self.commits.commit(batch.clone()).await
     }
 
     async fn last_batches(&self, partitions: &[u8]) -> Result<Vec<i64>, StoreError> {
@@ -401,7 +401,7 @@ async fn acquire(
     })
 }
 
-pub(super) async fn database_now(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+async fn database_now(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(SELECT_NOW_MS)
         .fetch_one(connection)
         .await

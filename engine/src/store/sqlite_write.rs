@@ -1,201 +1,352 @@
-//! The one transaction of a commit.
+//! The one transaction of a commit, on a thread and a connection of its own.
+//!
+//! A commit is a few statements a workflow, each some microseconds; through the pool every one of them
+//! would be a message to another thread and back. Here a batch crosses once, and the statements stay
+//! prepared. The log is merged into the file between two commits, after the callers have their answer.
 
-use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::sqlite::{BEGIN, database_now, unavailable};
-use super::{Batch, Committed, Fence, StoreError, Write};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+use tokio::sync::oneshot;
 
-/// Rows of one `INSERT`, largest first: few statement texts, so that all stay prepared.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+use btrust_platform::sqlite::BUSY_TIMEOUT;
 
-/// Lengths of the list of leases that a commit checks; a process has at most 256 partitions.
-const FENCES: [usize; 5] = [1, 4, 16, 64, 256];
+use super::{Batch, Committed, Fence, StartRecord, StoreError, WorkflowColumns, Write};
 
-/// Writes `batch`, or nothing.
-pub(super) async fn commit(
-    connection: &mut SqliteConnection,
-    batch: &Batch,
-) -> Result<Committed, StoreError> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(unavailable)?;
-    let fenced = lost_partitions(&mut transaction, &batch.fences)
-        .await
-        .map_err(unavailable)?;
-    let writes: Vec<&Write> = batch
-        .writes
-        .iter()
-        .filter(|it| !fenced.contains(&it.workflow.partition()))
-        .collect();
-    insert(&mut transaction, &writes).await.map_err(classify)?;
-    transaction.commit().await.map_err(StoreError::Unknown)?;
-    Ok(Committed { fenced })
+/// Pages of the write-ahead log above which it is merged into the file.
+///
+/// Source: 32 MiB; a page that many commits have changed is merged once, and a merge takes about 20 ms.
+const LOG_PAGES_MAX: i32 = 8_192;
+/// Memory for pages of the file, KiB: the inner pages of every index of 10 million workflows.
+const CACHE_KIB: i32 = 64 * 1024;
+
+thread_local! {
+    /// Pages in the write-ahead log after the last commit of this thread.
+    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
 }
 
-/// Partitions whose lease row names another epoch, or whose lease has ended.
-async fn lost_partitions(
-    connection: &mut SqliteConnection,
-    fences: &[Fence],
-) -> Result<Vec<u8>, sqlx::Error> {
-    let now_ms = database_now(connection).await?;
-    let Some(last) = fences.last() else {
-        return Ok(Vec::new());
-    };
-    // In the order of ids, so that two committers that lock rows here never wait for each other.
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT partition_no, epoch, lease_until_ms FROM partition_lease WHERE partition_no IN (",
-    );
-    let mut numbers = query.separated(", ");
-    // Padded with the last id: few statement texts, so that all stay prepared.
-    let n_padded = FENCES
-        .into_iter()
-        .find(|it| fences.len() <= *it)
-        .unwrap_or(fences.len());
-    let padding = n_padded - fences.len();
-    for fence in fences.iter().chain(std::iter::repeat_n(last, padding)) {
-        numbers.push_bind(fence.partition);
+/// The thread that commits; it ends when this is dropped.
+pub(super) struct Commits(Sender<Job>);
+
+struct Job {
+    batch: Batch,
+    reply: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+impl Commits {
+    /// Starts the thread; it opens its connection when the first batch comes.
+    pub(super) fn to(path: &Path) -> Self {
+        let (sender, jobs) = channel();
+        let path = path.to_path_buf();
+        std::thread::Builder::new()
+            .name("commits".to_owned())
+            .spawn(move || serve(&path, &jobs))
+            .expect("a process that can start has room for its threads");
+        Self(sender)
     }
-    query.push(") ORDER BY partition_no");
-    let leases: Vec<(u8, i64, i64)> = query.build_query_as().fetch_all(connection).await?;
-    let is_ours = |fence: &Fence| {
-        leases.iter().any(|(partition, epoch, lease_until_ms)| {
-            *partition == fence.partition && *epoch == fence.epoch && now_ms < *lease_until_ms
+
+    /// Writes `batch`, or nothing. Nobody else of this process may be writing.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let crashed = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);
+        self.0.send(Job { batch, reply }).map_err(|_| crashed())?;
+        // A thread that ended with the batch in its hands may have written it.
+        answer
+            .await
+            .unwrap_or(Err(StoreError::Unknown(sqlx::Error::WorkerCrashed)))
+    }
+}
+
+fn serve(path: &Path, jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        match open(path) {
+            Ok(connection) => serve_on(&connection, job, jobs),
+            // A caller that has gone away needs no answer.
+            Err(error) => drop(job.reply.send(Err(unavailable(error)))),
+        }
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // What is overwritten here was sealed; keys are destroyed in a file of their own.
+    connection.pragma_update(None, "secure_delete", false)?;
+    connection.wal_hook(Some(|_, n_pages| {
+        LOG_PAGES.set(n_pages);
+        Ok(())
+    }));
+    Ok(connection)
+}
+
+/// Commits until something has gone wrong that the connection may not have got over.
+fn serve_on(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
+    let mut statements = match Statements::prepare(connection) {
+        Ok(statements) => statements,
+        Err(error) => return drop(first.reply.send(Err(unavailable(error)))),
+    };
+    let mut next = Some(first);
+    while let Some(job) = next {
+        let result = statements.commit(&job.batch);
+        let is_well = matches!(result, Ok(_) | Err(StoreError::DataRefused(_)));
+        drop(job.reply.send(result));
+        if !is_well || !connection.is_autocommit() {
+            return;
+        }
+        if LOG_PAGES_MAX <= LOG_PAGES.get() {
+            merge_log(connection);
+        }
+        next = jobs.recv().ok();
+    }
+}
+
+/// Merges the log into the file, so that the next commit begins it anew.
+fn merge_log(connection: &Connection) {
+    LOG_PAGES.set(0);
+    let merged = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    if let Err(error) = merged {
+        // The log only grows: the next commit that goes well tries again.
+        tracing::warn!(%error, "the write-ahead log cannot be merged");
+    }
+}
+
+struct Statements<'c> {
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    rollback: Statement<'c>,
+    now: Statement<'c>,
+    lease: Statement<'c>,
+    events: Statement<'c>,
+    new_snapshot: Statement<'c>,
+    /// Of a workflow that stays open or closed: the index of open workflows is left alone.
+    snapshot: Statement<'c>,
+    moved_snapshot: Statement<'c>,
+    new_columns: Statement<'c>,
+    columns: Statement<'c>,
+    start: Statement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            begin: connection.prepare(super::sqlite::BEGIN)?,
+            commit: connection.prepare("COMMIT")?,
+            rollback: connection.prepare("ROLLBACK")?,
+            now: connection.prepare(super::sqlite::SELECT_NOW_MS)?,
+            lease: connection.prepare(
+                "SELECT epoch, lease_until_ms FROM partition_lease WHERE partition_no = ?",
+            )?,
+            events: connection.prepare(
+                "INSERT INTO journal (workflow, sequence, first_sequence, partition_no, batch, \
+                 committed_ms, sealed, public) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+            new_snapshot: connection.prepare(
+                "INSERT INTO snapshot (sequence, chain, n_audit, n_analytics, is_open, n_turns, \
+                 n_prompts, wake_at_ms, n_owed, children, sealed, workflow, partition_no) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+            snapshot: connection.prepare(
+                "UPDATE snapshot SET sequence = ?, chain = ?, n_audit = ?, n_analytics = ?, \
+                 n_turns = ?, n_prompts = ?, wake_at_ms = ?, n_owed = ?, children = ?, \
+                 incident = NULL, sealed = ? \
+                 WHERE workflow = ? AND is_open = ?",
+            )?,
+            moved_snapshot: connection.prepare(
+                "UPDATE snapshot SET sequence = ?, chain = ?, n_audit = ?, n_analytics = ?, \
+                 is_open = ?, n_turns = ?, n_prompts = ?, wake_at_ms = ?, n_owed = ?, children = ?, \
+                 incident = NULL, sealed = ? \
+                 WHERE workflow = ?",
+            )?,
+            new_columns: connection.prepare(
+                "INSERT INTO workflow (definition, version, subject, locale, status, waiting_for, \
+                 decision, started_ms, closed_ms, tenant, workflow) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+            columns: connection.prepare(
+                "UPDATE workflow SET version = ?, status = ?, waiting_for = ?, decision = ?, \
+                 closed_ms = ? WHERE workflow = ?",
+            )?,
+            start: connection.prepare(
+                "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) \
+                 VALUES (?, ?, ?, ?, ?)",
+            )?,
         })
-    };
-    Ok(fences
-        .iter()
-        .filter(|it| !is_ours(it))
-        .map(|it| it.partition)
-        .collect())
-}
-
-async fn insert(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<(), sqlx::Error> {
-    let with_events: Vec<&Write> = writes
-        .iter()
-        .copied()
-        .filter(|it| it.has_events())
-        .collect();
-    insert_events(connection, &with_events).await?;
-    replace_snapshots(connection, writes).await?;
-    replace_columns(connection, writes).await?;
-    insert_starts(connection, writes).await
-}
-
-async fn insert_events(
-    connection: &mut SqliteConnection,
-    writes: &[&Write],
-) -> Result<(), sqlx::Error> {
-    for rows in chunks(writes) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO journal (workflow, sequence, first_sequence, partition_no, batch, \
-             committed_ms, sealed, public) ",
-        );
-        query.push_values(rows, |mut row, write| {
-            row.push_bind(write.workflow.to_string())
-                .push_bind(write.sequence)
-                .push_bind(write.first_sequence)
-                .push_bind(write.workflow.partition())
-                .push_bind(write.batch)
-                .push_bind(write.committed_ms)
-                .push_bind(write.sealed_events.as_slice())
-                .push_bind(write.public.as_str());
-        });
-        query.build().execute(&mut *connection).await?;
     }
-    Ok(())
-}
 
-async fn replace_snapshots(
-    connection: &mut SqliteConnection,
-    writes: &[&Write],
-) -> Result<(), sqlx::Error> {
-    for rows in chunks(writes) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "REPLACE INTO snapshot (workflow, partition_no, sequence, chain, n_audit, n_analytics, \
-             is_open, n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed) ",
-        );
-        query.push_values(rows, |mut row, write| {
-            row.push_bind(write.workflow.to_string())
-                .push_bind(write.workflow.partition())
-                .push_bind(write.sequence)
-                .push_bind(write.snapshot.chain.as_str())
-                .push_bind(write.snapshot.n_audit)
-                .push_bind(write.snapshot.n_analytics)
-                .push_bind(write.snapshot.is_open)
-                .push_bind(write.snapshot.n_turns)
-                .push_bind(write.snapshot.n_prompts)
-                .push_bind(write.snapshot.wake_at_ms)
-                .push_bind(write.snapshot.n_owed)
-                .push_bind(write.snapshot.children.as_deref())
-                .push_bind(None::<String>)
-                .push_bind(write.sealed_snapshot.as_slice());
-        });
-        query.build().execute(&mut *connection).await?;
+    fn commit(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        self.begin.execute([]).map_err(unavailable)?;
+        match self.write(batch) {
+            Ok(fenced) => {
+                self.commit
+                    .execute([])
+                    .map_err(|it| StoreError::Unknown(driver(it)))?;
+                Ok(Committed { fenced })
+            }
+            Err(error) => {
+                // Where it fails, SQLite has rolled back by itself; the caller looks whether it has.
+                let _ = self.rollback.execute([]);
+                Err(error)
+            }
+        }
     }
-    Ok(())
-}
 
-async fn replace_columns(
-    connection: &mut SqliteConnection,
-    writes: &[&Write],
-) -> Result<(), sqlx::Error> {
-    let changed: Vec<_> = writes
-        .iter()
-        .filter_map(|it| Some((it.workflow, it.columns.as_ref()?)))
-        .collect();
-    for rows in chunks(&changed) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "REPLACE INTO workflow (workflow, tenant, definition, version, subject, locale, status, \
-             waiting_for, decision, started_ms, closed_ms) ",
-        );
-        query.push_values(rows, |mut row, (workflow, columns)| {
-            row.push_bind(workflow.to_string())
-                .push_bind(columns.tenant.as_str())
-                .push_bind(columns.definition.as_str())
-                .push_bind(columns.version)
-                .push_bind(columns.subject.as_deref())
-                .push_bind(columns.locale.as_str())
-                .push_bind(columns.status.as_str())
-                .push_bind(columns.waiting_for.as_deref())
-                .push_bind(columns.decision.as_deref())
-                .push_bind(columns.started_ms)
-                .push_bind(columns.closed_ms);
-        });
-        query.build().execute(&mut *connection).await?;
+    fn write(&mut self, batch: &Batch) -> Result<Vec<u8>, StoreError> {
+        let fenced = self.lost_partitions(&batch.fences).map_err(unavailable)?;
+        for write in &batch.writes {
+            if !fenced.contains(&write.workflow.partition()) {
+                self.write_one(write).map_err(classify)?;
+            }
+        }
+        Ok(fenced)
     }
-    Ok(())
-}
 
-async fn insert_starts(
-    connection: &mut SqliteConnection,
-    writes: &[&Write],
-) -> Result<(), sqlx::Error> {
-    let starts: Vec<_> = writes
-        .iter()
-        .filter_map(|it| Some((it.committed_ms, it.start.as_ref()?)))
-        .collect();
-    for rows in chunks(&starts) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) ",
-        );
-        query.push_values(rows, |mut row, (committed_ms, start)| {
-            row.push_bind(start.key.tenant.as_str())
-                .push_bind(start.key.key_hash.as_str())
-                .push_bind(start.digest.as_str())
-                .push_bind(start.workflow.to_string())
-                .push_bind(*committed_ms);
-        });
-        query.build().execute(&mut *connection).await?;
+    /// Partitions whose lease row names another epoch, or whose lease has ended.
+    fn lost_partitions(&mut self, fences: &[Fence]) -> rusqlite::Result<Vec<u8>> {
+        let now_ms: i64 = self.now.query_row([], |row| row.get(0))?;
+        let mut lost = Vec::new();
+        for fence in fences {
+            let lease: Option<(i64, i64)> = self
+                .lease
+                .query_row([fence.partition], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let is_ours = |(epoch, until_ms)| epoch == fence.epoch && now_ms < until_ms;
+            if !lease.is_some_and(is_ours) {
+                lost.push(fence.partition);
+            }
+        }
+        Ok(lost)
     }
-    Ok(())
-}
 
-/// Cuts `rows` into pieces whose lengths are all among [`CHUNKS`].
-fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let n_rows = CHUNKS.into_iter().find(|it| *it <= rows.len())?;
-        let (chunk, rest) = rows.split_at(n_rows);
-        rows = rest;
-        Some(chunk)
-    })
+    fn write_one(&mut self, write: &Write) -> rusqlite::Result<()> {
+        let id = write.workflow.to_string();
+        if write.has_events() {
+            self.events.execute(params![
+                id,
+                write.sequence,
+                write.first_sequence,
+                write.workflow.partition(),
+                write.batch,
+                write.committed_ms,
+                write.sealed_events,
+                write.public,
+            ])?;
+        }
+        self.write_snapshot(&id, write)?;
+        if let Some(columns) = &write.columns {
+            self.write_columns(&id, columns, write.start.is_some())?;
+        }
+        if let Some(start) = &write.start {
+            self.write_start(&id, start, write.committed_ms)?;
+        }
+        Ok(())
+    }
+
+    fn write_snapshot(&mut self, id: &str, write: &Write) -> rusqlite::Result<()> {
+        let it = &write.snapshot;
+        let mut n_changed = 0;
+        if write.start.is_none() {
+            n_changed = self.snapshot.execute(params![
+                write.sequence,
+                it.chain,
+                it.n_audit,
+                it.n_analytics,
+                it.n_turns,
+                it.n_prompts,
+                it.wake_at_ms,
+                it.n_owed,
+                it.children,
+                write.sealed_snapshot,
+                id,
+                it.is_open,
+            ])?;
+        }
+        if n_changed == 0 && write.start.is_none() {
+            n_changed = self.moved_snapshot.execute(params![
+                write.sequence,
+                it.chain,
+                it.n_audit,
+                it.n_analytics,
+                it.is_open,
+                it.n_turns,
+                it.n_prompts,
+                it.wake_at_ms,
+                it.n_owed,
+                it.children,
+                write.sealed_snapshot,
+                id,
+            ])?;
+        }
+        if n_changed == 0 {
+            self.new_snapshot.execute(params![
+                write.sequence,
+                it.chain,
+                it.n_audit,
+                it.n_analytics,
+                it.is_open,
+                it.n_turns,
+                it.n_prompts,
+                it.wake_at_ms,
+                it.n_owed,
+                it.children,
+                write.sealed_snapshot,
+                id,
+                write.workflow.partition(),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn write_columns(
+        &mut self,
+        id: &str,
+        it: &WorkflowColumns,
+        is_new: bool,
+    ) -> rusqlite::Result<()> {
+        let n_changed = if is_new {
+            0
+        } else {
+            self.columns.execute(params![
+                it.version,
+                it.status,
+                it.waiting_for,
+                it.decision,
+                it.closed_ms,
+                id,
+            ])?
+        };
+        if n_changed == 0 {
+            self.new_columns.execute(params![
+                it.definition,
+                it.version,
+                it.subject,
+                it.locale,
+                it.status,
+                it.waiting_for,
+                it.decision,
+                it.started_ms,
+                it.closed_ms,
+                it.tenant,
+                id,
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn write_start(&mut self, id: &str, start: &StartRecord, at_ms: i64) -> rusqlite::Result<()> {
+        self.start.execute(params![
+            start.key.tenant,
+            start.key.key_hash,
+            start.digest,
+            id,
+            at_ms,
+        ])?;
+        Ok(())
+    }
 }
 
 /// SQLite's result codes for "this value can never be stored": error, too big, constraint, mismatch, range.
@@ -203,26 +354,18 @@ fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 /// Source: <https://www.sqlite.org/rescode.html>, primary codes (the low eight bits).
 const DATA_CODES: [i32; 5] = [1, 18, 19, 20, 25];
 
-fn classify(error: sqlx::Error) -> StoreError {
-    let code = match &error {
-        sqlx::Error::Database(database) => database.code().and_then(|it| it.parse::<i32>().ok()),
-        _ => None,
-    };
+fn classify(error: rusqlite::Error) -> StoreError {
+    let code = error.sqlite_error().map(|it| it.extended_code & 0xff);
     match code {
-        Some(code) if DATA_CODES.contains(&(code & 0xff)) => StoreError::DataRefused(error),
-        _ => StoreError::Unavailable(error),
+        Some(code) if DATA_CODES.contains(&code) => StoreError::DataRefused(driver(error)),
+        _ => unavailable(error),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn unavailable(error: rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(driver(error))
+}
 
-    #[test]
-    fn rows_are_cut_into_few_different_lengths() {
-        let rows: Vec<u32> = (0..151).collect();
-        let lengths: Vec<usize> = chunks(&rows).map(<[u32]>::len).collect();
-        assert_eq!(lengths, [64, 64, 16, 4, 1, 1, 1]);
-        assert_eq!(chunks(&rows).flatten().copied().collect::<Vec<_>>(), rows);
-    }
+fn driver(error: rusqlite::Error) -> sqlx::Error {
+    sqlx::Error::AnyDriverError(Box::new(error))
 }
