@@ -253,6 +253,9 @@ impl Committer {
                 .await
                 .map_err(unavailable)
         };
+        if minted == Err(EngineError::StorageFull) {
+            self.shared.storage.note(true);
+        }
         for (start, id, reply) in new {
             let Some(partition) = self.partitions.get(id.partition()) else {
                 round.refuse(reply, EngineError::Unavailable);
@@ -349,7 +352,7 @@ impl Committer {
                         error = &cause as &dyn std::error::Error,
                         "asking for the outcome of a commit"
                     );
-                    self.ask_for(&batch).await
+                    self.ask_for(&batch, cause).await
                 }
                 Ok(committed) => Ok(committed.fenced),
                 Err(error) => Err(error),
@@ -378,6 +381,7 @@ impl Committer {
                 Err(error) => {
                     metrics::COMMITS.with_label_values(&["failed"]).inc();
                     let error = EngineError::from(error);
+                    self.shared.storage.note(error == EngineError::StorageFull);
                     fates.extend(
                         batch
                             .writes
@@ -429,6 +433,7 @@ impl Committer {
         let counts = !is_planted(Bug::FencedIsCommitted);
         let fenced = if counts { fenced } else { &[] };
         flushes::count(Flushed::State);
+        self.shared.storage.note(false);
         for &number in fenced {
             tracing::error!(
                 partition = number,
@@ -461,13 +466,13 @@ impl Committer {
     }
 
     /// Finds out whether a commit whose outcome is unknown is there; returns the partitions it is not in.
-    async fn ask_for(&mut self, batch: &Batch) -> Result<Vec<u8>, StoreError> {
+    async fn ask_for(&mut self, batch: &Batch, cause: sqlx::Error) -> Result<Vec<u8>, StoreError> {
         let numbers: Vec<u8> = batch.fences.iter().map(|it| it.partition).collect();
         for _ in 0..UNKNOWN_ASKS_MAX {
             match self.look_for(batch, &numbers).await {
                 Ok(None) => return Ok(Vec::new()),
                 Ok(Some(absent)) if absent.len() == numbers.len() => {
-                    return Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed));
+                    return Err(StoreError::Unavailable(cause));
                 }
                 Ok(Some(fenced)) => return Ok(fenced),
                 Err(error) => {

@@ -46,6 +46,7 @@ use crate::relay::{Outbox, Relay};
 use crate::schedules::{self, Schedules};
 use crate::seal::{self, Binding};
 use crate::shared::Shared;
+use crate::storage::Storage;
 use crate::store::definitions::DefinitionStore;
 use crate::store::operations::OperationStore;
 use crate::store::schedules::ScheduleStore;
@@ -170,6 +171,7 @@ impl Engine {
             n_live_nodes: AtomicU32::new(1),
             watchers: Watchers::default(),
             outbox: Outbox::all_dirty(),
+            storage: Storage::default(),
             n_lost: AtomicUsize::new(0),
         });
         shared.look_at_limits().await?;
@@ -600,6 +602,11 @@ impl Engine {
         });
         // What is refused has ended meanwhile; what could not be stored is still silent at the next look.
         join_all(missed).await;
+    }
+
+    /// Whether the latest write has found the disk full.
+    pub fn is_storage_full(&self) -> bool {
+        self.shared.storage.is_full()
     }
 
     /// Partitions that this process has had to give up; their workflows stand still until a restart.

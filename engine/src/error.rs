@@ -1,10 +1,12 @@
 //! Why the engine did not do what was asked, as the choices of the caller.
 
 use btrust_machine::{Finding, Refusal};
+use btrust_platform::telemetry::causes;
 use btrust_schemas::problem::Problem;
 use serde_json::Value;
 
 use crate::schedules::ScheduleRefusal;
+use crate::storage::is_full;
 use crate::store::StoreError;
 
 /// How long a caller should stay away when the engine has too much to do, s.
@@ -66,6 +68,9 @@ pub enum EngineError {
     IncidentClosed,
     #[error("the limits have changed since the caller looked")]
     LimitsChanged,
+    /// The disk has no room: reading goes on, and nothing has changed.
+    #[error("the disk of the engine is full: reading goes on, writing needs room")]
+    StorageFull,
     /// Nothing has changed as far as anybody knows; the same call may succeed later.
     #[error("the engine cannot store anything now")]
     Unavailable,
@@ -116,7 +121,7 @@ impl EngineError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Overloaded | Self::TooManyRequests { .. } | Self::Unavailable
+            Self::Overloaded | Self::TooManyRequests { .. } | Self::StorageFull | Self::Unavailable
         )
     }
 
@@ -151,6 +156,7 @@ impl EngineError {
             Self::IncidentUnknown => "incident_unknown",
             Self::IncidentClosed => "incident_closed",
             Self::LimitsChanged => "task_limits_changed",
+            Self::StorageFull => "storage_full",
             Self::Unavailable => "unavailable",
         }
     }
@@ -180,7 +186,7 @@ impl EngineError {
             Self::IncidentClosed => 409,
             Self::LimitsChanged => 412,
             Self::TooManyRequests { .. } => 429,
-            Self::Overloaded | Self::Unavailable => 503,
+            Self::Overloaded | Self::StorageFull | Self::Unavailable => 503,
         }
     }
 
@@ -199,8 +205,12 @@ impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         tracing::error!(
             error = &error as &dyn std::error::Error,
+            causes = causes(&error),
             "the store did not answer"
         );
+        if is_full(&error) {
+            return Self::StorageFull;
+        }
         Self::Unavailable
     }
 }

@@ -33,6 +33,7 @@ mod round;
 mod schedules;
 mod seal;
 mod shared;
+mod storage;
 pub mod store;
 mod stream_events;
 mod subjects;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::random::SharedRandom;
+use btrust_platform::telemetry::causes;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::ids::WorkflowId;
 
@@ -17,6 +18,7 @@ use crate::error::EngineError;
 use crate::relay::Outbox;
 use crate::schedules::Schedules;
 use crate::seal::{self, Binding};
+use crate::storage::{Storage, is_full};
 use crate::store::operations::OperationStore;
 use crate::store::{Store, WorkflowRecord};
 use crate::task_limits::LimitsInForce;
@@ -40,6 +42,7 @@ pub struct Shared {
     pub watchers: Watchers,
     pub outbox: Outbox,
     pub schedules: Schedules,
+    pub storage: Storage,
     /// Partitions that this process has had to give up; only a restart gets them back.
     pub n_lost: AtomicUsize,
 }
@@ -128,7 +131,11 @@ impl Shared {
 pub fn unavailable(error: impl std::error::Error + 'static) -> EngineError {
     tracing::error!(
         error = &error as &dyn std::error::Error,
+        causes = causes(&error),
         "a store of the engine did not answer"
     );
+    if is_full(&error) {
+        return EngineError::StorageFull;
+    }
     EngineError::Unavailable
 }

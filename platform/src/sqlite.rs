@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -76,6 +77,12 @@ pub async fn open(path: &Path, migrations: &'static Migrator) -> Result<SqlitePo
     let pool = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(BUSY_TIMEOUT)
+        // SQLite itself ends a transaction when the disk is full; sqlx goes on counting it as open, and
+        // every later one of that connection would fail.
+        .before_acquire(|connection, _| {
+            let is_usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_usable) })
+        })
         .connect_with(options)
         .await
         .map_err(|source| DbError::Open {

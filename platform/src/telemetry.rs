@@ -36,7 +36,10 @@ impl FromStr for Format {
 /// The level comes from `RUST_LOG` and is `info` without it.
 pub fn init(service: &str, format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // A line that a full disk refuses is lost; to complain of it on the same disk would end the process.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false);
     let started = match format {
         Format::Json => builder
             .json()
@@ -152,6 +155,18 @@ pub fn cpu_seconds() -> Option<f64> {
 fn status_field(status: &str, name: &str) -> Option<i64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// What has caused an error, the nearest cause first; empty where nothing has.
+#[must_use]
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.join(": ")
 }
 
 #[cfg(test)]

@@ -101,6 +101,19 @@ impl Check for PartitionsCheck {
     }
 }
 
+/// Checks that the disk had room for the latest write; a full one is not a reason to send readers away.
+struct StorageCheck(Arc<Engine>);
+
+#[async_trait]
+impl Check for StorageCheck {
+    async fn check(&self) -> Result<(), String> {
+        if self.0.is_storage_full() {
+            return Err("the disk is full: nothing can be written until there is room".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// How long turns wait without a worker that may take them before health says so, ms.
 ///
 /// Source: a fleet that is deployed anew is back within it.
@@ -161,6 +174,7 @@ pub async fn serve(
         .own("db", database)
         .own("partitions", PartitionsCheck(Arc::clone(&engine)))
         .neighbour("workers", WorkersCheck(Arc::clone(&engine)))
+        .neighbour("storage", StorageCheck(Arc::clone(&engine)))
         .neighbour(
             "auth",
             ServiceCheck::new(btrust_platform::http::client(), &config.auth_url),
