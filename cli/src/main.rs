@@ -51,6 +51,9 @@ enum Command {
     Up(commands::up::Up),
     /// Start one service, configured by environment variables
     Serve(commands::serve::Serve),
+    /// Make the clients that services and banks sign in with
+    #[command(subcommand)]
+    Client(commands::client::Client),
     /// Fetch and verify the models
     #[command(subcommand)]
     Models(commands::models::Models),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Up(it) => it.run(&folders),
         Command::Serve(it) => it.run(&folders),
+        Command::Client(it) => it.run(&folders),
         Command::Models(it) => it.run(&folders),
         Command::Workflow(it) => it.run(),
         Command::Bench(it) => it.run(&folders),

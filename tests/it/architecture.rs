@@ -75,12 +75,11 @@ const LICENCES: &[&str] = &[
     "BSL-1.0",
     "0BSD",
 ];
-/// Two TLS stacks or SQL drivers for one job are a mistake.
+/// Two TLS stacks for one job are a mistake.
 const BANNED: &[(&str, &str)] = &[
     ("openssl", "TLS is rustls"),
     ("native-tls", "TLS is rustls"),
     ("aws-lc-sys", "rustls uses ring here"),
-    ("rusqlite", "SQLite is reached through sqlx"),
 ];
 /// Longest file that a person writes, lines.
 const FILE_LINES_MAX: usize = 800;

@@ -4,6 +4,7 @@ mod architecture;
 mod bench;
 mod crash;
 mod demo;
+mod disk;
 mod maps;
 mod phone;
 mod refusals;

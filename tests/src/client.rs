@@ -99,6 +99,12 @@ impl Client {
         self.with_token(answer["accessToken"].as_str().expect("a token"))
     }
 
+    /// The token that this caller shows.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         answer(
             self.http

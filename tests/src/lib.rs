@@ -5,7 +5,11 @@
 )]
 
 mod client;
+pub mod disk;
+pub mod effects;
+mod fleet;
 mod world;
 
 pub use client::{Answer, Client};
+pub use fleet::{Fleet, Service};
 pub use world::{Demo, World, binary, models_dir};

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod bench;
+pub mod client;
 pub mod engine;
 pub mod models;
 pub mod otp;

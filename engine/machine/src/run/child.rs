@@ -297,12 +297,11 @@ const FIELDS: [&str; 5] = ["definition", "version", "input", "spread", "onParent
 
 /// A version; expressions may make a float of it.
 fn whole(value: &Value) -> Option<u32> {
-    let version = match value.as_u64() {
-        Some(version) => u32::try_from(version).ok()?,
-        None => {
-            let version = value.as_f64().filter(|it| it.fract() == 0.0)?;
-            format!("{version:.0}").parse().ok()?
-        }
+    let version = if let Some(version) = value.as_u64() {
+        u32::try_from(version).ok()?
+    } else {
+        let version = value.as_f64().filter(|it| it.fract() == 0.0)?;
+        format!("{version:.0}").parse().ok()?
     };
     (0 < version).then_some(version)
 }
