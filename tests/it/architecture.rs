@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["btrust-schemas", "btrust-platform", "btrust-machine"],
     ),
     ("btrust-demo", &["btrust-schemas", "btrust-vision"]),
+    ("btrust-disk-faults", &[]),
     (
         "btrust",
         &[

@@ -2,6 +2,11 @@
 //!
 //! Each makes the system call itself, so the C library's own function is not needed.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a system call answers with what its function of the C library answers"
+)]
+
 use std::ffi::CStr;
 
 use libc::{c_char, c_int, c_void, mode_t, off_t, size_t, ssize_t};
