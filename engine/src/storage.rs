@@ -58,7 +58,7 @@ impl Storage {
         let was_full = self.0.swap(is_full, Ordering::Relaxed);
         match (was_full, is_full) {
             (false, true) => {
-                tracing::error!("the disk is full: nothing can be written until there is room")
+                tracing::error!("the disk is full: nothing can be written until there is room");
             }
             (true, false) => tracing::info!("there is room on the disk again"),
             _ => {}
