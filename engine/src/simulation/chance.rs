@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use btrust_platform::random::RandomSource;
 
-/// A SplitMix64 generator.
+/// A generator of the kind `SplitMix64`.
 ///
 /// Source: Steele, Lea and Flood, *Fast splittable pseudorandom number generators* (2014).
 pub struct Chance(AtomicU64);

@@ -71,7 +71,7 @@ fn judge_workflow(world: &World, id: WorkflowId, definition: &Definition, label:
 /// As many effects and answers as the pure machine needs.
 fn judge_counts(world: &World, id: WorkflowId, expected: &Expected) {
     let mut effects: BTreeMap<String, usize> = BTreeMap::new();
-    for (key, caused) in world.outside.ledger().iter() {
+    for (key, caused) in &*world.outside.ledger() {
         if key.task.workflow == id {
             *effects.entry(caused.state_name.clone()).or_default() += 1;
         }
@@ -241,7 +241,7 @@ fn judge_batches(world: &World) {
 /// An effect behind a checkpoint happens once; never, only where whoever meant to cause it has died.
 fn judge_effects(world: &World) {
     let mut broken = Vec::new();
-    for (key, caused) in world.outside.ledger().iter() {
+    for (key, caused) in &*world.outside.ledger() {
         let is_right = match caused.n_times {
             0 => caused.may_be_lost || world.memory().cancelled.contains_key(&key.task.workflow),
             n_times => n_times == 1,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use super::node::Process;
@@ -134,7 +135,7 @@ fn nothing_is_lost_or_doubled_in_the_long_run() {
         let threads: Vec<_> = (0..n_threads)
             .map(|_| scope.spawn(|| check_until(&next, n_seeds)))
             .collect();
-        let joined = threads.into_iter().map(|it| it.join());
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
         joined.map(|it| it.expect("a seed has failed")).collect()
     });
     let sum = |index: usize| totals.iter().map(|it| it[index]).sum::<usize>();
