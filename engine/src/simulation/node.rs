@@ -199,7 +199,8 @@ fn ports(world: &Arc<World>, process: &Arc<Process>, clock: &Arc<SimulatedClock>
         store: Arc::clone(&store) as _,
         definitions: Arc::clone(&store) as _,
         tenants: Arc::clone(&store) as _,
-        operations: store,
+        operations: Arc::clone(&store) as _,
+        schedules: store,
         keys: Arc::new(SimulatedMasterKeys),
         workflow_keys: Arc::new(SimulatedWorkflowKeys::new(
             Arc::clone(world),

@@ -14,6 +14,7 @@ use crate::store::definitions::{
 use crate::store::operations::{
     IncidentFilter, IncidentRow, LimitsRow, OperationStore, Raised, Resolution,
 };
+use crate::store::schedules::{FiredRecord, ScheduleRecord, ScheduleStore};
 use crate::store::tenants::{AcknowledgementRecord, TenantStore};
 use crate::store::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
@@ -185,7 +186,7 @@ impl Store for SimulatedStore {
         let tables = self.world.database.tables();
         let open = tables.workflows.values().filter(|it| {
             it.workflow.partition() == partition
-                && it.snapshot.is_open
+                && (it.snapshot.is_open || 0 < it.snapshot.n_owed)
                 && after.is_none_or(|after| after < it.workflow)
         });
         let page = open.take(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -194,6 +195,8 @@ impl Store for SimulatedStore {
             n_turns: it.snapshot.n_turns,
             n_prompts: it.snapshot.n_prompts,
             wake_at_ms: it.snapshot.wake_at_ms,
+            n_owed: it.snapshot.n_owed,
+            children: it.snapshot.children.clone(),
             incident: it.incident.clone(),
         });
         Ok(shown.collect())
@@ -441,6 +444,51 @@ impl OperationStore for SimulatedStore {
     }
 
     async fn put_task_limits(&self, _: &LimitsRow) -> Result<bool, StoreError> {
+        Err(unavailable())
+    }
+}
+
+/// Nobody in a simulation has a schedule.
+#[async_trait]
+impl ScheduleStore for SimulatedStore {
+    async fn insert_schedule(&self, _: &ScheduleRecord) -> Result<bool, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn replace_schedule(&self, _: &ScheduleRecord) -> Result<bool, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn delete_schedule(&self, _: &str, _: &str, _: i64) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn find_schedule(&self, _: &str, _: &str) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.read().await?;
+        Ok(None)
+    }
+
+    async fn list_schedules(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.read().await?;
+        Ok(Vec::new())
+    }
+
+    async fn count_schedules(&self, _: &str) -> Result<i64, StoreError> {
+        self.read().await?;
+        Ok(0)
+    }
+
+    async fn schedules_of(&self, _: u8) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.read().await?;
+        Ok(Vec::new())
+    }
+
+    async fn put_fired(&self, _: &FiredRecord) -> Result<bool, StoreError> {
         Err(unavailable())
     }
 }
