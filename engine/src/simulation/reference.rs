@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use btrust_machine::{
-    Command, Definition, Env, OpenTurn, State, Status, Submitter, TurnReason, TurnResult, apply,
+    Command, Definition, Env, OpenTurn, Origin, State, Status, Submitter, TurnReason, TurnResult,
+    apply,
 };
 
 use super::script::{self, Act, Place};
@@ -50,6 +51,7 @@ pub fn expected(seed: u64, definition: &Definition, label: &str) -> Expected {
         definition: definition.name().to_owned(),
         version: 1,
         input: script::input(label).into(),
+        origin: Origin::default(),
     };
     let mut state = apply(definition, None, &start, &env)
         .expect("it starts")

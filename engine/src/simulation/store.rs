@@ -483,8 +483,9 @@ impl ScheduleStore for SimulatedStore {
         Ok(0)
     }
 
+    /// Takes no time: a start asks for every partition, and would take twice as long for nothing.
     async fn schedules_of(&self, _: u8) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.read().await?;
+        self.process.runs().await;
         Ok(Vec::new())
     }
 
