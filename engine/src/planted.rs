@@ -26,8 +26,6 @@ pub enum Bug {
     ForgetTurns,
     /// Whoever gets a checkpointed turn next is not told of the checkpoint.
     HideCheckpoint,
-    /// A checkpoint needs no lease.
-    CheckpointWithoutLease,
     /// The keys of earlier starts are not looked for.
     ForgetStartKeys,
     /// The number of a failed batch is not used again.

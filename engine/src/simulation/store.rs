@@ -186,7 +186,7 @@ impl Store for SimulatedStore {
         let tables = self.world.database.tables();
         let open = tables.workflows.values().filter(|it| {
             it.workflow.partition() == partition
-                && (it.snapshot.is_open || 0 < it.snapshot.n_owed)
+                && it.snapshot.is_open
                 && after.is_none_or(|after| after < it.workflow)
         });
         let page = open.take(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -114,7 +114,6 @@ bugs! {
     timers_that_recovery_forgets_are_found ForgetTimers,
     turns_that_recovery_forgets_are_found ForgetTurns,
     a_checkpoint_that_nobody_is_told_of_is_found HideCheckpoint,
-    a_checkpoint_without_a_lease_is_found CheckpointWithoutLease,
     start_keys_that_are_not_looked_for_are_found ForgetStartKeys,
     a_skipped_batch_number_is_found SkipBatchNumber,
     a_cursor_that_is_ahead_of_the_streams_is_found CursorBeforePublish,
