@@ -16,8 +16,9 @@ up: packages build models ## Start the whole platform on var/ and print its URLs
 test: packages build models ## Install what the tests need and run all of them
 	@scripts/run-tests
 
-soak: ## A million made-up definitions, expressions and sequences of commands each (about an hour); see engine/machine/SOAK.md
+soak: ## Millions of made-up inputs of the machine, and 20,000 simulations of the engine (hours); see engine/machine/SOAK.md and engine/SIMULATION.md
 	cargo run --release --package btrust-machine --example fuzz -- --inputs 1000000
+	BTRUST_SIMULATION_SEEDS=20000 cargo test --release --package btrust-engine --lib -- --nocapture in_the_long_run
 
 check: packages ## Format, lints, unused dependencies, spelling, documentation
 	@scripts/install-tools

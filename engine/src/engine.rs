@@ -121,6 +121,14 @@ impl Running {
         drop(self.tasks.swap_remove(index));
     }
 
+    /// Ends everything where it stands, as a crash does.
+    #[cfg(test)]
+    pub(crate) fn abort(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
     /// Waits until everything has ended.
     pub async fn stopped(self) {
         for task in self.tasks {

