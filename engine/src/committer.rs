@@ -509,18 +509,25 @@ impl Committer {
         };
         let fenced = self.shared.store.commit(&probe).await?.fenced;
         let last = self.shared.store.last_batches(numbers).await?;
+        // What has no row in the journal leaves no number there. One transaction carries all, so it is there
+        // if anything beside it is; and where nothing could tell, the caller may well do it again.
         let expected = |number: u8| {
             let of_partition = batch
                 .writes
                 .iter()
-                .filter(|it| it.workflow.partition() == number);
-            of_partition.map(|it| it.batch).max().unwrap_or_default()
+                .filter(|it| it.workflow.partition() == number && it.has_events());
+            of_partition.map(|it| it.batch).max()
         };
-        let absent: Vec<u8> = numbers
-            .iter()
-            .zip(last)
-            .filter(|(number, last)| fenced.contains(number) || *last < expected(**number))
-            .map(|(number, _)| *number)
+        let lasts = || numbers.iter().copied().zip(last.iter().copied());
+        let is_there = lasts().any(|(number, last)| {
+            !fenced.contains(&number) && expected(number).is_some_and(|it| it <= last)
+        });
+        let absent: Vec<u8> = lasts()
+            .filter(|(number, last)| {
+                let is_in = expected(*number).map_or(is_there, |it| it <= *last);
+                fenced.contains(number) || !is_in
+            })
+            .map(|(number, _)| number)
             .collect();
         Ok((!absent.is_empty()).then_some(absent))
     }

@@ -7,7 +7,9 @@ use btrust_schemas::core::{Status, TaskFailureRequest, TaskHeartbeatRequest, Tas
 use btrust_schemas::definition::Publish;
 use btrust_schemas::ids::{TaskToken, WorkflowId};
 
-use crate::world::{Node, TENANT, WAIT_MS, Worker, World, complete, draft_request, envelope};
+use crate::world::{
+    Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, complete, draft_request, envelope,
+};
 
 /// The flow of the world, whose form is filled in somewhere else within a heartbeat of 60 s.
 fn waiting() -> Value {
@@ -172,4 +174,27 @@ async fn a_worker_that_falls_silent_misses_the_heartbeat_of_its_task() {
     assert_eq!(result.error.as_deref(), Some("States.HeartbeatTimeout"));
     let late = worker.report(&node, complete(turn.key, "submitted")).await;
     assert_eq!(late, "workflow_closed");
+}
+
+#[tokio::test]
+async fn a_heartbeat_whose_commit_is_not_there_is_not_acknowledged() {
+    let world = World::new();
+    // The commits before: the start, and that the worker has handed the form on.
+    let fault = Some((3, Fault::UnknownAbsent));
+    let node = world
+        .node_with(Plan {
+            fault,
+            ..Plan::default()
+        })
+        .await;
+    let (id, token) = node.handed_on().await;
+    world.clock.advance(50_000);
+    let error = node.keep(token).await.unwrap_err();
+    assert_eq!((error.status(), error.code()), (503, "unavailable"));
+    node.keep(token).await.unwrap();
+    node.stop().await;
+
+    let node = world.node().await;
+    world.clock.advance(50_000);
+    assert_eq!(node.status(id).await, Status::Running);
 }
