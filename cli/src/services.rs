@@ -14,7 +14,7 @@ use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{Keys, LocalKeyring};
 use btrust_platform::messages::messenger_from;
 use btrust_platform::objects::FileObjects;
-use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
+use btrust_platform::workflow_keys::{self, WorkflowKeys};
 use btrust_workers::{Ports, Service as Worker};
 use clap::ValueEnum;
 use tokio::net::TcpListener;
@@ -191,7 +191,7 @@ impl Site {
     async fn keys(&self) -> anyhow::Result<(Arc<dyn Keys>, Arc<dyn WorkflowKeys>)> {
         let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&self.data.keyring())?);
         let workflow_keys =
-            SqliteWorkflowKeys::open(&self.data.keys_db(), Arc::clone(&keys)).await?;
-        Ok((keys, Arc::new(workflow_keys)))
+            workflow_keys::open(&self.settings, &self.data, Arc::clone(&keys)).await?;
+        Ok((keys, workflow_keys))
     }
 }

@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use btrust_platform::clock::{SharedClock, rfc3339};
 use btrust_schemas::core::{ACKNOWLEDGEMENT_KINDS, Acknowledgement};
 
 use crate::error::EngineError;
 use crate::store::tenants::{AcknowledgementRecord, TenantStore};
+
+/// How often the statements are read again: another node may have taken one.
+///
+/// Source: a statement is made once in the life of a tenant, and its steps may hear of it this much later.
+pub const REFRESH: Duration = Duration::from_secs(10);
 
 pub struct Acknowledgements {
     store: Arc<dyn TenantStore>,
@@ -63,8 +69,14 @@ impl Acknowledgements {
         kept.ok_or(EngineError::Unavailable)
     }
 
-    /// Everything that a tenant has acknowledged.
-    pub fn of(&self, tenant: &str) -> Vec<Acknowledgement> {
+    /// Everything that a tenant has acknowledged on any node.
+    pub async fn current(&self, tenant: &str) -> Result<Vec<Acknowledgement>, EngineError> {
+        self.reload().await?;
+        Ok(self.of(tenant))
+    }
+
+    /// Everything that a tenant has acknowledged, as this node knows it.
+    fn of(&self, tenant: &str) -> Vec<Acknowledgement> {
         let by_tenant = self
             .by_tenant
             .read()
@@ -93,7 +105,8 @@ impl Acknowledgements {
             .collect()
     }
 
-    async fn reload(&self) -> Result<(), EngineError> {
+    /// Reads what every tenant has said, whichever node has taken it.
+    pub async fn reload(&self) -> Result<(), EngineError> {
         let mut by_tenant: HashMap<String, Vec<_>> = HashMap::new();
         for record in self.store.acknowledgements().await? {
             by_tenant

@@ -31,7 +31,7 @@ use btrust_schemas::queues::QueueView;
 use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::Audience;
 
-use crate::acknowledgements::Acknowledgements;
+use crate::acknowledgements::{self, Acknowledgements};
 use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::committer::Committer;
@@ -216,6 +216,10 @@ impl Engine {
         });
         tasks.push(tokio::spawn(relay.run(shutdown.clone())));
         tasks.push(tokio::spawn(look_for_silence(
+            Arc::clone(&engine),
+            shutdown.clone(),
+        )));
+        tasks.push(tokio::spawn(hear_of_acknowledgements(
             Arc::clone(&engine),
             shutdown.clone(),
         )));
@@ -648,6 +652,23 @@ async fn look_for_silence(engine: Arc<Engine>, shutdown: Shutdown) {
         engine.fail_silent_turns().await;
         engine.lose_silent_leases().await;
         engine.observe();
+    }
+}
+
+/// Reads what other nodes have taken from tenants.
+async fn hear_of_acknowledgements(engine: Arc<Engine>, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(acknowledgements::REFRESH) => {}
+        }
+        if let Err(error) = engine.acknowledgements.reload().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot read what tenants have acknowledged; will try again"
+            );
+        }
     }
 }
 

@@ -22,6 +22,13 @@ pub trait Check: Send + Sync {
     async fn check(&self) -> Result<(), String>;
 }
 
+#[async_trait]
+impl<C: Check + ?Sized> Check for Arc<C> {
+    async fn check(&self) -> Result<(), String> {
+        (**self).check().await
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Belongs {
     Own,
@@ -148,6 +155,17 @@ pub struct SqliteCheck(pub SqlitePool);
 
 #[async_trait]
 impl Check for SqliteCheck {
+    async fn check(&self) -> Result<(), String> {
+        let answered = sqlx::query("SELECT 1").execute(&self.0).await;
+        answered.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// Checks that a MySQL database answers.
+pub struct MySqlCheck(pub sqlx::MySqlPool);
+
+#[async_trait]
+impl Check for MySqlCheck {
     async fn check(&self) -> Result<(), String> {
         let answered = sqlx::query("SELECT 1").execute(&self.0).await;
         answered.map(|_| ()).map_err(|error| error.to_string())

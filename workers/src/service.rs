@@ -20,7 +20,7 @@ use btrust_platform::messages::{Messenger, messenger_from};
 use btrust_platform::objects::{EvidenceStore, FileObjects};
 use btrust_platform::sqlite::{self, DbError, STEPS_MIGRATIONS};
 use btrust_platform::token::TokenSource;
-use btrust_platform::workflow_keys::{SqliteWorkflowKeys, WorkflowKeys};
+use btrust_platform::workflow_keys;
 use btrust_schemas::exchange::WORKER_LABELS_MAX;
 use btrust_schemas::task_limits::is_label;
 use btrust_vision::{Role, Vision};
@@ -100,10 +100,13 @@ pub enum OpenError {
     Db(#[from] DbError),
     #[error(transparent)]
     Keys(#[from] KeyError),
+    #[error(transparent)]
+    WorkflowKeys(#[from] workflow_keys::OpenError),
 }
 
 impl Ports {
-    /// Opens the embedded stores under `data_dir`; the models are there too, or where `BTRUST_MODELS` says.
+    /// Opens the embedded stores under `data_dir`; the models are there too, or where `BTRUST_MODELS` says,
+    /// and the keys of workflows where `KEYS_DATABASE_URL` says.
     ///
     /// # Errors
     ///
@@ -114,8 +117,7 @@ impl Ports {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&data_dir.keyring())?);
-        let workflow_keys: Arc<dyn WorkflowKeys> =
-            Arc::new(SqliteWorkflowKeys::open(&data_dir.keys_db(), Arc::clone(&keys)).await?);
+        let workflow_keys = workflow_keys::open(settings, data_dir, Arc::clone(&keys)).await?;
         let objects = Arc::new(FileObjects::new(data_dir.objects()));
         let contacts =
             SqliteVerifiedContacts::open(&data_dir.steps_db(), Arc::clone(&workflow_keys)).await?;

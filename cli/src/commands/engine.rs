@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use btrust_engine::check::check;
-use btrust_engine::store::sqlite::SqliteStore;
+use btrust_engine::store::{Stores, location};
+use btrust_platform::config::Settings;
 use btrust_platform::data_dir::DataDir;
+use btrust_platform::database_url::DatabaseUrl;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -23,14 +25,18 @@ pub enum Engine {
 impl Engine {
     pub fn run(self, folders: &Folders) -> anyhow::Result<ExitCode> {
         let Self::Check { json } = self;
-        let path = DataDir::new(&folders.data).state_db();
-        anyhow::ensure!(
-            path.exists(),
-            "{} is not there; say --data DIR",
-            path.display()
-        );
-        let checked = super::runtime()?
-            .block_on(async { anyhow::Ok(check(&SqliteStore::open(&path).await?).await?) })?;
+        let location = location(&Settings::from_env(), &DataDir::new(&folders.data))?;
+        if let DatabaseUrl::Sqlite(path) = &location {
+            anyhow::ensure!(
+                path.exists(),
+                "{} is not there; say --data DIR or DATABASE_URL",
+                path.display()
+            );
+        }
+        let checked = super::runtime()?.block_on(async {
+            let stores = Stores::open(&location).await?;
+            anyhow::Ok(check(&*stores.store).await?)
+        })?;
         let offenders: Vec<String> = checked.offenders.iter().map(ToString::to_string).collect();
         if json {
             say!(

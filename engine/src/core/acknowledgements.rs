@@ -10,10 +10,10 @@ use super::{Core, answer};
 
 /// Everything that a tenant has acknowledged.
 #[handler]
-pub fn acknowledgements(
+pub async fn acknowledgements(
     _: Gateway,
     Data(core): Data<&Arc<Core>>,
     Path(tenant): Path<String>,
 ) -> poem::Result<Response> {
-    answer(Ok(core.engine.acknowledgements().of(&tenant)))
+    answer(core.engine.acknowledgements().current(&tenant).await)
 }

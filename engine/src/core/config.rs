@@ -1,19 +1,23 @@
 //! Settings of core.
 
-use std::path::PathBuf;
-
 use btrust_platform::clock::SharedClock;
 use btrust_platform::config::{ConfigError, Settings};
 use btrust_platform::data_dir::DataDir;
+use btrust_platform::database_url::DatabaseUrl;
+use btrust_platform::workflow_keys;
 use btrust_schemas::task_limits::TaskLimits;
 
 use crate::definitions::SecondPerson;
+use crate::store;
 
 /// Where core keeps its state and finds its neighbours.
 #[derive(Clone)]
 pub struct CoreConfig {
     pub data_dir: DataDir,
-    pub state_db: PathBuf,
+    /// `DATABASE_URL`: the engine's state.
+    pub state: DatabaseUrl,
+    /// `KEYS_DATABASE_URL`: the wrapped keys of workflows, which have backups of their own.
+    pub keys: DatabaseUrl,
     /// `AUTH_URL`.
     pub auth_url: String,
     /// `CORE_URL`: where workers reach this node.
@@ -26,31 +30,25 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
-    /// Reads `AUTH_URL`, `CORE_URL` and `DATABASE_URL`, each with the default of one machine, and
-    /// `DEFINITIONS_SECOND_PERSON` and `TASK_LIMITS`.
+    /// Reads `AUTH_URL`, `CORE_URL`, `DATABASE_URL` and `KEYS_DATABASE_URL`, each with the default of one
+    /// machine, and `DEFINITIONS_SECOND_PERSON` and `TASK_LIMITS`.
     ///
     /// # Errors
     ///
-    /// `DATABASE_URL` that is not a `sqlite:` URL.
+    /// A URL of a database that is not understood, or that [`workflow_keys::location`] refuses.
     pub fn from_settings(
         settings: &Settings,
         data_dir: DataDir,
         clock: SharedClock,
     ) -> Result<Self, ConfigError> {
-        let state_db = match settings.get("DATABASE_URL") {
-            None => data_dir.state_db(),
-            Some(url) => sqlite_path(&url).ok_or_else(|| ConfigError::Invalid {
-                name: "DATABASE_URL".to_owned(),
-                expected: "a sqlite: URL with a path".to_owned(),
-            })?,
-        };
         let url = |name, port| {
             settings
                 .get(name)
                 .unwrap_or_else(|| format!("http://localhost:{port}"))
         };
         Ok(Self {
-            state_db,
+            state: store::location(settings, &data_dir)?,
+            keys: workflow_keys::location(settings, &data_dir)?,
             auth_url: url("AUTH_URL", 5800),
             core_url: url("CORE_URL", 5002),
             data_dir,
@@ -78,14 +76,9 @@ fn task_limits(settings: &Settings) -> Result<TaskLimits, ConfigError> {
     TaskLimits::parse(document).map_err(invalid)
 }
 
-fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:")?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    (!path.is_empty()).then(|| PathBuf::from(path))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::Arc;
 
     use btrust_platform::clock::SystemClock;
@@ -100,7 +93,12 @@ mod tests {
     #[test]
     fn one_machine_needs_no_settings() {
         let config = read(&[]).unwrap();
-        assert_eq!(config.state_db, PathBuf::from("/data/state.sqlite"));
+        let path = |it| match it {
+            DatabaseUrl::Sqlite(path) => path,
+            DatabaseUrl::MySql(address) => panic!("{address}"),
+        };
+        assert_eq!(path(config.state), PathBuf::from("/data/state.sqlite"));
+        assert_eq!(path(config.keys), PathBuf::from("/data/keys.sqlite"));
         assert_eq!(config.auth_url, "http://localhost:5800");
         assert_eq!(config.core_url, "http://localhost:5002");
         assert_eq!(config.second_person, SecondPerson::Nowhere);
@@ -125,14 +123,18 @@ mod tests {
 
     #[test]
     fn a_database_that_core_does_not_know_is_refused_by_name() {
-        let config = read(&[("DATABASE_URL", "sqlite:///other/state.sqlite")]).unwrap();
-        assert_eq!(config.state_db, PathBuf::from("/other/state.sqlite"));
         for url in ["postgres://host/db", "sqlite:"] {
             let error = read(&[("DATABASE_URL", url)]).err().unwrap();
-            assert_eq!(
-                error.to_string(),
-                "the setting DATABASE_URL is not a sqlite: URL with a path"
-            );
+            assert!(error.to_string().contains("DATABASE_URL"), "{error}");
         }
+        let alone = [("DATABASE_URL", "jdbc:mysql://host/state")];
+        let error = read(&alone).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "the setting KEYS_DATABASE_URL is missing"
+        );
+        let both = [alone[0], ("KEYS_DATABASE_URL", "jdbc:mysql://host/keys")];
+        let config = read(&both).unwrap();
+        assert!(matches!(config.state, DatabaseUrl::MySql(_)));
     }
 }

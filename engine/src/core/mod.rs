@@ -43,20 +43,19 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use btrust_machine::Refusal;
-use btrust_platform::health::{Check, Health, ServiceCheck, SqliteCheck};
+use btrust_platform::health::{Check, Health, ServiceCheck};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{KeyError, LocalKeyring};
 use btrust_platform::problem;
 use btrust_platform::random::SystemRandom;
-use btrust_platform::sqlite::DbError;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::token::Verifier;
-use btrust_platform::workflow_keys::SqliteWorkflowKeys;
+use btrust_platform::workflow_keys;
 use btrust_schemas::ids::TaskToken;
 
 use crate::engine::{Engine, Ports};
 use crate::error::EngineError;
-use crate::store::sqlite::SqliteStore;
+use crate::store::{self, Stores};
 
 pub use config::CoreConfig;
 
@@ -73,8 +72,10 @@ pub struct Core {
 /// Why core could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("a database of core cannot be opened")]
-    Database(#[from] DbError),
+    #[error("the database of core cannot be opened")]
+    Database(#[from] store::OpenError),
+    #[error("the database of the keys cannot be opened")]
+    WorkflowKeys(#[from] workflow_keys::OpenError),
     #[error("the keyring cannot be opened")]
     Keyring(#[source] KeyError),
     #[error("the streams cannot be opened")]
@@ -139,28 +140,26 @@ impl Check for WorkersCheck {
     }
 }
 
-/// Serves core on embedded stores until `shutdown`; what was accepted is committed and relayed first.
+/// Serves core until `shutdown`; what was accepted is committed and relayed first.
 pub async fn serve(
     config: CoreConfig,
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
-    let store = Arc::new(SqliteStore::open(&config.state_db).await?);
+    let stores = Stores::open(&config.state).await?;
     let keys = LocalKeyring::open(&config.data_dir.keyring()).map_err(ServeError::Keyring)?;
     let keys = Arc::new(keys);
-    let workflow_keys =
-        SqliteWorkflowKeys::open(&config.data_dir.keys_db(), Arc::clone(&keys) as _).await?;
+    let workflow_keys = workflow_keys::open_at(&config.keys, Arc::clone(&keys) as _).await?;
     let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
-    let database = SqliteCheck(store.pool().clone());
     let ports = Ports {
-        store: Arc::clone(&store) as _,
-        definitions: Arc::clone(&store) as _,
-        schedules: Arc::clone(&store) as _,
-        tenants: Arc::clone(&store) as _,
-        operations: store,
+        store: stores.store,
+        definitions: stores.definitions,
+        schedules: stores.schedules,
+        tenants: stores.tenants,
+        operations: stores.operations,
         task_limits: config.task_limits,
         keys,
-        workflow_keys: Arc::new(workflow_keys),
+        workflow_keys,
         streams: Arc::new(streams),
         clock: Arc::clone(&config.clock),
         random: SystemRandom::shared(),
@@ -171,7 +170,7 @@ pub async fn serve(
     let engine_shutdown = Shutdown::new();
     let (engine, mut running) = Engine::start(ports, &engine_shutdown).await?;
     let health = Health::new(SERVICE)
-        .own("db", database)
+        .own("db", stores.check)
         .own("partitions", PartitionsCheck(Arc::clone(&engine)))
         .neighbour("workers", WorkersCheck(Arc::clone(&engine)))
         .neighbour("storage", StorageCheck(Arc::clone(&engine)))

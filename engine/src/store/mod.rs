@@ -1,22 +1,24 @@
 //! Durable storage of workflows, as the engine needs it.
 //!
 //! Every adapter passes [`conformance::check`]; nothing else defines what "correct" means here.
+//! The statements of all adapters are the files of `sql/`; its `mod.rs` says how to add one.
 
 pub mod conformance;
 pub mod definitions;
+pub mod mysql;
+mod mysql_write;
+mod open;
 pub mod operations;
 pub mod schedules;
 pub mod sqlite;
-mod sqlite_definitions;
-mod sqlite_operations;
-mod sqlite_schedules;
-mod sqlite_tenants;
 mod sqlite_write;
 pub mod tenants;
 
 use async_trait::async_trait;
 
 use btrust_schemas::ids::WorkflowId;
+
+pub use open::{OpenError, Stores, location};
 
 /// Keeps leases, journal, snapshots, list columns, keys of starts and relay cursors.
 #[async_trait]

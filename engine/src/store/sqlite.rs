@@ -1,33 +1,49 @@
 //! The engine's state in one SQLite file.
 //!
-//! The statement text is what MySQL takes too, but for the database's clock.
+//! The statements are in `sql/`, shared with MySQL; here is what is SQLite's own.
+
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the same statements, compiled for each database"
+)]
+#[path = "sql/mod.rs"]
+mod sql;
 
 use std::path::Path;
 
-use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
 
 use btrust_platform::sqlite::DbError;
-use btrust_schemas::ids::WorkflowId;
 
 use super::sqlite_write::Commits;
-use super::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
-    OpenWorkflow, OutboxRow, OwnedPartition, SnapshotColumns, StartKey, StartRecord, Store,
-    StoreError, Takeover, WorkflowColumns, WorkflowRecord,
-};
+use super::{Batch, Committed, StoreError};
 
 /// The tables of `state.sqlite`.
 pub static STATE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite/state");
 
-/// Reads the database's own clock, ms since the epoch; leases are judged by it alone.
+// What the shared statements know of their database.
+const N_LANES: usize = super::LANES_EMBEDDED;
+pub(crate) type Db = Sqlite;
+pub(crate) type SqlStore = SqliteStore;
+pub(crate) type Connection = SqliteConnection;
+pub(crate) type Row = sqlx::sqlite::SqliteRow;
+/// Reads the database's own clock, ms since the epoch.
 pub(super) const SELECT_NOW_MS: &str =
     "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
 /// Takes the write lock at once instead of at the first write, so that a reader is never upgraded.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+/// Locks the rows of a `SELECT`. [`BEGIN`] has locked everything.
+const FOR_UPDATE: &str = "";
+
+/// The value of a column, if it is of that type.
+fn decode<'r, T>(row: &'r Row, column: &str) -> Result<T, sqlx::Error>
+where
+    T: sqlx::Decode<'r, Db> + sqlx::Type<Db>,
+{
+    sqlx::Row::try_get(row, column)
+}
 
 /// One file, one writing connection, a few readers.
 pub struct SqliteStore {
@@ -54,6 +70,21 @@ impl SqliteStore {
 
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.pool
+    }
+
+    /// Does `work`: a file does not hang.
+    pub(crate) async fn bounded<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        work.await
+    }
+
+    /// Writes a batch.
+    async fn write(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        // Commits have a connection of their own, but only one connection writes at a time.
+        let _turn = self.writer.lock().await;
+        self.commits.commit(batch.clone()).await
     }
 
     /// Waits for the writing connection.
@@ -106,421 +137,18 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error)
 }
 
-#[async_trait]
-impl Store for SqliteStore {
-    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
-        let mut writer = self.writer().await?;
-        let acquired = acquire(writer.connection(), request)
-            .await
-            .map_err(unavailable)?;
-        writer.keep();
-        Ok(acquired)
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
-        // Commits have a connection of their own, but only one connection writes at a time.
-        let _turn = self.writer.lock().await;
-        self.commits.commit(batch.clone()).await
-    }
-
-    async fn last_batches(&self, partitions: &[u8]) -> Result<Vec<i64>, StoreError> {
-        let mut writer = self.writer().await?;
-        let mut lock = writer
-            .connection()
-            .begin_with(BEGIN)
-            .await
-            .map_err(unavailable)?;
-        let mut batches = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            batches.push(
-                last_batch(&mut lock, *partition)
-                    .await
-                    .map_err(unavailable)?
-                    .0,
-            );
-        }
-        lock.rollback().await.map_err(unavailable)?;
-        writer.keep();
-        Ok(batches)
-    }
-
-    async fn load(&self, workflows: &[WorkflowId]) -> Result<Vec<WorkflowRecord>, StoreError> {
-        let mut records = Vec::with_capacity(workflows.len());
-        for chunk in workflows.chunks(IN_LIST_MAX) {
-            let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT w.workflow, tenant, definition, version, subject, locale, status, waiting_for, \
-                 decision, started_ms, closed_ms, sequence, chain, n_audit, n_analytics, is_open, \
-                 n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed \
-                 FROM workflow w JOIN snapshot s ON s.workflow = w.workflow WHERE w.workflow IN (",
-            );
-            push_ids(&mut query, chunk);
-            for row in query
-                .build()
-                .fetch_all(&self.pool)
-                .await
-                .map_err(unavailable)?
-            {
-                records.push(workflow_record(&row)?);
-            }
-        }
-        Ok(records)
-    }
-
-    async fn open_workflows(
-        &self,
-        partition: u8,
-        after: Option<WorkflowId>,
-        limit: u32,
-    ) -> Result<Vec<OpenWorkflow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT workflow, n_turns, n_prompts, wake_at_ms, n_owed, children, incident FROM snapshot \
-             WHERE partition_no = ? AND is_open = 1 AND ? < workflow ORDER BY workflow LIMIT ?",
-        )
-        .bind(partition)
-        .bind(after.map(|it| it.to_string()).unwrap_or_default())
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(unavailable)?;
-        rows.iter()
-            .map(|row| {
-                Ok(OpenWorkflow {
-                    workflow: id(row)?,
-                    n_turns: get(row, "n_turns")?,
-                    n_prompts: get(row, "n_prompts")?,
-                    wake_at_ms: get(row, "wake_at_ms")?,
-                    n_owed: get(row, "n_owed")?,
-                    children: get(row, "children")?,
-                    incident: get(row, "incident")?,
-                })
-            })
-            .collect()
-    }
-
-    async fn history(
-        &self,
-        workflow: WorkflowId,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<JournalRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT first_sequence, sequence, sealed FROM journal \
-             WHERE workflow = ? AND ? < sequence ORDER BY sequence LIMIT ?",
-        )
-        .bind(workflow.to_string())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(unavailable)?;
-        rows.iter()
-            .map(|row| {
-                Ok(JournalRow {
-                    first_sequence: get(row, "first_sequence")?,
-                    sequence: get(row, "sequence")?,
-                    sealed_events: get(row, "sealed")?,
-                })
-            })
-            .collect()
-    }
-
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-        let rows = list_query(filter)
-            .build()
-            .fetch_all(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        rows.iter()
-            .map(|row| {
-                Ok(Listed {
-                    started_ms: get(row, "started_ms")?,
-                    workflow: id(row)?,
-                })
-            })
-            .collect()
-    }
-
-    async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError> {
-        let mut records = Vec::new();
-        for chunk in keys.chunks(IN_LIST_MAX) {
-            let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT tenant, key_hash, digest, workflow FROM start_key WHERE ",
-            );
-            let mut alternatives = query.separated(" OR ");
-            for key in chunk {
-                alternatives
-                    .push("(tenant = ")
-                    .push_bind_unseparated(key.tenant.clone());
-                alternatives.push_unseparated(" AND key_hash = ");
-                alternatives
-                    .push_bind_unseparated(key.key_hash.clone())
-                    .push_unseparated(")");
-            }
-            for row in query
-                .build()
-                .fetch_all(&self.pool)
-                .await
-                .map_err(unavailable)?
-            {
-                records.push(StartRecord {
-                    key: StartKey {
-                        tenant: get(&row, "tenant")?,
-                        key_hash: get(&row, "key_hash")?,
-                    },
-                    digest: get(&row, "digest")?,
-                    workflow: id(&row)?,
-                });
-            }
-        }
-        Ok(records)
-    }
-
-    async fn outbox(
-        &self,
-        partition: u8,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT workflow, batch, public FROM journal \
-             WHERE partition_no = ? AND ? < batch ORDER BY batch LIMIT ?",
-        )
-        .bind(partition)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(unavailable)?;
-        rows.iter()
-            .map(|row| {
-                Ok(OutboxRow {
-                    workflow: id(row)?,
-                    batch: get(row, "batch")?,
-                    public: get(row, "public")?,
-                })
-            })
-            .collect()
-    }
-
-    async fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
-        let rows =
-            sqlx::query("SELECT partition_no, batch FROM relay_cursor ORDER BY partition_no")
-                .fetch_all(&self.pool)
-                .await
-                .map_err(unavailable)?;
-        rows.iter()
-            .map(|row| {
-                Ok(Cursor {
-                    partition: get(row, "partition_no")?,
-                    batch: get(row, "batch")?,
-                })
-            })
-            .collect()
-    }
-
-    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = writer
-            .connection()
-            .begin_with(BEGIN)
-            .await
-            .map_err(unavailable)?;
-        for cursor in cursors {
-            sqlx::query("REPLACE INTO relay_cursor (partition_no, batch) VALUES (?, ?)")
-                .bind(cursor.partition)
-                .bind(cursor.batch)
-                .execute(&mut *transaction)
-                .await
-                .map_err(unavailable)?;
-        }
-        transaction.commit().await.map_err(unavailable)?;
-        writer.keep();
-        Ok(())
-    }
-
-    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        sqlx::query("UPDATE snapshot SET incident = ? WHERE workflow = ?")
-            .bind(code)
-            .bind(workflow.to_string())
-            .execute(writer.connection())
-            .await
-            .map_err(unavailable)?;
-        writer.keep();
-        Ok(())
-    }
-}
-
-/// Most ids in one `IN` list; below every database's limit on bound values.
-const IN_LIST_MAX: usize = 200;
-
-async fn acquire(
-    connection: &mut SqliteConnection,
-    request: &AcquireRequest,
-) -> Result<Acquired, sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    let now_ms = database_now(&mut transaction).await?;
-    let incarnation = sqlx::query_scalar("SELECT value FROM store_meta WHERE name = 'incarnation'")
-        .fetch_one(&mut *transaction)
-        .await?;
-    let mut partitions = Vec::with_capacity(request.partitions.len());
-    for &partition in &request.partitions {
-        let held: Option<(i64, i64)> = sqlx::query_as(
-            "SELECT epoch, lease_until_ms FROM partition_lease WHERE partition_no = ?",
-        )
-        .bind(partition)
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let (epoch, lease_until_ms) = held.unwrap_or((0, 0));
-        if request.takeover == Takeover::WhenExpired && now_ms < lease_until_ms {
-            continue;
-        }
-        let epoch = epoch + 1;
-        sqlx::query(
-            "REPLACE INTO partition_lease (partition_no, owner, epoch, lease_until_ms) \
-             VALUES (?, ?, ?, ?)",
-        )
-        .bind(partition)
-        .bind(&request.owner)
-        .bind(epoch)
-        .bind(now_ms.saturating_add(request.lease_ms))
-        .execute(&mut *transaction)
-        .await?;
-        let (last_batch, last_commit_ms) = last_batch(&mut transaction, partition).await?;
-        partitions.push(OwnedPartition {
-            partition,
-            epoch,
-            last_batch,
-            last_commit_ms,
-        });
-    }
-    transaction.commit().await?;
-    Ok(Acquired {
-        incarnation,
-        partitions,
-    })
-}
-
-async fn database_now(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(SELECT_NOW_MS)
-        .fetch_one(connection)
-        .await
-}
-
-/// The last batch of a partition and the time of its commit; zeros where there is none.
-async fn last_batch(
-    connection: &mut SqliteConnection,
-    partition: u8,
-) -> Result<(i64, i64), sqlx::Error> {
-    let last = sqlx::query_as(
-        "SELECT batch, committed_ms FROM journal WHERE partition_no = ? ORDER BY batch DESC LIMIT 1",
-    )
-    .bind(partition)
-    .fetch_optional(connection)
-    .await?;
-    Ok(last.unwrap_or((0, 0)))
-}
-
-fn list_query(filter: &ListFilter) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new("SELECT started_ms, workflow FROM workflow WHERE tenant = ");
-    query.push_bind(filter.tenant.clone());
-    let equalities = [
-        (" AND status = ", &filter.status),
-        (" AND definition = ", &filter.definition),
-        (" AND decision = ", &filter.decision),
-        (" AND waiting_for = ", &filter.waiting_for),
-    ];
-    for (sql, value) in equalities {
-        if let Some(value) = value {
-            query.push(sql).push_bind(value.clone());
-        }
-    }
-    if let Some(version) = filter.version {
-        query.push(" AND version = ").push_bind(version);
-    }
-    if let Some(from_ms) = filter.started_from_ms {
-        query.push(" AND started_ms >= ").push_bind(from_ms);
-    }
-    if let Some(until_ms) = filter.started_until_ms {
-        query.push(" AND started_ms < ").push_bind(until_ms);
-    }
-    if let Some(after) = filter.after {
-        query
-            .push(" AND (started_ms < ")
-            .push_bind(after.started_ms);
-        query.push(" OR (started_ms = ").push_bind(after.started_ms);
-        query
-            .push(" AND workflow < ")
-            .push_bind(after.workflow.to_string())
-            .push("))");
-    }
-    query
-        .push(" ORDER BY started_ms DESC, workflow DESC LIMIT ")
-        .push_bind(filter.limit);
-    query
-}
-
-fn push_ids(query: &mut QueryBuilder<Sqlite>, ids: &[WorkflowId]) {
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.to_string());
-    }
-    list.push_unseparated(")");
-}
-
-fn workflow_record(row: &SqliteRow) -> Result<WorkflowRecord, StoreError> {
-    Ok(WorkflowRecord {
-        workflow: id(row)?,
-        columns: WorkflowColumns {
-            tenant: get(row, "tenant")?,
-            definition: get(row, "definition")?,
-            version: get(row, "version")?,
-            subject: get(row, "subject")?,
-            locale: get(row, "locale")?,
-            status: get(row, "status")?,
-            waiting_for: get(row, "waiting_for")?,
-            decision: get(row, "decision")?,
-            started_ms: get(row, "started_ms")?,
-            closed_ms: get(row, "closed_ms")?,
-        },
-        sequence: get(row, "sequence")?,
-        snapshot: SnapshotColumns {
-            chain: get(row, "chain")?,
-            n_audit: get(row, "n_audit")?,
-            n_analytics: get(row, "n_analytics")?,
-            is_open: get(row, "is_open")?,
-            n_turns: get(row, "n_turns")?,
-            n_prompts: get(row, "n_prompts")?,
-            wake_at_ms: get(row, "wake_at_ms")?,
-            n_owed: get(row, "n_owed")?,
-            children: get(row, "children")?,
-        },
-        incident: get(row, "incident")?,
-        sealed_snapshot: get(row, "sealed")?,
-    })
-}
-
-fn id(row: &SqliteRow) -> Result<WorkflowId, StoreError> {
-    let text: String = get(row, "workflow")?;
-    text.parse().map_err(|_| StoreError::Corrupt {
-        what: "the column `workflow`".to_owned(),
-    })
-}
-
-pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-{
-    row.try_get(column).map_err(|_| StoreError::Corrupt {
-        what: format!("the column `{column}`"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection as _;
+    use sqlx::migrate::Migrator;
+
+    use btrust_schemas::definition::VersionStatus;
+    use btrust_schemas::ids::WorkflowId;
+
     use super::*;
-    use crate::store::conformance;
+    use crate::store::definitions::{DefinitionStore, LiveRecord};
     use crate::store::tenants::{AcknowledgementRecord, TenantStore};
+    use crate::store::{Cursor, Store};
 
     #[tokio::test]
     async fn a_sqlite_file_is_a_store() {
@@ -528,7 +156,7 @@ mod tests {
         let store = SqliteStore::open(&dir.path().join("state.sqlite"))
             .await
             .unwrap();
-        conformance::check(&store).await;
+        crate::store::conformance::check(&store).await;
         crate::store::definitions::check(&store).await;
         crate::store::tenants::check(&store).await;
         let known = WorkflowId::new(1, [1; 15]);
@@ -587,5 +215,52 @@ mod tests {
             batch: 1,
         };
         store.put_cursors(&[cursor]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_published_before_versions_had_a_life_is_published_and_live() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let before = STATE_MIGRATIONS.iter().filter(|it| it.version == 1);
+        let before = Migrator {
+            migrations: before.cloned().collect(),
+            ..Migrator::DEFAULT
+        };
+        before.run(&pool).await.unwrap();
+        for (version, title) in [(1, "Old"), (2, "New")] {
+            sqlx::query("INSERT INTO definition_version VALUES ('acme', 'flow', ?, ?, ?, ?)")
+                .bind(version)
+                .bind(title)
+                .bind(format!("{{\"title\":\"{title}\"}}"))
+                .bind(10 * version)
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+        sqlx::query("INSERT INTO definition_alias VALUES ('acme', 'flow', 'live', 2)")
+            .execute(&pool)
+            .await
+            .unwrap();
+        pool.close().await;
+
+        let store = SqliteStore::open(&path).await.unwrap();
+        let live = store.version("acme", "flow", None).await.unwrap().unwrap();
+        assert_eq!((live.version, live.title.as_str()), (2, "New"));
+        assert_eq!(live.status, VersionStatus::Published);
+        assert_eq!((live.created_by, live.published_ms), (None, Some(20)));
+        let moves = store.live_moves("acme", "flow", 9).await.unwrap();
+        let first = LiveRecord {
+            version: 2,
+            revision: 1,
+            moved_by: None,
+            moved_ms: 20,
+        };
+        assert_eq!(moves, [first]);
+        let old = store.version("acme", "flow", Some(1)).await.unwrap();
+        assert!(!old.unwrap().is_live);
     }
 }

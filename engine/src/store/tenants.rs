@@ -58,4 +58,15 @@ pub async fn check(store: &dyn TenantStore) {
         store.find_digest_key("acme").await.unwrap().as_deref(),
         Some(&b"first"[..])
     );
+
+    // Names compare as bytes: neither case nor a space at the end is passed over.
+    for other in ["ACME", "acme ", "acm\u{e9}"] {
+        assert_eq!(
+            store.find_digest_key(other).await.unwrap(),
+            None,
+            "{other:?}"
+        );
+        let theirs = store.digest_key(other, other.as_bytes()).await.unwrap();
+        assert_eq!(theirs, other.as_bytes());
+    }
 }

@@ -136,7 +136,7 @@ async fn node() -> (World, Node) {
 }
 
 #[tokio::test]
-async fn a_parent_gets_what_its_child_has_decided() {
+pub async fn a_parent_gets_what_its_child_has_decided() {
     let (_world, node) = node().await;
     let parent = start(&node, "parent", "key").await;
     let mut worker = Worker::new("a");
@@ -243,7 +243,7 @@ async fn a_child_that_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn a_workflow_goes_on_as_a_new_one() {
+pub async fn a_workflow_goes_on_as_a_new_one() {
     let (world, node) = node().await;
     let first = start(&node, "again", "key").await;
     let mut worker = Worker::new("a");

@@ -36,7 +36,7 @@ async fn a_turn_carries_what_its_step_needs() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_brings_the_next_turn_with_it() {
+pub async fn an_acknowledgement_brings_the_next_turn_with_it() {
     let node = World::new().node().await;
     let id = node.started("key").await;
     let mut worker = Worker::new("a");
@@ -167,7 +167,7 @@ async fn a_silent_worker_loses_its_turns_after_its_lease() {
 }
 
 #[tokio::test]
-async fn a_doubled_result_gets_the_same_acknowledgement() {
+pub async fn a_doubled_result_gets_the_same_acknowledgement() {
     let node = World::new().node().await;
     let id = node.started("key").await;
     let mut worker = Worker::new("a");

@@ -19,7 +19,7 @@ fn at(number: usize, fault: Fault) -> Plan {
 }
 
 #[tokio::test]
-async fn a_start_whose_commit_fails_is_not_there_and_can_be_repeated() {
+pub async fn a_start_whose_commit_fails_is_not_there_and_can_be_repeated() {
     for fault in [Fault::Unavailable, Fault::UnknownAbsent] {
         let world = World::new();
         let node = world.node_with(at(1, fault)).await;
@@ -36,7 +36,7 @@ async fn a_start_whose_commit_fails_is_not_there_and_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_commit_that_turns_out_to_be_there_is_answered_as_such() {
+pub async fn a_commit_that_turns_out_to_be_there_is_answered_as_such() {
     let world = World::new();
     let node = world.node_with(at(1, Fault::UnknownPresent)).await;
     let first = node.start("key").await.unwrap();
@@ -46,7 +46,7 @@ async fn a_commit_that_turns_out_to_be_there_is_answered_as_such() {
 }
 
 #[tokio::test]
-async fn a_result_whose_commit_fails_is_neither_lost_nor_doubled() {
+pub async fn a_result_whose_commit_fails_is_neither_lost_nor_doubled() {
     for fault in [
         Fault::Unavailable,
         Fault::UnknownAbsent,
@@ -85,7 +85,7 @@ async fn a_result_whose_commit_fails_is_neither_lost_nor_doubled() {
 }
 
 #[tokio::test]
-async fn one_workflow_that_the_store_refuses_does_not_hold_up_the_others() {
+pub async fn one_workflow_that_the_store_refuses_does_not_hold_up_the_others() {
     let world = World::new();
     let bad_digest = "b".repeat(64);
     let plan = Plan {
@@ -107,7 +107,7 @@ async fn one_workflow_that_the_store_refuses_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_taken_over_cannot_write_any_more() {
+pub async fn a_process_that_was_taken_over_cannot_write_any_more() {
     let world = World::new();
     let old = world.node().await;
     let id = old.started("key").await;
@@ -148,7 +148,7 @@ async fn a_committer_that_has_ended_is_noticed() {
 }
 
 #[tokio::test]
-async fn an_incident_that_a_commit_clears_gives_all_turns_back() {
+pub async fn an_incident_that_a_commit_clears_gives_all_turns_back() {
     let world = World::new();
     let node = world.node().await;
     let id = node.started("key").await;

@@ -10,7 +10,7 @@ use crate::world::{Fault, Plan, TENANT, WAIT_MS, Worker, World, complete, is_acc
 const N_LANES: usize = 4;
 
 #[tokio::test]
-async fn workflows_of_all_lanes_come_to_their_end() {
+pub async fn workflows_of_all_lanes_come_to_their_end() {
     let plan = Plan {
         n_lanes: Some(N_LANES),
         ..Plan::default()

@@ -91,7 +91,7 @@ fn assert_refused<T: std::fmt::Debug>(answer: Result<T, EngineError>, expected: 
 }
 
 #[tokio::test]
-async fn nothing_starts_on_a_draft_and_everything_on_what_is_live() {
+pub async fn nothing_starts_on_a_draft_and_everything_on_what_is_live() {
     let node = World::new().node().await;
     let draft = node.draft_short(Publish::No).await;
     assert_eq!(draft.version, 2);
@@ -144,7 +144,7 @@ async fn an_act_done_again_changes_nothing_and_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn a_retired_version_takes_no_starts_and_the_live_one_is_not_retired() {
+pub async fn a_retired_version_takes_no_starts_and_the_live_one_is_not_retired() {
     let node = World::new().node().await;
     assert_refused(node.retire(1).await, (409, "version_live"));
     assert_refused(node.retire(7).await, (404, "definition_unknown"));
@@ -176,7 +176,7 @@ async fn a_retired_version_takes_no_starts_and_the_live_one_is_not_retired() {
 }
 
 #[tokio::test]
-async fn the_alias_moves_only_for_who_has_seen_where_it_is() {
+pub async fn the_alias_moves_only_for_who_has_seen_where_it_is() {
     let node = World::new().node().await;
     node.draft_short(Publish::No).await;
     assert_refused(

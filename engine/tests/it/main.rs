@@ -11,6 +11,8 @@ mod identical_starts;
 mod lanes;
 mod lifecycle;
 mod migrations;
+mod mysql;
+mod on_mariadb;
 mod prompts;
 mod recovery;
 mod schedules;

@@ -200,7 +200,7 @@ async fn a_workflow_inside_a_parallel_stays() {
 }
 
 #[tokio::test]
-async fn a_version_is_emptied_page_by_page() {
+pub async fn a_version_is_emptied_page_by_page() {
     let node = World::new().node().await;
     for key in ["1", "2", "3"] {
         node.started(key).await;

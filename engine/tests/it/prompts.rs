@@ -150,7 +150,7 @@ async fn whoever_waits_for_news_hears_of_the_next_commit() {
 }
 
 #[tokio::test]
-async fn a_hundred_different_answers_have_one_winner() {
+pub async fn a_hundred_different_answers_have_one_winner() {
     let node = World::new().node().await;
     let prompt = asked(&node, &mut Worker::new("a")).await;
     let answers = (0..100).map(|it| node.engine.submit(prompt, answer(&it.to_string())));

@@ -1,7 +1,6 @@
 //! Processes that die, at every commit, before and after the write.
 
 use btrust_engine::check::check;
-use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::turn::TurnReason;
 
@@ -56,7 +55,7 @@ async fn play(node: &Node, session: &str) -> WorkflowId {
 }
 
 #[tokio::test]
-async fn a_kill_at_any_commit_leaves_the_same_history() {
+pub async fn a_kill_at_any_commit_leaves_the_same_history() {
     let world = World::new();
     let node = world.node().await;
     let id = play(&node, "calm").await;
@@ -91,7 +90,7 @@ async fn a_kill_at_any_commit_leaves_the_same_history() {
 }
 
 #[tokio::test]
-async fn a_worker_goes_on_across_a_restart_of_core() {
+pub async fn a_worker_goes_on_across_a_restart_of_core() {
     let world = World::new();
     let node = world.node().await;
     let id = node.started("key").await;
@@ -121,7 +120,7 @@ async fn a_worker_goes_on_across_a_restart_of_core() {
 }
 
 #[tokio::test]
-async fn a_workflow_without_its_key_is_gone_and_the_others_go_on() {
+pub async fn a_workflow_without_its_key_is_gone_and_the_others_go_on() {
     let world = World::new();
     let node = world.node().await;
     let erased = node.started("erased").await;

@@ -73,7 +73,7 @@ async fn pass(world: &World, node: &Node, name: &str, to_ms: i64) -> ScheduleVie
 }
 
 #[tokio::test]
-async fn a_schedule_starts_a_workflow_at_each_of_its_times() {
+pub async fn a_schedule_starts_a_workflow_at_each_of_its_times() {
     let world = World::new();
     let node = world.node().await;
     let created = create(&node, "minutely", minutely()).await;
@@ -204,7 +204,7 @@ async fn a_schedule_that_is_paused_starts_nothing_and_makes_up_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_schedule_changes_only_as_its_caller_has_seen_it() {
+pub async fn a_schedule_changes_only_as_its_caller_has_seen_it() {
     let world = World::new();
     let node = world.node().await;
     let created = create(&node, "nightly", minutely()).await;
@@ -327,7 +327,7 @@ async fn a_trigger_starts_once_for_each_key() {
 }
 
 #[tokio::test]
-async fn a_time_is_fired_once_whatever_commit_the_process_dies_at() {
+pub async fn a_time_is_fired_once_whatever_commit_the_process_dies_at() {
     for fault in [
         Fault::DiesBefore,
         Fault::DiesAfter,

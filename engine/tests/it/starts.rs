@@ -10,7 +10,7 @@ use btrust_schemas::core::{ListQuery, Status};
 use crate::world::{TENANT, World, any_file_has, start_request};
 
 #[tokio::test]
-async fn a_hundred_starts_with_one_key_make_one_workflow() {
+pub async fn a_hundred_starts_with_one_key_make_one_workflow() {
     let node = World::new().node().await;
     let answers = join_all((0..100).map(|_| node.start("one"))).await;
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
@@ -37,7 +37,7 @@ async fn a_hundred_starts_with_one_key_make_one_workflow() {
 }
 
 #[tokio::test]
-async fn starts_that_arrive_together_share_a_commit() {
+pub async fn starts_that_arrive_together_share_a_commit() {
     let node = World::new().node().await;
     let keys: Vec<String> = (0..300).map(|it| it.to_string()).collect();
     let answers = join_all(keys.iter().map(|it| node.start(it))).await;
@@ -78,7 +78,7 @@ async fn a_start_is_refused_for_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn a_list_is_paged_and_shows_only_the_tenants_own() {
+pub async fn a_list_is_paged_and_shows_only_the_tenants_own() {
     let node = World::new().node().await;
     let mut started = BTreeSet::new();
     for key in ["a", "b", "c", "d", "e"] {

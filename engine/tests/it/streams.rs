@@ -10,7 +10,7 @@ use btrust_platform::streams::{Stream, read_jsonl};
 use crate::world::{TENANT, WAIT_MS, Worker, World, complete, start_request};
 
 #[tokio::test]
-async fn every_commit_is_published_in_order_and_chained() {
+pub async fn every_commit_is_published_in_order_and_chained() {
     let world = World::new();
     let node = world.node().await;
     let ids = [node.started("one").await, node.started("two").await];
@@ -66,7 +66,7 @@ async fn every_commit_is_published_in_order_and_chained() {
 }
 
 #[tokio::test]
-async fn nothing_is_published_twice_across_a_restart_in_good_order() {
+pub async fn nothing_is_published_twice_across_a_restart_in_good_order() {
     let world = World::new();
     let node = world.node().await;
     node.started("one").await;

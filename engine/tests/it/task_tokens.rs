@@ -78,7 +78,7 @@ fn assert_unknown(answer: Result<(), EngineError>) {
 }
 
 #[tokio::test]
-async fn a_token_ends_its_task_once_also_after_a_restart() {
+pub async fn a_token_ends_its_task_once_also_after_a_restart() {
     let world = World::new();
     let node = world.node().await;
     let (id, token) = node.handed_on().await;

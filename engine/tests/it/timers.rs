@@ -54,7 +54,7 @@ async fn a_prompt_that_nobody_answers_becomes_a_turn_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_passed_while_nobody_ran_is_judged_at_the_next_start() {
+pub async fn a_deadline_that_passed_while_nobody_ran_is_judged_at_the_next_start() {
     let world = World::new();
     let node = world.node().await;
     let id = node.started("key").await;

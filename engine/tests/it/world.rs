@@ -1,25 +1,30 @@
 //! A folder of real stores, engines on it, and a worker that speaks the exchange.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use btrust_engine::engine::Running;
-use btrust_engine::store::sqlite::SqliteStore;
 use btrust_engine::store::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
-    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord,
+    location,
 };
 use btrust_engine::{Engine, EngineError, Ports, Queues, SecondPerson};
 use btrust_platform::clock::ManualClock;
+use btrust_platform::config::Settings;
+use btrust_platform::data_dir::DataDir;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::LocalKeyring;
 use btrust_platform::random::SystemRandom;
 use btrust_platform::streams::JsonlStreams;
-use btrust_platform::workflow_keys::SqliteWorkflowKeys;
+use btrust_platform::testing::MariaDb;
+use btrust_platform::workflow_keys::{self, WorkflowKeys};
 use btrust_schemas::core::{StartRequest, StartResponse};
 use btrust_schemas::definition::{DraftRequest, Publish};
 use btrust_schemas::exchange::{Ack, ExchangeRequest, ExchangeResponse, Report, ReportKind};
@@ -35,10 +40,30 @@ pub const NOW_MS: i64 = 1_800_000_000_000;
 /// Long enough for a commit on a busy machine; no test waits for its end.
 pub const WAIT_MS: u64 = 20_000;
 
-/// What all engines of one test share: files and a clock.
+thread_local! {
+    /// The server of this test, where it runs on MariaDB.
+    static SERVER: RefCell<Option<Arc<MariaDb>>> = const { RefCell::new(None) };
+}
+
+/// Runs a test whose worlds are on MariaDB, each in databases of its own.
+pub fn on_mariadb(test: fn()) {
+    struct Ended;
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            SERVER.take();
+        }
+    }
+    let _ended = Ended;
+    SERVER.set(Some(Arc::new(MariaDb::start())));
+    test();
+}
+
+/// What all engines of one test share: files or databases, and a clock.
 pub struct World {
     pub dir: Arc<TempDir>,
     pub clock: Arc<ManualClock>,
+    server: Option<Arc<MariaDb>>,
+    settings: OnceCell<Settings>,
 }
 
 impl World {
@@ -46,13 +71,21 @@ impl World {
         Self {
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(ManualClock::new(NOW_MS)),
+            server: SERVER.with_borrow(Clone::clone),
+            settings: OnceCell::new(),
         }
     }
 
-    pub async fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.dir.path().join("state.sqlite"))
-            .await
-            .unwrap()
+    /// Where the stores are: on files, unless the test runs on MariaDB.
+    async fn settings(&self) -> &Settings {
+        let named = async {
+            let Some(server) = &self.server else {
+                return Settings::from_table::<&str, &str>([]);
+            };
+            let (state, keys) = (server.database().await, server.database().await);
+            Settings::from_table([("DATABASE_URL", state), ("KEYS_DATABASE_URL", keys)])
+        };
+        self.settings.get_or_init(|| named).await
     }
 
     /// An engine on these files.
@@ -67,25 +100,27 @@ impl World {
 
     /// An engine whose store misbehaves as planned, unless it does not even start.
     pub async fn try_node_with(&self, plan: Plan) -> Result<Node, EngineError> {
-        let store = Arc::new(self.store().await);
-        let second_person = plan.second_person.clone();
-        let task_limits = plan.task_limits.clone();
-        let watched = Arc::new(WatchedStore::new(Arc::clone(&store), plan));
-        let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
-        let keys_db = self.dir.path().join("keys.sqlite");
-        let workflow_keys = SqliteWorkflowKeys::open(&keys_db, Arc::clone(&keys) as _)
+        let data_dir = DataDir::new(self.dir.path());
+        let settings = self.settings().await;
+        let stores = Stores::open(&location(settings, &data_dir).unwrap())
             .await
             .unwrap();
-        let workflow_keys = Arc::new(workflow_keys);
+        let second_person = plan.second_person.clone();
+        let task_limits = plan.task_limits.clone();
+        let watched = Arc::new(WatchedStore::new(stores.store, plan));
+        let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
+        let workflow_keys = workflow_keys::open(settings, &data_dir, Arc::clone(&keys) as _)
+            .await
+            .unwrap();
         let ports = Ports {
             store: Arc::clone(&watched) as _,
-            definitions: Arc::clone(&store) as _,
-            schedules: Arc::clone(&store) as _,
-            tenants: Arc::clone(&store) as _,
-            operations: store,
+            definitions: stores.definitions,
+            schedules: stores.schedules,
+            tenants: stores.tenants,
+            operations: stores.operations,
             task_limits,
             keys,
-            workflow_keys: Arc::clone(&workflow_keys) as _,
+            workflow_keys: Arc::clone(&workflow_keys),
             streams: Arc::new(JsonlStreams::open(self.streams()).unwrap()),
             clock: Arc::clone(&self.clock) as _,
             random: SystemRandom::shared(),
@@ -113,7 +148,7 @@ impl World {
 pub struct Node {
     pub engine: Arc<Engine>,
     pub store: Arc<WatchedStore>,
-    pub workflow_keys: Arc<SqliteWorkflowKeys>,
+    pub workflow_keys: Arc<dyn WorkflowKeys>,
     shutdown: Shutdown,
     pub running: Running,
     /// The files live as long as anybody works on them.
@@ -416,7 +451,7 @@ pub struct Plan {
 
 /// A store that counts commits and fails as planned.
 pub struct WatchedStore {
-    inner: Arc<SqliteStore>,
+    inner: Arc<dyn Store>,
     plan: Plan,
     n_commits: std::sync::atomic::AtomicUsize,
     /// Calls so far of the method that the plan names.
@@ -425,7 +460,7 @@ pub struct WatchedStore {
 }
 
 impl WatchedStore {
-    fn new(inner: Arc<SqliteStore>, plan: Plan) -> Self {
+    fn new(inner: Arc<dyn Store>, plan: Plan) -> Self {
         Self {
             inner,
             plan,

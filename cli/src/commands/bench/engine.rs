@@ -33,7 +33,7 @@ pub struct Engine {
     /// Where the engine keeps its state; `mysql` starts a MariaDB of its own
     #[arg(long, value_enum, default_value = "sqlite")]
     store: StoreKind,
-    /// An empty MySQL database instead of one of our own
+    /// An empty MySQL database instead of one of our own; `KEYS_DATABASE_URL` names another for the keys
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
     /// Workflows under load

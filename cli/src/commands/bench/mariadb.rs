@@ -11,11 +11,14 @@ use tokio::process::{Child, Command};
 /// How long it may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-const DATABASE: &str = "btrust";
+const STATE: &str = "btrust";
+/// Keys have backups of their own, so they have a database of their own.
+const KEYS: &str = "btrust_keys";
 
 pub struct MariaDb {
     _child: Child,
-    pub url: String,
+    pub state_url: String,
+    pub keys_url: String,
 }
 
 impl MariaDb {
@@ -37,7 +40,9 @@ impl MariaDb {
         let init = folder.join("mariadb-init.sql");
         std::fs::write(
             &init,
-            format!("CREATE DATABASE IF NOT EXISTS {DATABASE};\n"),
+            format!(
+                "CREATE DATABASE IF NOT EXISTS {STATE};\nCREATE DATABASE IF NOT EXISTS {KEYS};\n"
+            ),
         )?;
         let mut child = Command::new("mariadbd")
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"])
@@ -72,7 +77,11 @@ impl MariaDb {
             ended = child.wait() => bail!("mariadbd has ended: {}", ended?),
             () = tokio::time::sleep(READY_WITHIN) => bail!("mariadbd does not answer"),
         }
-        let url = format!("mysql://root@127.0.0.1:{port}/{DATABASE}");
-        Ok(Self { _child: child, url })
+        let server = format!("mysql://root@127.0.0.1:{port}");
+        Ok(Self {
+            _child: child,
+            state_url: format!("{server}/{STATE}"),
+            keys_url: format!("{server}/{KEYS}"),
+        })
     }
 }

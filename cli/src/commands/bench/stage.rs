@@ -60,13 +60,17 @@ impl Stage {
         let shutdown = Shutdown::new();
         let data = plan.folder.join("data");
         let (auth_url, auth) = serve_auth(&data, &shutdown).await?;
-        let (mut database, mut database_url) = (None, None);
+        let (mut database, mut database_url, mut keys_url) = (None, None, None);
         match &plan.database {
             Database::Sqlite => {}
-            Database::Given(url) => database_url = Some(url.clone()),
+            Database::Given(url) => {
+                database_url = Some(url.clone());
+                keys_url = std::env::var("KEYS_DATABASE_URL").ok();
+            }
             Database::OwnMySql => {
                 let own = MariaDb::start(plan.folder).await?;
-                database_url = Some(own.url.clone());
+                database_url = Some(own.state_url.clone());
+                keys_url = Some(own.keys_url.clone());
                 database = Some(own);
             }
         }
@@ -79,7 +83,9 @@ impl Stage {
             .env("AUTH_URL", &auth_url)
             .env("CORE_URL", &core_url)
             .env_remove("DATABASE_URL")
+            .env_remove("KEYS_DATABASE_URL")
             .envs(database_url.map(|it| ("DATABASE_URL", it)))
+            .envs(keys_url.map(|it| ("KEYS_DATABASE_URL", it)))
             .stdout(std::fs::File::create(plan.folder.join("core.log"))?)
             .kill_on_drop(true);
         let mut core = core.spawn().context("core cannot be started")?;

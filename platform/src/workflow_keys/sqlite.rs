@@ -1,54 +1,26 @@
-//! One data key a workflow, so that erasing a person is destroying a key.
+//! Wrapped keys in an SQLite file.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use btrust_schemas::ids::WorkflowId;
 use rand::RngExt;
 use sqlx::SqlitePool;
 
+use super::WorkflowKeys;
+use super::cache::SharedCache;
 use crate::flushes::{self, Flushed};
 use crate::keys::{DataKey, KeyError, Keys, WrappedKey};
 use crate::sealing::Sealer;
 use crate::sqlite::{self, DbError, KEYS_MIGRATIONS};
 
-/// The data keys of workflows.
-#[async_trait]
-pub trait WorkflowKeys: Send + Sync {
-    /// Mints keys for those of these (tenant, workflow) that never had one.
-    ///
-    /// All or none of them are stored when this returns; calling it again
-    /// changes nothing, and a destroyed key stays destroyed.
-    async fn create_many(&self, workflows: &[(String, WorkflowId)]) -> Result<(), KeyError>;
-
-    /// What seals and opens for a workflow; `None` if it has no key or its key was destroyed.
-    async fn sealer(
-        &self,
-        tenant: &str,
-        workflow: WorkflowId,
-    ) -> Result<Option<Arc<Sealer>>, KeyError>;
-
-    /// Makes everything sealed for a workflow unreadable for good, a key that comes later included.
-    ///
-    /// After an error the key may be destroyed already; call it again.
-    /// Other processes that used the key lately may use it for [`CACHED_FOR`] more.
-    async fn destroy(&self, tenant: &str, workflow: WorkflowId) -> Result<(), KeyError>;
-}
-
-/// How long a key is used without looking whether it still exists.
-pub const CACHED_FOR: Duration = Duration::from_mins(1);
-
-/// Keys held in memory, about 1.5 KiB each.
-const CACHED_MAX: usize = 16_384;
-
 /// Wrapped keys in an SQLite file of their own.
 pub struct SqliteWorkflowKeys {
     pool: SqlitePool,
     keys: Arc<dyn Keys>,
-    cache: Mutex<Cache>,
+    cache: SharedCache,
 }
 
 impl SqliteWorkflowKeys {
@@ -62,7 +34,7 @@ impl SqliteWorkflowKeys {
         Ok(Self {
             pool,
             keys,
-            cache: Mutex::default(),
+            cache: SharedCache::default(),
         })
     }
 
@@ -70,10 +42,6 @@ impl SqliteWorkflowKeys {
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
-    }
-
-    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +77,7 @@ impl WorkflowKeys for SqliteWorkflowKeys {
         flushes::count(Flushed::Keys);
 
         let now = Instant::now();
-        let mut cache = self.cache();
+        let mut cache = self.cache.lock();
         for (owner, sealer) in created {
             cache.insert(owner, Arc::new(sealer), now);
         }
@@ -123,7 +91,7 @@ impl WorkflowKeys for SqliteWorkflowKeys {
     ) -> Result<Option<Arc<Sealer>>, KeyError> {
         let owner = (tenant.to_owned(), workflow);
         let now = Instant::now();
-        if let Some(sealer) = self.cache().get(&owner, now) {
+        if let Some(sealer) = self.cache.lock().get(&owner, now) {
             return Ok(Some(sealer));
         }
         let row: Option<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
@@ -140,7 +108,7 @@ impl WorkflowKeys for SqliteWorkflowKeys {
         let key_id = key_id.try_into().map_err(|_| KeyError::Refused)?;
         let data_key = self.keys.unwrap(tenant, &WrappedKey(wrapped)).await?;
         let sealer = Arc::new(Sealer::new(data_key, key_id));
-        self.cache().insert(owner, Arc::clone(&sealer), now);
+        self.cache.lock().insert(owner, Arc::clone(&sealer), now);
         Ok(Some(sealer))
     }
 
@@ -153,7 +121,7 @@ impl WorkflowKeys for SqliteWorkflowKeys {
         .bind(workflow.to_string())
         .execute(&self.pool)
         .await;
-        self.cache().remove(&(tenant.to_owned(), workflow));
+        self.cache.lock().remove(&(tenant.to_owned(), workflow));
         destroyed?;
         // The write-ahead log still has the page as it was.
         let (is_busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -168,52 +136,9 @@ impl WorkflowKeys for SqliteWorkflowKeys {
     }
 }
 
-type Owner = (String, WorkflowId);
-
-/// Two generations of keys: when the younger one is full the older one is
-/// dropped, so that what was used lately stays.
-#[derive(Default)]
-struct Cache {
-    young: HashMap<Owner, Cached>,
-    old: HashMap<Owner, Cached>,
-}
-
-struct Cached {
-    sealer: Arc<Sealer>,
-    loaded_at: Instant,
-}
-
-impl Cache {
-    fn get(&mut self, owner: &Owner, now: Instant) -> Option<Arc<Sealer>> {
-        if !self.young.contains_key(owner)
-            && let Some(cached) = self.old.remove(owner)
-        {
-            self.put(owner.clone(), cached);
-        }
-        let cached = self.young.get(owner)?;
-        let is_fresh = now.saturating_duration_since(cached.loaded_at) < CACHED_FOR;
-        is_fresh.then(|| Arc::clone(&cached.sealer))
-    }
-
-    fn insert(&mut self, owner: Owner, sealer: Arc<Sealer>, loaded_at: Instant) {
-        self.put(owner, Cached { sealer, loaded_at });
-    }
-
-    fn put(&mut self, owner: Owner, cached: Cached) {
-        if CACHED_MAX / 2 <= self.young.len() {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(owner, cached);
-    }
-
-    fn remove(&mut self, owner: &Owner) {
-        self.young.remove(owner);
-        self.old.remove(owner);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::CACHED_FOR;
     use super::*;
     use crate::keys::LocalKeyring;
 
@@ -255,7 +180,8 @@ mod tests {
         let later = Instant::now() + CACHED_FOR;
         assert!(
             theirs
-                .cache()
+                .cache
+                .lock()
                 .get(&("t".to_owned(), workflow), later)
                 .is_none()
         );
@@ -290,26 +216,5 @@ mod tests {
         assert!(is_anywhere());
         keys.destroy("t", workflow).await.unwrap();
         assert!(!is_anywhere());
-    }
-
-    #[test]
-    fn the_cache_stays_bounded_and_keeps_what_is_used() {
-        let mut cache = Cache::default();
-        let now = Instant::now();
-        let owner = |n: u32| {
-            let mut random = [0; 15];
-            random[..4].copy_from_slice(&n.to_be_bytes());
-            ("t".to_owned(), WorkflowId::new(0, random))
-        };
-        let sealer = Arc::new(Sealer::new(DataKey::from_bytes([1; 32]), [0; 8]));
-        for n in 0..u32::try_from(3 * CACHED_MAX).unwrap() {
-            cache.insert(owner(n), Arc::clone(&sealer), now);
-            assert!(
-                cache.get(&owner(0), now).is_some(),
-                "the key in use was dropped at {n}"
-            );
-        }
-        assert!(cache.young.len() + cache.old.len() <= CACHED_MAX + 1);
-        assert!(cache.get(&owner(1), now).is_none());
     }
 }

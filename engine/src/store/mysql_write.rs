@@ -1,0 +1,337 @@
+//! The one transaction of a commit, on MySQL.
+
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::{Connection as _, MySql, MySqlConnection, QueryBuilder, Transaction};
+use tokio::time::{Instant, timeout_at};
+
+use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
+
+use super::mysql::sql::leases::{database_now, lock_leases};
+use super::mysql::{BEGIN, unavailable};
+use super::{Batch, Committed, Fence, StoreError, Write};
+
+/// Rows of one `INSERT`, largest first: few statement texts, so that all stay prepared.
+///
+/// Source: 256 rows bind at most 3,584 values, of 65,535 that a statement may have.
+const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+/// Most bytes of one `INSERT` with several rows.
+///
+/// Source: a statement is held in memory on both sides; above a few MiB larger ones are no faster.
+const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a row costs in a packet beside its values: numbers, lengths, ids, names and digests, in bytes.
+const ROW_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// What the server takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    statement_bytes_max: usize,
+    row_bytes_max: usize,
+}
+
+impl Limits {
+    pub(super) fn of(server: &Server) -> Self {
+        let packet = server.packet_bytes_max();
+        Self {
+            statement_bytes_max: STATEMENT_BYTES_MAX.min(packet / 2),
+            row_bytes_max: packet.saturating_sub(ROW_OVERHEAD_BYTES),
+        }
+    }
+}
+
+/// Writes `batch`, or nothing.
+///
+/// Until `COMMIT` has been sent nothing can have been written, whatever goes wrong; from then on only an
+/// answer tells.
+pub(super) async fn commit(
+    connection: &mut MySqlConnection,
+    batch: &Batch,
+    limits: &Limits,
+) -> Result<Committed, StoreError> {
+    let deadline = Instant::now() + CALL_MAX;
+    let prepared = timeout_at(deadline, prepare(connection, batch, limits)).await;
+    let (transaction, fenced) = prepared.unwrap_or_else(|_| Err(unavailable(timed_out())))?;
+    match timeout_at(deadline, transaction.commit()).await {
+        Ok(Ok(())) => Ok(Committed { fenced }),
+        Ok(Err(error)) => Err(StoreError::Unknown(error)),
+        Err(_) => Err(StoreError::Unknown(timed_out())),
+    }
+}
+
+/// Everything before `COMMIT`.
+async fn prepare<'c>(
+    connection: &'c mut MySqlConnection,
+    batch: &Batch,
+    limits: &Limits,
+) -> Result<(Transaction<'c, MySql>, Vec<u8>), StoreError> {
+    if let Some(size) = batch.writes.iter().map(largest_row).max()
+        && limits.row_bytes_max < size
+    {
+        let reason = format!("a row of {size} bytes does not fit into max_allowed_packet");
+        return Err(StoreError::DataRefused(sqlx::Error::Encode(reason.into())));
+    }
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(unavailable)?;
+    let fenced = lost_partitions(&mut transaction, &batch.fences).await?;
+    let writes: Vec<&Write> = batch
+        .writes
+        .iter()
+        .filter(|it| !fenced.contains(&it.workflow.partition()))
+        .collect();
+    insert(&mut transaction, &writes, limits)
+        .await
+        .map_err(classify)?;
+    Ok((transaction, fenced))
+}
+
+/// Partitions whose lease row names another epoch, or whose lease has ended; the rows stay locked.
+async fn lost_partitions(
+    connection: &mut MySqlConnection,
+    fences: &[Fence],
+) -> Result<Vec<u8>, StoreError> {
+    let numbers: Vec<u8> = fences.iter().map(|it| it.partition).collect();
+    let leases = lock_leases(connection, &numbers).await?;
+    // After the locks, for which others may have let us wait.
+    let now_ms = database_now(connection).await.map_err(unavailable)?;
+    let is_ours = |fence: &&Fence| {
+        leases
+            .get(&fence.partition)
+            .is_some_and(|it| it.epoch == fence.epoch && now_ms < it.until_ms)
+    };
+    let lost = fences.iter().filter(|it| !is_ours(it));
+    Ok(lost.map(|it| it.partition).collect())
+}
+
+async fn insert(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+    limits: &Limits,
+) -> Result<(), sqlx::Error> {
+    let with_events: Vec<&Write> = writes
+        .iter()
+        .copied()
+        .filter(|it| it.has_events())
+        .collect();
+    insert_events(connection, &with_events, limits).await?;
+    replace_snapshots(connection, writes, limits).await?;
+    replace_columns(connection, writes).await?;
+    insert_starts(connection, writes).await
+}
+
+async fn insert_events(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+    limits: &Limits,
+) -> Result<(), sqlx::Error> {
+    for rows in chunks(writes, limits.statement_bytes_max, |it| event_bytes(it)) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO journal (workflow, sequence, first_sequence, partition_no, batch, \
+             committed_ms, sealed, public) ",
+        );
+        query.push_values(rows, |mut row, write| {
+            row.push_bind(write.workflow.to_string())
+                .push_bind(write.sequence)
+                .push_bind(write.first_sequence)
+                .push_bind(write.workflow.partition())
+                .push_bind(write.batch)
+                .push_bind(write.committed_ms)
+                .push_bind(write.sealed_events.as_slice())
+                .push_bind(write.public.as_str());
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn replace_snapshots(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+    limits: &Limits,
+) -> Result<(), sqlx::Error> {
+    for rows in chunks(writes, limits.statement_bytes_max, |it| {
+        it.sealed_snapshot.len()
+    }) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO snapshot (workflow, partition_no, sequence, chain, n_audit, n_analytics, \
+             is_open, n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed) ",
+        );
+        query.push_values(rows, |mut row, write| {
+            row.push_bind(write.workflow.to_string())
+                .push_bind(write.workflow.partition())
+                .push_bind(write.sequence)
+                .push_bind(write.snapshot.chain.as_str())
+                .push_bind(write.snapshot.n_audit)
+                .push_bind(write.snapshot.n_analytics)
+                .push_bind(write.snapshot.is_open)
+                .push_bind(write.snapshot.n_turns)
+                .push_bind(write.snapshot.n_prompts)
+                .push_bind(write.snapshot.wake_at_ms)
+                .push_bind(write.snapshot.n_owed)
+                .push_bind(write.snapshot.children.as_deref())
+                .push_bind(None::<String>)
+                .push_bind(write.sealed_snapshot.as_slice());
+        });
+        query.push(
+            " ON DUPLICATE KEY UPDATE sequence = VALUES(sequence), chain = VALUES(chain), \
+             n_audit = VALUES(n_audit), n_analytics = VALUES(n_analytics), \
+             is_open = VALUES(is_open), n_turns = VALUES(n_turns), \
+             n_prompts = VALUES(n_prompts), wake_at_ms = VALUES(wake_at_ms), \
+             n_owed = VALUES(n_owed), children = VALUES(children), \
+             incident = VALUES(incident), sealed = VALUES(sealed)",
+        );
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn replace_columns(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+) -> Result<(), sqlx::Error> {
+    let changed: Vec<_> = writes
+        .iter()
+        .filter_map(|it| Some((it.workflow, it.columns.as_ref()?)))
+        .collect();
+    for rows in chunks(&changed, usize::MAX, |_| 0) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO workflow (workflow, tenant, definition, version, subject, locale, status, \
+             waiting_for, decision, started_ms, closed_ms) ",
+        );
+        query.push_values(rows, |mut row, (workflow, columns)| {
+            row.push_bind(workflow.to_string())
+                .push_bind(columns.tenant.as_str())
+                .push_bind(columns.definition.as_str())
+                .push_bind(columns.version)
+                .push_bind(columns.subject.as_deref())
+                .push_bind(columns.locale.as_str())
+                .push_bind(columns.status.as_str())
+                .push_bind(columns.waiting_for.as_deref())
+                .push_bind(columns.decision.as_deref())
+                .push_bind(columns.started_ms)
+                .push_bind(columns.closed_ms);
+        });
+        query.push(
+            " ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), definition = VALUES(definition), \
+             version = VALUES(version), subject = VALUES(subject), locale = VALUES(locale), \
+             status = VALUES(status), waiting_for = VALUES(waiting_for), \
+             decision = VALUES(decision), started_ms = VALUES(started_ms), \
+             closed_ms = VALUES(closed_ms)",
+        );
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn insert_starts(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+) -> Result<(), sqlx::Error> {
+    let starts: Vec<_> = writes
+        .iter()
+        .filter_map(|it| Some((it.committed_ms, it.start.as_ref()?)))
+        .collect();
+    for rows in chunks(&starts, usize::MAX, |_| 0) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) ",
+        );
+        query.push_values(rows, |mut row, (committed_ms, start)| {
+            row.push_bind(start.key.tenant.as_str())
+                .push_bind(start.key.key_hash.as_str())
+                .push_bind(start.digest.as_str())
+                .push_bind(start.workflow.to_string())
+                .push_bind(*committed_ms);
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn event_bytes(write: &Write) -> usize {
+    write.sealed_events.len() + write.public.len()
+}
+
+/// The size of the larger of a write's two large rows, in bytes.
+fn largest_row(write: &Write) -> usize {
+    event_bytes(write).max(write.sealed_snapshot.len())
+}
+
+/// Cuts `rows` into pieces whose lengths are all among [`CHUNKS`], and which have at most `bytes_max` bytes
+/// unless they are a single row.
+fn chunks<T>(
+    mut rows: &[T],
+    bytes_max: usize,
+    bytes_of: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let fits = |n_rows: &usize| {
+            let Some(rows) = rows.get(..*n_rows) else {
+                return false;
+            };
+            *n_rows == 1 || rows.iter().map(&bytes_of).sum::<usize>() <= bytes_max
+        };
+        let n_rows = CHUNKS.into_iter().find(fits)?;
+        let (chunk, rest) = rows.split_at(n_rows);
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+/// Classes of SQLSTATE that say "this value can never be stored": data exceptions, integrity violations.
+const DATA_CLASSES: [&str; 2] = ["22", "23"];
+/// Error numbers that say the same under other classes.
+///
+/// Source: the server error references of MySQL 8 and MariaDB: row too large (1118), packet too large (1153),
+/// truncated (1265), collations that do not mix (1267), not a text of its character set (1300, 1366), value
+/// larger than a packet (1301).
+const DATA_NUMBERS: [u16; 7] = [1118, 1153, 1265, 1267, 1300, 1301, 1366];
+/// The server has ended a transaction so that another can go on.
+const DEADLOCK: u16 = 1213;
+
+fn classify(error: sqlx::Error) -> StoreError {
+    let is_data = match &error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(database) => {
+            let class = database.code();
+            let class = class.as_deref().and_then(|it| it.get(..2)).unwrap_or("");
+            DATA_CLASSES.contains(&class)
+                || number(&error).is_some_and(|it| DATA_NUMBERS.contains(&it))
+        }
+        _ => false,
+    };
+    if is_data {
+        StoreError::DataRefused(error)
+    } else {
+        StoreError::Unavailable(error)
+    }
+}
+
+/// Whether the server has undone the transaction because of others: the same may go well at once.
+pub(super) fn is_deadlock(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(cause) if number(cause) == Some(DEADLOCK))
+}
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let database = error.as_database_error()?;
+    let mysql = database.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(mysql.number())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_few_different_lengths_and_by_their_bytes() {
+        let rows: Vec<usize> = (0..407).collect();
+        let lengths: Vec<usize> = chunks(&rows, 1_000, |_| 1).map(<[usize]>::len).collect();
+        assert_eq!(lengths, [256, 64, 64, 16, 4, 1, 1, 1]);
+        assert_eq!(
+            chunks(&rows, 1_000, |_| 1)
+                .flatten()
+                .copied()
+                .collect::<Vec<_>>(),
+            rows
+        );
+        let rows = [10, 10, 10, 10, 900, 5, 5];
+        let lengths: Vec<usize> = chunks(&rows, 100, |it| *it).map(<[usize]>::len).collect();
+        assert_eq!(lengths, [4, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,48 @@
+//! The tests that a database can fail, once more on MariaDB.
+//!
+//! A test of another file joins by a line here; it has to be `pub`.
+
+use crate::world::on_mariadb;
+
+macro_rules! once_more {
+    ($($module:ident::$test:ident,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                on_mariadb(crate::$module::$test);
+            }
+        )*
+    };
+}
+
+once_more! {
+    children::a_parent_gets_what_its_child_has_decided,
+    children::a_workflow_goes_on_as_a_new_one,
+    exchange::an_acknowledgement_brings_the_next_turn_with_it,
+    exchange::a_doubled_result_gets_the_same_acknowledgement,
+    faults::a_start_whose_commit_fails_is_not_there_and_can_be_repeated,
+    faults::a_commit_that_turns_out_to_be_there_is_answered_as_such,
+    faults::a_result_whose_commit_fails_is_neither_lost_nor_doubled,
+    faults::one_workflow_that_the_store_refuses_does_not_hold_up_the_others,
+    faults::a_process_that_was_taken_over_cannot_write_any_more,
+    faults::an_incident_that_a_commit_clears_gives_all_turns_back,
+    lanes::workflows_of_all_lanes_come_to_their_end,
+    lifecycle::nothing_starts_on_a_draft_and_everything_on_what_is_live,
+    lifecycle::a_retired_version_takes_no_starts_and_the_live_one_is_not_retired,
+    lifecycle::the_alias_moves_only_for_who_has_seen_where_it_is,
+    migrations::a_version_is_emptied_page_by_page,
+    prompts::a_hundred_different_answers_have_one_winner,
+    recovery::a_kill_at_any_commit_leaves_the_same_history,
+    recovery::a_worker_goes_on_across_a_restart_of_core,
+    recovery::a_workflow_without_its_key_is_gone_and_the_others_go_on,
+    schedules::a_schedule_starts_a_workflow_at_each_of_its_times,
+    schedules::a_schedule_changes_only_as_its_caller_has_seen_it,
+    schedules::a_time_is_fired_once_whatever_commit_the_process_dies_at,
+    starts::a_hundred_starts_with_one_key_make_one_workflow,
+    starts::starts_that_arrive_together_share_a_commit,
+    starts::a_list_is_paged_and_shows_only_the_tenants_own,
+    streams::every_commit_is_published_in_order_and_chained,
+    streams::nothing_is_published_twice_across_a_restart_in_good_order,
+    task_tokens::a_token_ends_its_task_once_also_after_a_restart,
+    timers::a_deadline_that_passed_while_nobody_ran_is_judged_at_the_next_start,
+}
