@@ -31,7 +31,7 @@ pub mod scope {
     pub const DEFINITIONS_PUBLISH: &str = "definitions:publish";
     pub const WORKFLOWS_READ: &str = "workflows:read";
     pub const WORKFLOWS_WRITE: &str = "workflows:write";
-    /// What operators do to workflows: resolve incidents, and more.
+    /// What operators do to workflows: terminate and redrive them, resolve incidents, act on many at once.
     pub const WORKFLOWS_OPERATE: &str = "workflows:operate";
     /// Send back the tokens of tasks that wait for them.
     pub const TASKS_WRITE: &str = "tasks:write";

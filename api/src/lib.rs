@@ -11,3 +11,4 @@ pub mod refusal;
 
 mod address;
 mod brake;
+mod idempotency;

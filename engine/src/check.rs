@@ -19,8 +19,9 @@ pub struct Checked {
     pub offenders: Vec<WorkflowId>,
 }
 
-/// Checks that every open workflow has an open turn, a timer, a prompt, a message to deliver, a child or
-/// an incident, and that every child that is waited for is there.
+/// Checks that every open workflow has an open turn, a timer, a prompt, a signal that it waits for, a
+/// message to deliver, a child or an incident, or is paused, and that every child that is waited for is
+/// there.
 pub async fn check(store: &dyn Store) -> Result<Checked, StoreError> {
     let mut checked = Checked::default();
     for partition in (0..N_PARTITIONS).filter_map(|it| u8::try_from(it).ok()) {
@@ -44,6 +45,7 @@ pub async fn check(store: &dyn Store) -> Result<Checked, StoreError> {
 fn is_alive(open: &OpenWorkflow) -> bool {
     0 < open.n_turns
         || 0 < open.n_prompts
+        || 0 < open.n_signals
         || 0 < open.n_owed
         || open.wake_at_ms.is_some()
         || open.children.is_some()

@@ -15,18 +15,19 @@ use tokio::sync::mpsc;
 use btrust_machine::Command;
 use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
-use btrust_platform::random::{self, RandomSource};
 use btrust_schemas::ids::WorkflowId;
 
-use crate::dispatch::{Change, Owner};
+use crate::dispatch::Owner;
 use crate::error::EngineError;
 use crate::incidents;
-use crate::mailbox::{Mail, Request, Start, partition_of};
+use crate::mailbox::{Mail, Request};
 use crate::metrics;
 use crate::partition::Partitions;
 use crate::planted::{Bug, is_planted};
+use crate::recovery::standing;
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
+use crate::start_policy::{NewStart, acts_of, name_new};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
 use crate::workflow::Workflow;
 
@@ -194,15 +195,18 @@ impl Committer {
         mails: &[Mail],
         starts: &HashMap<StartKey, (WorkflowId, String)>,
     ) -> HashMap<WorkflowId, EngineError> {
-        let wanted = mails.iter().filter_map(|it| match &it.request {
-            Request::Command { workflow, .. } => Some(*workflow),
-            Request::Start(start) => starts.get(&start.key).map(|(workflow, _)| *workflow),
-            Request::Migrate(migration) => Some(migration.before.id),
-            Request::Wake => None,
+        let wanted = mails.iter().flat_map(|it| match &it.request {
+            Request::Command { workflow, .. } => [Some(*workflow), None],
+            Request::Start(start) => {
+                let earlier = starts.get(&start.key).map(|(workflow, _)| *workflow);
+                [earlier, start.restart_of]
+            }
+            Request::Migrate(migration) => [Some(migration.before.id), None],
+            Request::Wake => [None, None],
         });
         let mut broken = HashMap::new();
         let mut absent = Vec::new();
-        for id in wanted.collect::<BTreeSet<_>>() {
+        for id in wanted.flatten().collect::<BTreeSet<_>>() {
             match self.shared.cache.get(id) {
                 Some(workflow) => round.open(Workflow::clone(&workflow)),
                 None => absent.push(id),
@@ -239,10 +243,10 @@ impl Committer {
         broken: &HashMap<WorkflowId, EngineError>,
     ) {
         let clock_ms = self.shared.clock.now_ms();
-        let (new, mails) = name_new(&*self.shared.random, mails, &mut starts);
+        let (new, mails) = name_new(&*self.shared.random, mails, &mut starts, round, broken);
         let minted: Vec<(String, WorkflowId)> = new
             .iter()
-            .map(|(start, id, _)| (start.tenant.clone(), *id))
+            .map(|it| (it.start.tenant.clone(), it.id))
             .collect();
         let minted = if minted.is_empty() {
             Ok(())
@@ -256,7 +260,15 @@ impl Committer {
         if minted == Err(EngineError::StorageFull) {
             self.shared.storage.note(true);
         }
-        for (start, id, reply) in new {
+        for new in new {
+            let acts = acts_of(&new);
+            let NewStart {
+                start,
+                id,
+                replaces,
+                reply,
+                ..
+            } = new;
             let Some(partition) = self.partitions.get(id.partition()) else {
                 round.refuse(reply, EngineError::Unavailable);
                 continue;
@@ -272,7 +284,18 @@ impl Committer {
                 Err(error) => Err(error.clone()),
             };
             match sealer.and_then(|it| it.ok_or(EngineError::Unavailable)) {
-                Ok(sealer) => round.start(start, id, sealer, now_ms, reply),
+                Ok(sealer) => {
+                    let tenant = start.tenant.clone();
+                    if round.start(start, id, replaces, sealer, now_ms, reply) {
+                        let caller = Caller {
+                            tenant: Some(&tenant),
+                            queues: None,
+                        };
+                        for (workflow, command) in acts {
+                            round.apply(workflow, caller, &command, now_ms, None);
+                        }
+                    }
+                }
                 Err(error) => round.refuse(reply, error),
             }
         }
@@ -595,9 +618,7 @@ impl Committer {
         let workflow = settled.workflow;
         if settled.is_written && self.incidents.remove(&workflow.id) {
             // It goes on, so all of its turns do, not only those that this commit has changed.
-            let turns = workflow.state.open_turns().into_iter();
-            let puts = turns.map(|it| Change::Put(Box::new(it)));
-            settled.changes.extend(puts);
+            settled.changes.extend(standing(&workflow));
         }
         if !settled.changes.is_empty() {
             let owner = Arc::new(owner(&workflow));
@@ -640,38 +661,6 @@ pub fn owner(workflow: &Workflow) -> Owner {
         priority: workflow.state.priority(),
         labels: workflow.definition.task_labels().cloned(),
     }
-}
-
-type NewStart = (
-    Start,
-    WorkflowId,
-    Option<tokio::sync::oneshot::Sender<crate::mailbox::Answer>>,
-);
-
-/// Gives an id to every start whose key is new, the first of each key; the rest stay mails.
-fn name_new(
-    random: &dyn RandomSource,
-    mails: Vec<Mail>,
-    starts: &mut HashMap<StartKey, (WorkflowId, String)>,
-) -> (Vec<NewStart>, Vec<Mail>) {
-    let mut new = Vec::new();
-    let mut rest = Vec::with_capacity(mails.len());
-    for mail in mails {
-        match mail.request {
-            Request::Start(start) if !starts.contains_key(&start.key) => {
-                let drawn = || WorkflowId::new(partition_of(&start.key), random::bytes(random));
-                let id = start.id.unwrap_or_else(drawn);
-                starts.insert(start.key.clone(), (id, start.digest.clone()));
-                new.push((*start, id, mail.reply));
-            }
-            request => rest.push(Mail {
-                request,
-                reply: mail.reply,
-                room: mail.room,
-            }),
-        }
-    }
-    (new, rest)
 }
 
 #[expect(

@@ -21,9 +21,8 @@ use btrust_platform::random::{self, SharedRandom};
 use btrust_platform::streams::Streams;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::core::{
-    CancelRequest, HistoryPage, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery,
-    ResultView, StartRequest, StartResponse, Status, SubmissionRequest, SubmissionResponse,
-    WorkflowView,
+    HistoryPage, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, ResultView, StartRequest,
+    StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
 };
 use btrust_schemas::ids::{PromptId, WorkflowId};
 use btrust_schemas::prompt::PromptsView;
@@ -257,14 +256,7 @@ impl Engine {
         &self,
         request: StartRequest,
     ) -> Result<StartResponse, EngineError> {
-        let key_bytes = request.idempotency_key.len();
-        if key_bytes == 0 || IDEMPOTENCY_KEY_BYTES_MAX < key_bytes {
-            let detail = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-            return Err(EngineError::Invalid {
-                code: "idempotency_key_invalid",
-                detail,
-            });
-        }
+        check_idempotency_key(&request.idempotency_key)?;
         let priority = request.priority.unwrap_or(PRIORITY_DEFAULT);
         if PRIORITY_MAX < priority {
             let detail = format!("a priority is a whole number from 0 to {PRIORITY_MAX}");
@@ -273,10 +265,16 @@ impl Engine {
                 detail,
             });
         }
+        let wait_ms = request.wait_ms;
         let key = start_key(&request.tenant, &request.idempotency_key);
         let published = match self.start_on(&request).await {
             Ok(published) => published,
-            Err(refusal) => return self.repeated_start(&request, key, refusal).await,
+            Err(refusal) => {
+                let started = (key, request.request_digest.as_str());
+                return self
+                    .repeated_start(&request.tenant, started, wait_ms, refusal)
+                    .await;
+            }
         };
         let now_ms = self.shared.clock.now_ms();
         let _admitted = self.shared.admission.admit(&request.tenant, now_ms)?;
@@ -297,11 +295,36 @@ impl Engine {
             priority,
             id: None,
             origin: Origin::default(),
+            actor: request.actor,
+            reuse: request.reuse,
+            conflict: request.conflict,
+            restart_of: None,
         };
         let done = self.mailbox.ask(Request::Start(Box::new(start))).await?;
+        self.started(done.workflow, done.is_new, wait_ms).await
+    }
+
+    /// Answers a start, waiting up to `wait_ms` for the end of the workflow.
+    pub(crate) async fn started(
+        &self,
+        workflow: Arc<Workflow>,
+        created: bool,
+        wait_ms: u64,
+    ) -> Result<StartResponse, EngineError> {
+        let is_closed = |it: &Workflow| it.state.status().is_closed();
+        let tenant = workflow.columns.tenant.clone();
+        let workflow = match wait_ms {
+            0 => workflow,
+            _ => {
+                self.read_when(&tenant, workflow.id, wait_ms, Awaited::End, is_closed)
+                    .await?
+            }
+        };
+        let has_result = 0 < wait_ms && is_closed(&workflow);
         Ok(StartResponse {
-            created: done.is_new,
-            workflow: done.workflow.view(),
+            created,
+            workflow: workflow.view(),
+            result: has_result.then(|| workflow.result()),
         })
     }
 
@@ -322,15 +345,7 @@ impl Engine {
     ) -> Result<Published, EngineError> {
         let definitions = &self.shared.definitions;
         let published = definitions.startable(tenant, definition, version).await?;
-        published.compiled.check_input(input).map_err(|findings| {
-            let findings = findings
-                .iter()
-                .filter_map(|it| serde_json::to_value(it).ok());
-            EngineError::InputInvalid {
-                findings: findings.collect(),
-            }
-        })?;
-        Ok(published)
+        takes(published, input)
     }
 
     /// Whether something could be started now.
@@ -348,23 +363,21 @@ impl Engine {
 
     /// Answers a start that nothing could start on now: it may have done so before the version was
     /// retired or the alias moved, and the same request gets the same answer.
-    async fn repeated_start(
+    pub(crate) async fn repeated_start(
         &self,
-        request: &StartRequest,
-        key: StartKey,
+        tenant: &str,
+        (key, digest): (StartKey, &str),
+        wait_ms: u64,
         refusal: EngineError,
     ) -> Result<StartResponse, EngineError> {
         let Some(start) = self.shared.store.find_starts(&[key]).await?.pop() else {
             return Err(refusal);
         };
-        if start.digest != request.request_digest {
+        if start.digest != digest {
             return Err(EngineError::KeyReused);
         }
-        let workflow = self.view(&request.tenant, start.workflow).await?;
-        Ok(StartResponse {
-            created: false,
-            workflow,
-        })
+        let workflow = self.shared.read(tenant, start.workflow).await?;
+        self.started(workflow, false, wait_ms).await
     }
 
     /// Answers a prompt.
@@ -398,23 +411,6 @@ impl Engine {
                 created: done.is_new,
             }),
         }
-    }
-
-    /// Ends a workflow.
-    pub async fn cancel(
-        &self,
-        workflow: WorkflowId,
-        request: CancelRequest,
-    ) -> Result<WorkflowView, EngineError> {
-        tracing::info!(workflow.id = %workflow, actor = request.actor, "somebody cancels a workflow");
-        let command = Command::Cancel {
-            reason: request.reason,
-        };
-        Ok(self
-            .command(request.tenant, workflow, command)
-            .await?
-            .workflow
-            .view())
     }
 
     pub(crate) async fn command(
@@ -552,12 +548,33 @@ impl Engine {
             .limit
             .unwrap_or(LIST_LIMIT_DEFAULT)
             .clamp(1, LIST_LIMIT_MAX);
+        let tenant = query.tenant.clone();
+        let (listed, next) = self.list_ids(query, limit).await?;
+        let mut workflows = Vec::with_capacity(listed.len());
+        for id in listed {
+            match self.shared.read(&tenant, id).await {
+                Ok(workflow) => workflows.push(workflow.view()),
+                // A page is not refused because of one workflow that cannot be shown.
+                Err(error) if !error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ListPage { workflows, next })
+    }
+
+    /// The ids of a page of a tenant's workflows, and where the next page begins.
+    pub(crate) async fn list_ids(
+        &self,
+        query: ListQuery,
+        limit: u32,
+    ) -> Result<(Vec<WorkflowId>, Option<String>), EngineError> {
         let filter = ListFilter {
             status: query.status.map(|it: Status| it.as_str().to_owned()),
             definition: query.definition,
             version: None,
             decision: query.decision,
             waiting_for: query.open_prompt.map(|it| audience_text(it).to_owned()),
+            paused: query.paused,
             started_from_ms: time("startedAfter", query.started_after)?,
             started_until_ms: time("startedBefore", query.started_before)?,
             after: query.cursor.as_deref().map(parse_cursor).transpose()?,
@@ -570,16 +587,7 @@ impl Engine {
         let has_next = page_size < listed.len();
         listed.truncate(page_size);
         let next = listed.last().filter(|_| has_next).map(|it| cursor(*it));
-        let mut workflows = Vec::with_capacity(listed.len());
-        for it in &listed {
-            match self.shared.read(&filter.tenant, it.workflow).await {
-                Ok(workflow) => workflows.push(workflow.view()),
-                // A page is not refused because of one workflow that cannot be shown.
-                Err(error) if !error.is_transient() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(ListPage { workflows, next })
+        Ok((listed.into_iter().map(|it| it.workflow).collect(), next))
     }
 
     /// Looks at the clock and carries out what is due; for clocks that are moved by hand.
@@ -672,8 +680,42 @@ async fn hear_of_acknowledgements(engine: Arc<Engine>, shutdown: Shutdown) {
     }
 }
 
+/// Refuses an idempotency key that is too short or too long.
+pub(crate) fn check_idempotency_key(key: &str) -> Result<(), EngineError> {
+    let (code, detail) = match key.len() {
+        0 => (
+            "idempotency_key_missing",
+            "there is no idempotency key".to_owned(),
+        ),
+        1..=IDEMPOTENCY_KEY_BYTES_MAX => return Ok(()),
+        _ => (
+            "idempotency_key_invalid",
+            format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"),
+        ),
+    };
+    Err(EngineError::Invalid { code, detail })
+}
+
+/// The version, if it takes the input.
+pub(crate) fn takes(
+    published: Published,
+    input: &serde_json::Value,
+) -> Result<Published, EngineError> {
+    match published.compiled.check_input(input) {
+        Ok(()) => Ok(published),
+        Err(findings) => {
+            let findings = findings
+                .iter()
+                .filter_map(|it| serde_json::to_value(it).ok());
+            Err(EngineError::InputInvalid {
+                findings: findings.collect(),
+            })
+        }
+    }
+}
+
 /// The key of a start: what the bank chose never reaches a column.
-fn start_key(tenant: &str, idempotency_key: &str) -> StartKey {
+pub(crate) fn start_key(tenant: &str, idempotency_key: &str) -> StartKey {
     let mut hash = Sha256::new();
     hash.update(tenant.as_bytes());
     hash.update([0]);

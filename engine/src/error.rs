@@ -174,6 +174,7 @@ impl EngineError {
                 Refusal::WorkflowUnknown
                 | Refusal::PromptUnknown { .. }
                 | Refusal::TokenUnknown => 404,
+                Refusal::SignalNameInvalid => 400,
                 Refusal::AudienceMismatch { .. } => 403,
                 Refusal::PayloadTooLarge { .. } | Refusal::PayloadTooDeep => 413,
                 _ => 409,

@@ -218,8 +218,9 @@ impl Engine {
 fn command(id: IncidentId, request: &ResolutionRequest) -> Command {
     let action = match request.action {
         ResolutionAction::Terminate => {
-            return Command::Cancel {
+            return Command::Terminate {
                 reason: request.note.clone(),
+                by: Some(request.actor.clone()),
             };
         }
         ResolutionAction::Retry => IncidentAction::Retry,

@@ -22,6 +22,7 @@ mod losses;
 mod mailbox;
 mod metrics;
 mod migration;
+mod operations;
 mod parcel;
 mod partition;
 mod planted;
@@ -35,6 +36,7 @@ mod seal;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod start_policy;
 mod storage;
 pub mod store;
 mod stream_events;

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use std::sync::Arc;
 
 use btrust_machine::{Applied, Command, Definition, Origin, Payload};
+use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::definitions::Published;
@@ -37,6 +38,12 @@ pub struct Start {
     pub priority: u8,
     /// Who starts it, when that is no caller.
     pub origin: Origin,
+    /// Who asks for it.
+    pub actor: String,
+    pub reuse: Reuse,
+    pub conflict: Conflict,
+    /// The workflow, which has ended, that it starts again.
+    pub restart_of: Option<WorkflowId>,
 }
 
 /// Moves a running workflow to another version, as it was judged.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use btrust_machine::{
     ChildEnd, Command, Message, Origin, Owed, PRIORITY_DEFAULT, Payload, Refusal,
 };
+use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::definitions::Published;
@@ -145,9 +146,7 @@ impl Engine {
                 next,
                 on_close,
             },
-            Message::Close { .. } => Command::Cancel {
-                reason: Some("its parent waits for it no longer".to_owned()),
-            },
+            Message::Close { terminate } => let_go(terminate),
         };
         match self.command(tenant, to, command).await {
             Ok(_) => Ok(Taken::Taken),
@@ -210,6 +209,10 @@ impl Engine {
             locale: wanted.locale,
             priority: wanted.priority,
             origin,
+            actor: String::new(),
+            reuse: Reuse::default(),
+            conflict: Conflict::default(),
+            restart_of: None,
         };
         self.mailbox.ask(Request::Start(Box::new(start))).await?;
         Ok(Taken::Taken)
@@ -253,6 +256,19 @@ impl Taken {
             error: error.to_owned(),
             cause,
         }
+    }
+}
+
+/// What a workflow is told that nobody waits for any more.
+fn let_go(terminate: bool) -> Command {
+    let reason = Some("its parent waits for it no longer".to_owned());
+    if terminate {
+        return Command::Terminate { reason, by: None };
+    }
+    Command::Cancel {
+        reason,
+        grace_seconds: 0,
+        by: None,
     }
 }
 

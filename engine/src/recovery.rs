@@ -16,6 +16,7 @@ use crate::partition::{Partition, Partitions};
 use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
 use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover, WorkflowRecord};
+use crate::workflow::Workflow;
 
 /// Open workflows read at a time.
 const PAGE: u32 = 500;
@@ -93,9 +94,8 @@ async fn recover_partition(
                     for stuck in workflow.state.stuck_tasks() {
                         record_task(shared, id, &stuck).await;
                     }
-                    let turns = workflow.state.open_turns();
-                    n_turns += turns.len();
-                    let changes = turns.into_iter().map(|it| Change::Put(Box::new(it)));
+                    n_turns += workflow.state.open_turns().len();
+                    let changes = standing(&workflow);
                     shared
                         .dispatch
                         .change(&Arc::new(owner(&workflow)), changes, now_ms);
@@ -111,6 +111,23 @@ async fn recover_partition(
             }
         }
     }
+}
+
+/// Everything that the dispatcher has to know of a workflow that it knows nothing of.
+pub fn standing(workflow: &Workflow) -> Vec<Change> {
+    let state = &workflow.state;
+    // Before its turns, so that nobody is given one.
+    let first = if state.is_paused() {
+        Change::Pause
+    } else {
+        Change::Resume
+    };
+    let turns = state.open_turns().into_iter();
+    let cancelled = state.is_in_grace().then_some(Change::Cancel);
+    std::iter::once(first)
+        .chain(turns.map(|it| Change::Put(Box::new(it))))
+        .chain(cancelled)
+        .collect()
 }
 
 /// Loads workflows; one whose row cannot be read becomes an incident and does not stop the others.

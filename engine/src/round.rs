@@ -134,6 +134,19 @@ impl Round {
         }
     }
 
+    /// How a workflow stands now, if the round has a draft of it.
+    pub fn status(&self, id: WorkflowId) -> Option<btrust_machine::Status> {
+        self.drafts.get(&id).map(|it| it.workflow.state.status())
+    }
+
+    /// The same, if the workflow belongs to `tenant`.
+    pub fn status_for(&self, id: WorkflowId, tenant: &str) -> Option<btrust_machine::Status> {
+        let draft = self.drafts.get(&id);
+        let workflow = draft.map(|it| &it.workflow);
+        let theirs = workflow.filter(|it| it.columns.tenant == tenant);
+        theirs.map(|it| it.state.status())
+    }
+
     /// Answers a caller without touching any workflow.
     pub fn refuse(&mut self, reply: Option<oneshot::Sender<Answer>>, error: EngineError) {
         self.answers.push((
@@ -156,15 +169,16 @@ impl Round {
         ));
     }
 
-    /// Starts a workflow.
+    /// Starts a workflow; says whether it did.
     pub fn start(
         &mut self,
         start: Start,
         id: WorkflowId,
+        replaces: Option<WorkflowId>,
         sealer: Arc<Sealer>,
         now_ms: i64,
         reply: Option<oneshot::Sender<Answer>>,
-    ) {
+    ) -> bool {
         let definition = start.definition;
         let command = Command::Start {
             workflow: id.to_string(),
@@ -176,8 +190,14 @@ impl Round {
         let env = env(&*self.random, now_ms);
         let applied = match contained(|| apply(&definition, None, &command, &env)) {
             Ok(Ok(applied)) => applied,
-            Ok(Err(refusal)) => return self.refuse(reply, EngineError::Refused(refusal)),
-            Err(fault) => return self.refuse(reply, fault),
+            Ok(Err(refusal)) => {
+                self.refuse(reply, EngineError::Refused(refusal));
+                return false;
+            }
+            Err(fault) => {
+                self.refuse(reply, fault);
+                return false;
+            }
         };
         let mut state = applied.state;
         state.set_priority(start.priority);
@@ -192,6 +212,7 @@ impl Round {
             decision: None,
             started_ms: now_ms,
             closed_ms: None,
+            restart_of: start.restart_of,
         };
         let workflow = Workflow {
             id,
@@ -211,6 +232,7 @@ impl Round {
                 key: start.key,
                 digest: start.digest,
                 workflow: id,
+                replaces,
             }),
             listed: None,
             is_touched: false,
@@ -223,6 +245,7 @@ impl Round {
                 is_new: true,
             },
         ));
+        true
     }
 
     /// Applies a command to the draft of a workflow; there must be one.
@@ -555,11 +578,15 @@ fn change(effect: Effect) -> Option<Change> {
     match effect {
         Effect::Dispatch(turn) => Some(Change::Put(Box::new(turn))),
         Effect::Withdraw { task } => Some(Change::Withdraw(task)),
+        Effect::Pause => Some(Change::Pause),
+        Effect::Resume => Some(Change::Resume),
+        Effect::Cancel => Some(Change::Cancel),
         Effect::OpenPrompt(_)
         | Effect::ClosePrompt { .. }
         | Effect::WakeAt { .. }
         | Effect::Deliver(_)
-        | Effect::Close { .. } => None,
+        | Effect::Close { .. }
+        | Effect::Reopen => None,
     }
 }
 

@@ -323,7 +323,28 @@ fn summary(it: &mut Object<'_>, event: &Event) {
             it.put("next", next);
             it.put("version", version);
         }
-        EventKind::ExecutionAborted { .. } | EventKind::ExecutionTimedOut {} => {}
+        // The reasons of operators are free text, which no stream carries.
+        EventKind::ExecutionAborted { by, .. }
+        | EventKind::ExecutionTerminated { by, .. }
+        | EventKind::WorkflowPaused { by, .. }
+        | EventKind::WorkflowResumed { by } => it.put("by", by),
+        EventKind::CancellationRequested {
+            grace_seconds, by, ..
+        } => {
+            it.put("graceSeconds", grace_seconds);
+            it.put("by", by);
+        }
+        EventKind::ExecutionRedriven { redrive, by, .. } => {
+            it.put("redrive", redrive);
+            it.put("by", by);
+        }
+        EventKind::WorkflowRestarted { workflow, by } => {
+            it.put("as", workflow);
+            it.put("by", by);
+        }
+        // What a signal is called comes from outside, as its payload does.
+        EventKind::SignalReceived { by, .. } => it.put("by", by),
+        EventKind::ExecutionTimedOut {} => {}
     }
 }
 
@@ -352,7 +373,9 @@ fn counted(event: &Event) -> Option<&'static str> {
         | EventKind::ExecutionFailed { .. }
         | EventKind::ExecutionAborted { .. }
         | EventKind::ExecutionContinued { .. }
+        | EventKind::ExecutionTerminated { .. }
         | EventKind::ExecutionTimedOut {} => Some("com.btrust.workflow.closed"),
+        EventKind::ExecutionRedriven { .. } => Some("com.btrust.workflow.redriven"),
         _ => None,
     }
 }
@@ -441,6 +464,11 @@ fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
             it.put("next", next);
             it.put("durationMs", lasted_ms);
         }
+        EventKind::ExecutionTerminated { .. } => {
+            it.put("status", "terminated");
+            it.put("durationMs", lasted_ms);
+        }
+        EventKind::ExecutionRedriven { redrive, .. } => it.put("redrive", redrive),
         EventKind::ExecutionTimedOut {} => {
             it.put("status", "timed_out");
             it.put("durationMs", lasted_ms);

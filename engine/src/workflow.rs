@@ -16,6 +16,9 @@ use crate::store::{SnapshotColumns, WorkflowColumns};
 /// The head of a hash chain before its first record.
 pub const CHAIN_START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// Whom a paused workflow waits for, in the column `waiting_for`.
+pub const OPERATOR: &str = "operator";
+
 /// Everything about one workflow that the next command needs.
 #[derive(Clone)]
 pub struct Workflow {
@@ -57,6 +60,11 @@ impl Workflow {
             sequence: state.n_events(),
             running: Vec::new(),
             lineage: self.lineage(),
+            paused: state.is_paused(),
+            cancelling: state.is_cancelling(),
+            redrives: state.n_redrives(),
+            restart_of: self.columns.restart_of,
+            restarted_as: state.restarted_as().and_then(|it| it.parse().ok()),
         }
     }
 
@@ -125,7 +133,11 @@ impl Workflow {
     pub fn current_columns(&self) -> WorkflowColumns {
         WorkflowColumns {
             status: status(self.state.status()).as_str().to_owned(),
-            waiting_for: waiting_for(&self.state).map(|it| audience_text(it).to_owned()),
+            waiting_for: if self.state.is_paused() {
+                Some(OPERATOR.to_owned())
+            } else {
+                waiting_for(&self.state).map(|it| audience_text(it).to_owned())
+            },
             decision: self.state.decision().map(str::to_owned),
             closed_ms: self.state.closed_ms(),
             ..self.columns.clone()
@@ -144,6 +156,9 @@ impl Workflow {
             // A turn that stands still keeps its workflow alive as well, and recovery looks at it.
             n_turns: count(self.state.open_turns().len() + self.state.stuck_tasks().len()),
             n_prompts: count(self.state.open_prompts().len()),
+            n_signals: count(
+                self.state.awaited_signals().len() + usize::from(self.state.is_paused()),
+            ),
             wake_at_ms: self.state.wake_at(),
             n_owed: count(self.state.owed().len()),
             children: (!children.is_empty()).then(|| children.join(" ")),
@@ -165,6 +180,7 @@ pub fn status(status: MachineStatus) -> Status {
         MachineStatus::TimedOut => Status::TimedOut,
         MachineStatus::Cancelled => Status::Cancelled,
         MachineStatus::Continued => Status::Continued,
+        MachineStatus::Terminated => Status::Terminated,
     }
 }
 

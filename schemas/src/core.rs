@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::children::Lineage;
+use crate::commands::{Conflict, Reuse};
 use crate::ids::{PromptId, TaskId, WorkflowId};
 use crate::turn::{Audience, Submitter};
 
@@ -21,16 +22,19 @@ pub enum Status {
     Cancelled,
     /// Another workflow goes on from it.
     Continued,
+    /// Ended at once by an operator.
+    Terminated,
 }
 
 impl Status {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Running,
         Self::Succeeded,
         Self::Failed,
         Self::TimedOut,
         Self::Cancelled,
         Self::Continued,
+        Self::Terminated,
     ];
 
     /// The wire form.
@@ -43,6 +47,7 @@ impl Status {
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
             Self::Continued => "continued",
+            Self::Terminated => "terminated",
         }
     }
 
@@ -76,6 +81,21 @@ pub struct WorkflowView {
     pub sequence: u64,
     #[serde(default, flatten)]
     pub lineage: Lineage,
+    /// Nothing new begins until somebody resumes it.
+    #[serde(default)]
+    pub paused: bool,
+    /// It will be cancelled when what is under way has ended.
+    #[serde(default)]
+    pub cancelling: bool,
+    /// How often it went on from where it had failed.
+    #[serde(default)]
+    pub redrives: u32,
+    /// The workflow whose input it started with.
+    #[serde(default)]
+    pub restart_of: Option<WorkflowId>,
+    /// The latest workflow that was started with its input.
+    #[serde(default)]
+    pub restarted_as: Option<WorkflowId>,
     /// Turns that workers hold now; known only when one workflow is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub running: Vec<RunningView>,
@@ -133,6 +153,13 @@ pub struct StartRequest {
     pub request_digest: String,
     /// Subject of the caller's token.
     pub actor: String,
+    #[serde(default)]
+    pub reuse: Reuse,
+    #[serde(default)]
+    pub conflict: Conflict,
+    /// How long to wait for the end, ms; 0 answers as soon as the workflow is started.
+    #[serde(default)]
+    pub wait_ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -141,6 +168,9 @@ pub struct StartResponse {
     /// False when the key had started this workflow before.
     pub created: bool,
     pub workflow: WorkflowView,
+    /// How it ended, where the caller waited and it did.
+    #[serde(default)]
+    pub result: Option<ResultView>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,6 +218,10 @@ pub struct SubmissionResponse {
 pub struct CancelRequest {
     pub tenant: String,
     pub reason: Option<String>,
+    /// How long tasks that are under way may still end, in seconds; what was done is undone then. With 0
+    /// the workflow ends at once and nothing is undone.
+    #[serde(default)]
+    pub grace_seconds: u32,
     pub actor: String,
 }
 
@@ -226,6 +260,7 @@ pub struct ListQuery {
     pub status: Option<Status>,
     pub definition: Option<String>,
     pub decision: Option<String>,
+    pub paused: Option<bool>,
     /// Whom an open prompt asks.
     pub open_prompt: Option<Audience>,
     pub started_after: Option<String>,

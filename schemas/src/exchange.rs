@@ -120,7 +120,8 @@ pub struct ExchangeResponse {
     pub tasks: Vec<TurnInput>,
     /// Base URLs of the core nodes to poll.
     pub nodes: Vec<String>,
-    /// Turns that the session holds and nobody wants any more, or that should end soon.
+    /// Turns that the session holds and nobody wants any more, or that should end soon: what is reported
+    /// of those within the grace of a cancelled workflow still counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cancelled: Vec<TurnKey>,
 }

@@ -305,6 +305,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
         scope::DEFINITIONS_WRITE,
         scope::DEFINITIONS_PUBLISH,
         scope::WORKFLOWS_READ,
+        scope::WORKFLOWS_OPERATE,
         scope::TENANT_READ,
         scope::TENANT_WRITE,
         scope::CLIENTS_WRITE,

@@ -19,10 +19,15 @@ use crate::{
 pub struct CancelWorkflow(pub Arc<Gateway>);
 
 #[derive(Object)]
+#[oai(rename_all = "camelCase")]
 struct Cancellation {
     /// For the history; nothing personal
     #[oai(validator(max_length = 256))]
     reason: Option<String>,
+    /// How long what is under way may still end; then what was done is undone, and only then the workflow
+    /// ends. Without it the workflow ends at once and nothing is undone.
+    #[oai(validator(maximum(value = "3600")))]
+    grace_seconds: Option<u32>,
 }
 
 refusals! {
@@ -35,7 +40,7 @@ refusals! {
 
 #[OpenApi]
 impl CancelWorkflow {
-    /// Ends a workflow without a decision.
+    /// Ends a workflow without a decision: at once, or with time for what is under way.
     #[oai(
         path = "/v1/workflows/:id/cancel",
         method = "post",
@@ -51,6 +56,7 @@ impl CancelWorkflow {
         let request = CancelRequest {
             tenant: caller.tenant().to_owned(),
             reason: cancellation.0.reason,
+            grace_seconds: cancellation.0.grace_seconds.unwrap_or_default(),
             actor: caller.claims.sub,
         };
         let workflow = self.0.core.cancel(id, &request).await?;

@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use btrust_platform::token::{TokenError, TokenSource};
 use btrust_schemas::{
+    commands::{
+        ActRequest, ManyRequest, ManyView, RedriveRequest, RestartRequest, SignalRequest,
+        SignalResponse,
+    },
     core::{
         Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
         StartResponse, SubmissionRequest, SubmissionResponse, TaskFailureRequest,
@@ -229,6 +233,64 @@ impl CoreClient {
     ) -> Result<WorkflowView, CoreError> {
         self.post(&["workflows", &id.to_string(), "cancel"], request)
             .await
+    }
+
+    pub async fn signal(
+        &self,
+        id: WorkflowId,
+        request: &SignalRequest,
+    ) -> Result<SignalResponse, CoreError> {
+        self.post(&["workflows", &id.to_string(), "signals"], request)
+            .await
+    }
+
+    pub async fn pause(
+        &self,
+        id: WorkflowId,
+        request: &ActRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(&["workflows", &id.to_string(), "pause"], request)
+            .await
+    }
+
+    pub async fn resume(
+        &self,
+        id: WorkflowId,
+        request: &ActRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(&["workflows", &id.to_string(), "resume"], request)
+            .await
+    }
+
+    pub async fn terminate(
+        &self,
+        id: WorkflowId,
+        request: &ActRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(&["workflows", &id.to_string(), "terminate"], request)
+            .await
+    }
+
+    pub async fn redrive(
+        &self,
+        id: WorkflowId,
+        request: &RedriveRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(&["workflows", &id.to_string(), "redrive"], request)
+            .await
+    }
+
+    pub async fn restart(
+        &self,
+        id: WorkflowId,
+        request: &RestartRequest,
+    ) -> Result<StartResponse, CoreError> {
+        self.post(&["workflows", &id.to_string(), "restart"], request)
+            .await
+    }
+
+    pub async fn act_on_many(&self, request: &ManyRequest) -> Result<ManyView, CoreError> {
+        self.post(&["workflow-acts"], request).await
     }
 
     /// The open prompts of an audience. With `after`, parks until the workflow is
@@ -534,11 +596,12 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
 
 /// The fields of a flat structure as query pairs; absent ones are left out.
 fn pairs(query: &impl Serialize) -> Vec<(&'static str, String)> {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "tenant",
         "status",
         "definition",
         "decision",
+        "paused",
         "openPrompt",
         "startedAfter",
         "startedBefore",
@@ -578,6 +641,7 @@ mod tests {
             status: Some(Status::TimedOut),
             definition: Some("d".to_owned()),
             decision: Some("approved".to_owned()),
+            paused: Some(true),
             open_prompt: Some(Audience::Reviewer),
             started_after: Some("a".to_owned()),
             started_before: Some("b".to_owned()),

@@ -12,7 +12,7 @@ use super::{
     schedules::{CatchUpWord, OverlapWord, ScheduleDocument, SpecDocument, etag},
 };
 use crate::{
-    access::{Caller, WorkflowsWrite},
+    access::{Caller, WorkflowsOperate},
     refusal::Refused,
     refusals,
 };
@@ -90,7 +90,7 @@ impl CreateSchedule {
     )]
     async fn create_schedule(
         &self,
-        caller: Caller<WorkflowsWrite>,
+        caller: Caller<WorkflowsOperate>,
         schedule: Json<NewSchedule>,
     ) -> Result<CreateScheduleResponse, Refused<CreateScheduleRefusals>> {
         let NewSchedule {

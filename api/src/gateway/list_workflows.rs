@@ -55,6 +55,8 @@ impl ListWorkflows {
         status: Query<Option<StatusWord>>,
         definition: Query<Option<String>>,
         decision: Query<Option<String>>,
+        /// Whether it is paused; a paused one is found under no `openPrompt`
+        paused: Query<Option<bool>>,
         /// Whom an open prompt asks
         #[oai(name = "openPrompt")]
         open_prompt: Query<Option<AudienceWord>>,
@@ -81,6 +83,7 @@ impl ListWorkflows {
             status: status.0.map(Status::from),
             definition: definition.0,
             decision: decision.0,
+            paused: paused.0,
             open_prompt: open_prompt.0.map(Into::into),
             started_after: started_after.0,
             started_before: started_before.0,

@@ -1,6 +1,8 @@
 //! The gateway (5008): what a bank's systems, its people and its applicants call.
 
 mod acknowledge;
+mod act;
+mod act_on_workflows;
 mod cancel_workflow;
 mod canonical;
 mod core_client;
@@ -30,21 +32,27 @@ mod list_workflows;
 mod migrate_workflows;
 mod move_live_version;
 mod pause_schedule;
+mod pause_workflow;
 mod picture;
 mod publish_definition;
 mod publish_version;
+mod redrive_workflow;
 mod replace_schedule;
 mod resolve_incident;
+mod restart_workflow;
 mod resume_schedule;
+mod resume_workflow;
 mod retire_version;
 mod schedules;
 mod server;
+mod signal_workflow;
 mod start_workflow;
 mod submission_schemas;
 mod submit;
 mod succeed_task;
 mod sweep;
 mod task_limits;
+mod terminate_workflow;
 mod trigger_schedule;
 mod upload_object;
 mod uploads;

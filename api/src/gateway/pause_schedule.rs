@@ -11,7 +11,7 @@ use btrust_schemas::schedules::ScheduleAct;
 
 use super::{Gateway, get_schedule::ScheduleResponse, schedules::if_match};
 use crate::{
-    access::{Caller, WorkflowsWrite},
+    access::{Caller, WorkflowsOperate},
     refusal::Refused,
     refusals,
 };
@@ -36,7 +36,7 @@ impl PauseSchedule {
     )]
     async fn pause_schedule(
         &self,
-        caller: Caller<WorkflowsWrite>,
+        caller: Caller<WorkflowsOperate>,
         name: Path<String>,
         /// The `ETag` that the caller has seen; any when absent or `*`
         #[oai(name = "If-Match")]

@@ -16,7 +16,7 @@ use super::{
     schedules::{SpecDocument, if_match},
 };
 use crate::{
-    access::{Caller, WorkflowsWrite},
+    access::{Caller, WorkflowsOperate},
     refusal::Refused,
     refusals,
 };
@@ -53,7 +53,7 @@ impl ReplaceSchedule {
     )]
     async fn replace_schedule(
         &self,
-        caller: Caller<WorkflowsWrite>,
+        caller: Caller<WorkflowsOperate>,
         name: Path<String>,
         /// The `ETag` that the caller has seen; any when absent or `*`
         #[oai(name = "If-Match")]

@@ -25,6 +25,7 @@ use btrust_schemas::step;
 
 use super::{
     acknowledge::Acknowledge,
+    act_on_workflows::ActOnWorkflows,
     cancel_workflow::CancelWorkflow,
     core_client::CoreClient,
     create_schedule::CreateSchedule,
@@ -50,17 +51,23 @@ use super::{
     migrate_workflows::MigrateWorkflows,
     move_live_version::MoveLiveVersion,
     pause_schedule::PauseSchedule,
+    pause_workflow::PauseWorkflow,
     publish_definition::PublishDefinition,
     publish_version::PublishVersion,
+    redrive_workflow::RedriveWorkflow,
     replace_schedule::ReplaceSchedule,
     resolve_incident::ResolveIncident,
+    restart_workflow::RestartWorkflow,
     resume_schedule::ResumeSchedule,
+    resume_workflow::ResumeWorkflow,
     retire_version::RetireVersion,
+    signal_workflow::SignalWorkflow,
     start_workflow::StartWorkflow,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
     succeed_task::SucceedTask,
     task_limits::TaskLimitsOfPlatform,
+    terminate_workflow::TerminateWorkflow,
     trigger_schedule::TriggerSchedule,
     upload_object::UploadObject,
     uploads::{MIGRATIONS, Uploads, UploadsError},
@@ -224,6 +231,16 @@ type WorkflowEndpoints = (
     GetResult,
     GetHistory,
     CancelWorkflow,
+    SignalWorkflow,
+    RestartWorkflow,
+);
+/// Operations of operators on workflows.
+type OperatorEndpoints = (
+    PauseWorkflow,
+    ResumeWorkflow,
+    TerminateWorkflow,
+    RedriveWorkflow,
+    ActOnWorkflows,
 );
 /// Operations of people, and of the tenant as a whole.
 type PeopleEndpoints = (
@@ -247,7 +264,7 @@ type ScheduleEndpoints = (
 /// Operations on the tokens of tasks.
 type TaskEndpoints = (SucceedTask, FailTask, KeepTask);
 /// Operations of operators.
-type OperatorEndpoints = (
+type IncidentEndpoints = (
     ListIncidents,
     GetIncident,
     ResolveIncident,
@@ -256,10 +273,11 @@ type OperatorEndpoints = (
 type Endpoints = (
     DefinitionEndpoints,
     WorkflowEndpoints,
+    OperatorEndpoints,
     PeopleEndpoints,
     ScheduleEndpoints,
     TaskEndpoints,
-    OperatorEndpoints,
+    IncidentEndpoints,
 );
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
@@ -283,6 +301,15 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         GetResult(gateway()),
         GetHistory(gateway()),
         CancelWorkflow(gateway()),
+        SignalWorkflow(gateway()),
+        RestartWorkflow(gateway()),
+    );
+    let operators = (
+        PauseWorkflow(gateway()),
+        ResumeWorkflow(gateway()),
+        TerminateWorkflow(gateway()),
+        RedriveWorkflow(gateway()),
+        ActOnWorkflows(gateway()),
     );
     let people = (
         ListPrompts(gateway()),
@@ -306,13 +333,21 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         FailTask(gateway()),
         KeepTask(gateway()),
     );
-    let operators = (
+    let incidents = (
         ListIncidents(gateway()),
         GetIncident(gateway()),
         ResolveIncident(gateway()),
         TaskLimitsOfPlatform(gateway()),
     );
-    (definitions, workflows, people, schedules, tasks, operators)
+    (
+        definitions,
+        workflows,
+        operators,
+        people,
+        schedules,
+        tasks,
+        incidents,
+    )
 }
 
 /// The `OpenAPI` document of the gateway, as committed in `schemas/openapi.json`.

@@ -12,7 +12,7 @@ use btrust_schemas::schedules::TriggerRequest;
 
 use super::{Gateway, views::WorkflowDocument};
 use crate::{
-    access::{Caller, WorkflowsWrite},
+    access::{Caller, WorkflowsOperate},
     refusal::Refused,
     refusals,
 };
@@ -47,7 +47,7 @@ impl TriggerSchedule {
     )]
     async fn trigger_schedule(
         &self,
-        caller: Caller<WorkflowsWrite>,
+        caller: Caller<WorkflowsOperate>,
         name: Path<String>,
         /// Chosen by the caller, one for each workflow that it wants
         #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]

@@ -24,6 +24,8 @@ pub enum StatusWord {
     TimedOut,
     Cancelled,
     Continued,
+    /// Ended at once by an operator
+    Terminated,
 }
 
 impl From<Status> for StatusWord {
@@ -35,6 +37,7 @@ impl From<Status> for StatusWord {
             Status::TimedOut => Self::TimedOut,
             Status::Cancelled => Self::Cancelled,
             Status::Continued => Self::Continued,
+            Status::Terminated => Self::Terminated,
         }
     }
 }
@@ -48,6 +51,7 @@ impl From<StatusWord> for Status {
             StatusWord::TimedOut => Self::TimedOut,
             StatusWord::Cancelled => Self::Cancelled,
             StatusWord::Continued => Self::Continued,
+            StatusWord::Terminated => Self::Terminated,
         }
     }
 }
@@ -110,6 +114,16 @@ pub struct WorkflowDocument {
     pub continued_as: Option<String>,
     /// The schedule that has started it
     pub schedule: Option<String>,
+    /// Nothing new begins until somebody resumes it
+    pub paused: bool,
+    /// It is cancelled when what is under way has ended
+    pub cancelling: bool,
+    /// How often it went on from where it had failed
+    pub redrives: u32,
+    /// The workflow whose input it started with
+    pub restart_of: Option<String>,
+    /// The latest workflow that was started with its input
+    pub restarted_as: Option<String>,
     /// Turns that workers hold now; only when one workflow is asked for, and never for an applicant
     #[oai(skip_serializing_if_is_empty)]
     pub running: Vec<RunningDocument>,
@@ -186,6 +200,11 @@ impl From<WorkflowView> for WorkflowDocument {
             continued_from: id(view.lineage.continued_from),
             continued_as: id(view.lineage.continued_as),
             schedule: view.lineage.schedule,
+            paused: view.paused,
+            cancelling: view.cancelling,
+            redrives: view.redrives,
+            restart_of: view.restart_of.map(|it| it.to_string()),
+            restarted_as: view.restarted_as.map(|it| it.to_string()),
         }
     }
 }

@@ -10,6 +10,8 @@ pub(crate) const RESOURCE_SCHEME: &str = "kyc:";
 
 /// The `Resource` of a task whose attempts are workflows of their own.
 pub(crate) const CHILD_RESOURCE: &str = "btrust:workflow";
+/// The `Resource` of a task that waits for a signal; the machine carries it out itself.
+pub(crate) const SIGNAL: &str = "btrust:signal";
 
 /// End of a `Resource` whose attempt ends when its token is sent back.
 pub(crate) const WAIT_FOR_TASK_TOKEN: &str = ".waitForTaskToken";
@@ -45,6 +47,34 @@ impl Contract {
     pub fn resource(&self) -> String {
         format!("{RESOURCE_SCHEME}{}@{}", self.step, self.major)
     }
+}
+
+impl Contract {
+    /// What a task with the resource `btrust:signal` takes.
+    pub(crate) fn of_signal() -> Self {
+        Self {
+            step: SIGNAL.to_owned(),
+            major: 1,
+            outcomes: Vec::new(),
+            arguments_schema: serde_json::json!({
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": crate::limits::SIGNAL_NAME_CHARS_MAX,
+                }},
+                "additionalProperties": false,
+            }),
+            output_schema: Value::Bool(true),
+            hash: String::new(),
+        }
+    }
+}
+
+/// Whether the machine carries out the resource itself, so that no catalogue has it.
+pub(crate) fn is_own(resource: &str) -> bool {
+    resource == SIGNAL
 }
 
 impl Catalogue {

@@ -100,8 +100,56 @@ pub enum Command {
         next: String,
         on_close: OnParentClose,
     },
-    /// Ends the workflow on request.
-    Cancel { reason: Option<String> },
+    /// Ends the workflow on request: at once, or when what is under way has had time to end.
+    Cancel {
+        reason: Option<String>,
+        /// How long tasks that are under way may still end; what has been done is undone then.
+        /// 0 ends the workflow at once and undoes nothing.
+        #[serde(default)]
+        grace_seconds: i64,
+        /// Who asks for it.
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// Nobody is at these turns of a workflow that is being cancelled: they need not be waited for.
+    TurnsUnheld {
+        /// Task, attempt and turn.
+        turns: Vec<(u32, u32, u32)>,
+    },
+    /// Ends the workflow at once and undoes nothing.
+    Terminate {
+        reason: Option<String>,
+        by: Option<String>,
+    },
+    /// Nothing new begins and no time is judged until [`Command::Resume`].
+    Pause {
+        reason: Option<String>,
+        by: Option<String>,
+    },
+    /// Goes on after a [`Command::Pause`]; what was due meanwhile is judged now.
+    Resume { by: Option<String> },
+    /// Somebody sends what a state with the resource `btrust:signal` waits for, or will.
+    Signal {
+        name: String,
+        payload: Payload,
+        /// SHA-256 of the idempotency key, in hex.
+        key: String,
+        /// SHA-256 of name and payload, in hex.
+        digest: String,
+        by: Option<String>,
+    },
+    /// Notes that a workflow that has ended was started again, as another one.
+    NoteRestart {
+        workflow: String,
+        by: Option<String>,
+    },
+    /// A workflow that did not end well goes on from where it failed.
+    Redrive {
+        /// SHA-256 of the idempotency key, in hex.
+        key: String,
+        reason: Option<String>,
+        by: Option<String>,
+    },
 }
 
 /// How to go on after an incident.
@@ -216,6 +264,22 @@ pub enum Refusal {
     IncidentClosed { task: u32 },
     #[error("the whole workflow stands still, not one of its tasks, so that none can fail")]
     IncidentWithoutTask,
+    #[error("the workflow is being cancelled")]
+    WorkflowCancelling,
+    #[error("the workflow is running")]
+    WorkflowRunning,
+    #[error(
+        "the name of a signal has 1 to {} characters",
+        crate::limits::SIGNAL_NAME_CHARS_MAX
+    )]
+    SignalNameInvalid,
+    #[error("the workflow has not taken the signals that it already has")]
+    SignalsFull,
+    /// The idempotency key came before, with something else.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    #[error("the workflow cannot go on from where it failed: {detail}")]
+    RedriveImpossible { detail: &'static str },
     /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
     #[error(
         "an expression of state `{state}` ran longer than {} ms",
@@ -254,6 +318,12 @@ impl Refusal {
             Self::TokenUnknown => "token_unknown",
             Self::IncidentClosed { .. } => "incident_closed",
             Self::IncidentWithoutTask => "incident_without_task",
+            Self::WorkflowCancelling => "workflow_cancelling",
+            Self::WorkflowRunning => "workflow_running",
+            Self::SignalNameInvalid => "signal_name_invalid",
+            Self::SignalsFull => "signals_full",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::RedriveImpossible { .. } => "redrive_impossible",
             Self::EvaluationLimit { .. } => "evaluation_limit",
             Self::StateMismatch { .. } => "state_mismatch",
         }

@@ -13,20 +13,34 @@ pub enum Effect {
     /// Hand this turn to a worker; it replaces any earlier turn of the same task.
     Dispatch(OpenTurn),
     /// Take back whatever turn of this task is open.
-    Withdraw { task: u32 },
+    Withdraw {
+        task: u32,
+    },
     /// Show this prompt to its audience; a number that is already open means its times changed.
     OpenPrompt(OpenPrompt),
     /// Show this prompt no longer.
-    ClosePrompt { prompt: u32, reason: CloseReason },
+    ClosePrompt {
+        prompt: u32,
+        reason: CloseReason,
+    },
     /// Send [`Command::Tick`](crate::Command::Tick) at this time; replaces every earlier wish, `None` means never.
-    WakeAt { at_ms: Option<i64> },
+    WakeAt {
+        at_ms: Option<i64>,
+    },
     /// Deliver this message to another workflow, and say [`Command::Delivered`](crate::Command::Delivered).
     Deliver(Owed),
+    /// Hand out no turn of the workflow until [`Effect::Resume`]; whoever has one goes on.
+    Pause,
+    Resume,
+    /// Hand out no turn that is open now, and tell whoever has one that it need not go on.
+    Cancel,
     /// The workflow is closed.
     Close {
         status: Status,
         decision: Option<String>,
     },
+    /// The workflow is open again.
+    Reopen,
 }
 
 /// A turn that a worker has to take.

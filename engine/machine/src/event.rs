@@ -240,6 +240,44 @@ pub enum EventKind {
     },
     ExecutionAborted {
         reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// Ended at once by an operator.
+    ExecutionTerminated {
+        reason: Option<String>,
+        by: Option<String>,
+    },
+    /// The workflow goes on from where it did not end well.
+    ExecutionRedriven {
+        /// Counts the redrives of the workflow, from 1.
+        redrive: u32,
+        reason: Option<String>,
+        by: Option<String>,
+    },
+    /// What is under way has time to end; then the workflow is cancelled.
+    CancellationRequested {
+        reason: Option<String>,
+        grace_seconds: i64,
+        by: Option<String>,
+    },
+    /// A new workflow was started with the input of this one.
+    WorkflowRestarted {
+        workflow: String,
+        by: Option<String>,
+    },
+    WorkflowPaused {
+        reason: Option<String>,
+        by: Option<String>,
+    },
+    WorkflowResumed {
+        by: Option<String>,
+    },
+    /// A signal came; a state that waits for it ends with its payload.
+    SignalReceived {
+        name: String,
+        payload: Payload,
+        by: Option<String>,
     },
     ExecutionTimedOut {},
     /// Another workflow goes on from here.

@@ -85,6 +85,32 @@ pub const CLOSED_PROMPTS_MAX: usize = 16;
 /// Hex digits of a digest that are remembered: 128 bits.
 pub const DIGEST_DIGITS: usize = 32;
 
+/// Signals that came before a state waited for them and are kept until one does.
+///
+/// They are part of every snapshot until they are taken.
+pub const SIGNALS_MAX: usize = 100;
+
+/// Bytes of the payloads of those signals together.
+pub const SIGNALS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+
+/// Longest name of a signal, in characters; as long as the name of a state.
+pub const SIGNAL_NAME_CHARS_MAX: usize = STATE_NAME_CHARS_MAX;
+
+/// Latest signals whose idempotency keys are remembered, so that a repeated one gets the same answer.
+///
+/// Whoever sends a signal repeats it within seconds; they are part of every snapshot.
+pub const SIGNAL_KEYS_MAX: usize = 32;
+
+/// Longest time that tasks under way may be given when a workflow is cancelled, in seconds.
+///
+/// A task that needs longer than an hour waits for a person; those are not waited for.
+pub const CANCEL_GRACE_SECONDS_MAX: i64 = 3_600;
+
+/// How often one workflow may go on from where it failed.
+///
+/// Source: AWS Step Functions allows 1,000; [`HISTORY_EVENTS_MAX`] ends most workflows before 100.
+pub const REDRIVES_MAX: u32 = 100;
+
 /// Branches of one `Parallel` state.
 pub const BRANCHES_MAX: usize = 40;
 

@@ -97,6 +97,10 @@ fn standing(state: &State, version: u32) -> Result<&Thread, Finding> {
     let Some(root) = state.threads.get(&ROOT) else {
         return Err(refuse("migration_position", "the workflow stands nowhere"));
     };
+    if state.cancelling.is_some() {
+        let message = "the workflow is being cancelled";
+        return Err(refuse("migration_cancelling", message));
+    }
     let place = root.position.visit().map_or("", |it| it.state.as_str());
     if root.compensating.is_some() {
         let message = "the workflow is undoing what it has done";
@@ -108,7 +112,7 @@ fn standing(state: &State, version: u32) -> Result<&Thread, Finding> {
                 format!("the workflow is inside `{place}`; it may move when it has left it");
             Err(refuse("migration_inside", message))
         }
-        Position::Moving | Position::Visiting { .. } => Err(refuse(
+        Position::Moving | Position::Visiting { .. } | Position::Held(_) => Err(refuse(
             "migration_position",
             "the workflow is between two states",
         )),

@@ -1,5 +1,7 @@
 //! The snapshot of one workflow: everything that the next transition needs to know.
 
+mod operation;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,8 @@ use crate::evidence::Evidence;
 use crate::message::Owed;
 use crate::origin::{OnParentClose, Origin};
 use crate::payload::Payload;
+
+pub(crate) use operation::{Cancelling, EarlySignal, Held, SignalKey, Wreck};
 
 /// Version of the snapshot's format.
 pub(crate) const STATE_VERSION: u32 = 1;
@@ -41,6 +45,8 @@ pub enum Status {
     Cancelled,
     /// Another workflow goes on from it.
     Continued,
+    /// Ended at once by an operator.
+    Terminated,
 }
 
 impl Status {
@@ -99,6 +105,30 @@ pub struct State {
     pub(crate) owed: Vec<Owed>,
     pub(crate) closed_turns: VecDeque<ClosedTurn>,
     pub(crate) closed_prompts: VecDeque<ClosedPrompt>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) paused: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cancelling: Option<Cancelling>,
+    /// In the order in which they came.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) signals: VecDeque<EarlySignal>,
+    /// Of the latest signals, the latest last.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) signal_keys: VecDeque<SignalKey>,
+    /// Where the workflow goes on when it is redriven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wreck: Option<Box<Wreck>>,
+    /// Whether what the workflow had done was undone before its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) undone: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) n_redrives: u32,
+    /// The latest workflow that was started with the input of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restarted_as: Option<String>,
+    /// Of the latest redrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) redrive_key: Option<String>,
 }
 
 /// How a workflow ended.
@@ -167,6 +197,8 @@ pub(crate) enum Position {
         visit: Visit,
         until_ms: i64,
     },
+    /// It may not go on yet.
+    Held(Held),
 }
 
 /// The item of a `Map` as `$states.context.Map.Item` shows it.
@@ -271,6 +303,10 @@ pub(crate) enum Then {
         cause: String,
     },
     TimeOut,
+    Cancel {
+        reason: Option<String>,
+        by: Option<String>,
+    },
     /// The catcher with this index goes on.
     Catch {
         visit: Visit,
@@ -358,6 +394,9 @@ pub(crate) struct OpenTask {
     /// What has to be sent back to end a `.waitForTaskToken` attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Name of the signal that ends the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
     /// When the holder of the token has been silent for too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<i64>,
@@ -477,8 +516,15 @@ impl State {
     /// The earliest time at which a deadline, wait, retry, expiry or wake-up is due.
     #[must_use]
     pub fn wake_at(&self) -> Option<i64> {
-        if self.status.is_closed() {
+        if self.status.is_closed() || self.paused {
             return None;
+        }
+        if let Some(until_ms) = self.grace_until_ms() {
+            let under_way = self.tasks().filter(|it| it.is_under_way());
+            return under_way
+                .filter_map(OpenTask::wake_at)
+                .chain([until_ms])
+                .min();
         }
         let threads = self.threads.values().filter_map(Thread::wake_at).min();
         threads.into_iter().chain(self.deadline_ms).min()
@@ -626,6 +672,7 @@ impl Thread {
             Position::Forked { .. }
             | Position::Mapping(_)
             | Position::Visiting { .. }
+            | Position::Held(_)
             | Position::Moving => None,
         }
     }
@@ -640,7 +687,8 @@ impl Position {
             | Self::Waiting { visit, .. }
             | Self::Forked { visit, .. }
             | Self::BackingOff { visit, .. } => Some(visit),
-            Self::Moving => None,
+            Self::Held(Held::Write { visit, .. }) => Some(visit),
+            Self::Held(_) | Self::Moving => None,
         }
     }
 }

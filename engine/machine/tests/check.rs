@@ -7,6 +7,7 @@
 )]
 
 mod failing;
+mod signals;
 #[expect(dead_code, reason = "this binary uses a part of it")]
 mod support;
 

@@ -2,17 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod showing;
 mod support;
 
 use std::path::{Path, PathBuf};
 
 use btrust_machine::{
-    ChildEnd, Command, Definition, Env, Event, EventKind, Message, OnParentClose, Owed, Reply,
-    State, Status, Submitter, TurnResult, apply,
+    ChildEnd, Command, Definition, Env, Event, OnParentClose, Reply, State, Status, Submitter,
+    TurnResult, apply,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use showing::{show_event, show_owed};
 use support::{Follower, catalogue, show_turn};
 
 /// The time that `at: 0` means.
@@ -76,6 +78,12 @@ struct Step {
     /// Numbers of the tokens that are waited for.
     #[serde(default)]
     tokens: Option<Vec<usize>>,
+    /// Names of the signals that are waited for.
+    #[serde(default)]
+    signals: Option<Vec<String>>,
+    /// `paused`, `cancelling`.
+    #[serde(default)]
+    flags: Option<Vec<String>>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -88,6 +96,19 @@ enum Action {
     Start,
     Tick,
     Cancel,
+    /// `[seconds]` of grace.
+    CancelWithin(i64),
+    /// `[task, attempt, turn]` that nobody is at.
+    Unheld(u32, u32, u32),
+    Terminate,
+    Pause,
+    Resume,
+    /// `[key, name, payload]`.
+    Signal(String, String, Value),
+    /// `[key]`.
+    Redrive(String),
+    /// `[workflow]`.
+    NoteRestart(String),
     /// `[task, attempt, turn]`, then the whole result of something that is no step of ours.
     Output(u32, u32, u32, Value),
     /// `[task, attempt, turn, outcome]`, then the output.
@@ -142,7 +163,7 @@ fn every_golden_history_happens_as_the_design_says() {
         .filter(|it| it.extension().is_some_and(|it| it == "json"))
         .collect();
     files.sort();
-    assert!(95 <= files.len(), "{} histories are too few", files.len());
+    assert!(125 <= files.len(), "{} histories are too few", files.len());
     let mut failures = Vec::new();
     for file in &files {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
@@ -289,6 +310,17 @@ fn check_state(step: &Step, state: &State, tokens: &[String], place: &str) {
             .collect();
         assert_eq!(&found, expected, "{place}: tokens");
     }
+    if let Some(expected) = &step.signals {
+        assert_eq!(&state.awaited_signals(), expected, "{place}: signals");
+    }
+    if let Some(expected) = &step.flags {
+        let flags = [
+            ("paused", state.is_paused()),
+            ("cancelling", state.is_cancelling()),
+        ];
+        let set: Vec<&str> = flags.iter().filter(|it| it.1).map(|it| it.0).collect();
+        assert_eq!(&set, expected, "{place}: flags");
+    }
     for (pointer, expected) in &step.turn {
         let turns = json!(state.open_turns());
         let found = turns.pointer(&format!("/0{pointer}"));
@@ -306,34 +338,6 @@ fn check_state(step: &Step, state: &State, tokens: &[String], place: &str) {
             "{place}: {pointer} of the open turn"
         );
     }
-}
-
-fn show_owed(owed: &Owed) -> String {
-    let to = if owed.to.starts_with("wf_next") {
-        owed.to.as_str()
-    } else {
-        &owed.to[..5]
-    };
-    let what = match &owed.message {
-        Message::Start {
-            definition,
-            version,
-            input,
-            origin,
-        } => {
-            let version = version.map_or("live".to_owned(), |it| it.to_string());
-            format!(
-                "start {definition} {version} {} depth {}",
-                input.to_value(),
-                origin.depth
-            )
-        }
-        Message::Ended { task, attempt } => format!("ended {task}.{attempt}"),
-        Message::Continued { task, attempt, .. } => format!("continued {task}.{attempt}"),
-        Message::Close { terminate: false } => "close".to_owned(),
-        Message::Close { terminate: true } => "terminate".to_owned(),
-    };
-    format!("{} to {to}: {what}", owed.number)
 }
 
 fn check_end(end: &End, state: &State) {
@@ -396,7 +400,42 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
         },
         Action::Tick => Command::Tick,
         Action::Cancel => Command::Cancel {
-            reason: Some("asked".to_owned()),
+            reason: asked(),
+            grace_seconds: 0,
+            by: None,
+        },
+        Action::CancelWithin(seconds) => Command::Cancel {
+            reason: asked(),
+            grace_seconds: *seconds,
+            by: somebody(),
+        },
+        Action::Unheld(task, attempt, turn) => Command::TurnsUnheld {
+            turns: vec![(*task, *attempt, *turn)],
+        },
+        Action::Terminate => Command::Terminate {
+            reason: asked(),
+            by: somebody(),
+        },
+        Action::Pause => Command::Pause {
+            reason: asked(),
+            by: somebody(),
+        },
+        Action::Resume => Command::Resume { by: somebody() },
+        Action::Signal(key, name, payload) => Command::Signal {
+            name: expand(&json!(name)).as_str().unwrap().to_owned(),
+            payload: expand(payload).into(),
+            key: digest(key),
+            digest: digest(&format!("{name}{payload}")),
+            by: somebody(),
+        },
+        Action::NoteRestart(workflow) => Command::NoteRestart {
+            workflow: workflow.clone(),
+            by: somebody(),
+        },
+        Action::Redrive(key) => Command::Redrive {
+            key: digest(key),
+            reason: asked(),
+            by: somebody(),
         },
         Action::Complete(task, attempt, turn, outcome, output) => result(
             task,
@@ -477,6 +516,16 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it may be left out")]
+fn asked() -> Option<String> {
+    Some("asked".to_owned())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it may be left out")]
+fn somebody() -> Option<String> {
+    Some("somebody".to_owned())
+}
+
 fn ask(question: &Value) -> TurnResult {
     let seconds = |key: &str| question.get(key).and_then(Value::as_i64);
     let text = |key: &str, default: &str| {
@@ -516,110 +565,6 @@ fn expand(value: &Value) -> Value {
 
 fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text))
-}
-
-/// An event in one line: its type and what tells it from others of the type.
-fn show_event(event: &Event) -> String {
-    let detail = match &event.kind {
-        EventKind::ExecutionStarted { .. } | EventKind::ExecutionTimedOut {} => String::new(),
-        EventKind::StateEntered { name, .. } | EventKind::StateExited { name, .. } => name.clone(),
-        EventKind::TaskScheduled {
-            task,
-            attempt,
-            name,
-            ..
-        } => format!("{task}.{attempt} {name}"),
-        EventKind::TaskStarted { task, attempt, .. } => format!("{task}.{attempt}"),
-        EventKind::TaskSucceeded {
-            task,
-            attempt,
-            turn,
-            outcome,
-            ..
-        } => {
-            format!(
-                "{task}.{attempt}.{turn} {}",
-                outcome.as_deref().unwrap_or("-")
-            )
-        }
-        EventKind::TaskFailed {
-            task,
-            attempt,
-            turn,
-            error,
-            ..
-        } => format!("{task}.{attempt}.{turn} {error}"),
-        EventKind::TaskTimedOut {
-            task,
-            attempt,
-            turn,
-            ..
-        }
-        | EventKind::TaskCheckpointed {
-            task,
-            attempt,
-            turn,
-            ..
-        } => format!("{task}.{attempt}.{turn}"),
-        EventKind::EvaluationFailed { name, location, .. } => format!("{name} {location}"),
-        EventKind::ParallelStateStarted { name }
-        | EventKind::ParallelStateSucceeded { name }
-        | EventKind::ParallelStateFailed { name, .. } => name.clone(),
-        EventKind::ExecutionSucceeded { decision, .. } => decision.clone().unwrap_or_default(),
-        EventKind::ExecutionFailed { error, .. } => error.clone(),
-        EventKind::ExecutionAborted { reason } => reason.clone().unwrap_or_default(),
-        EventKind::TurnScheduled {
-            task,
-            attempt,
-            turn,
-            reason,
-        } => format!("{task}.{attempt}.{turn} {reason}"),
-        EventKind::PromptOpened {
-            prompt,
-            audience,
-            kind,
-            ..
-        } => format!("{prompt} {audience} {kind}"),
-        EventKind::PromptExtended { prompt, .. } => prompt.to_string(),
-        EventKind::PromptAnswered {
-            prompt, submitter, ..
-        } => format!("{prompt} {}", submitter.kind),
-        EventKind::PromptClosed { prompt, reason, .. } => {
-            format!("{prompt} {}", json!(reason).as_str().unwrap_or_default())
-        }
-        EventKind::EvidenceGained { evidence, .. }
-        | EventKind::EvidenceRetracted { evidence, .. } => evidence.clone(),
-        EventKind::TaskSubmitted { task, attempt, .. } => format!("{task}.{attempt}"),
-        EventKind::TaskKept { name, outcome, .. } => format!("{name} {outcome}"),
-        EventKind::MapStateStarted { name, length } | EventKind::MapRunStarted { name, length } => {
-            format!("{name} {length}")
-        }
-        EventKind::MapStateSucceeded { name } => name.clone(),
-        EventKind::MapRunSucceeded { name, failed } => format!("{name} failed {failed}"),
-        EventKind::MapIterationStarted { name, index }
-        | EventKind::MapIterationSucceeded { name, index }
-        | EventKind::MapIterationAborted { name, index } => format!("{name} {index}"),
-        EventKind::MapIterationFailed {
-            name, index, error, ..
-        } => format!("{name} {index} {error}"),
-        EventKind::MapStateFailed { name, error, .. }
-        | EventKind::MapRunFailed { name, error, .. }
-        | EventKind::CompensationFailed { name, error, .. } => format!("{name} {error}"),
-        EventKind::CompensationRegistered { name, .. } => name.clone(),
-        EventKind::CompensationStarted { count, error } => format!("{count} {error}"),
-        EventKind::CompensationFinished { failed } => format!("failed {failed}"),
-        EventKind::WorkflowMigrated { from, to } => format!("{from} {to}"),
-        EventKind::IncidentRaised {
-            task, turn, code, ..
-        } => format!("{task}.{turn} {code}"),
-        EventKind::IncidentResolved { task, action, .. } => format!("{task:?} {action}"),
-        EventKind::ExecutionContinued { next, version } => format!("{} {version}", &next[..5]),
-    };
-    let shown = format!("{} {detail}", event.type_name());
-    match &event.child {
-        Some(child) => format!("{child}: {}", shown.trim_end()),
-        None => shown.trim_end().to_owned(),
-    }
 }
 
 #[test]

@@ -85,7 +85,31 @@ fn any_command() -> impl Strategy<Value = Command> {
             submitter: Submitter { kind: "applicant".to_owned(), id: "a".to_owned(), device: None, address: None },
         }),
         3 => Just(Command::Tick),
-        1 => (0..20_u8).prop_map(|it| if it == 0 { Command::Cancel { reason: None } } else { Command::Tick }),
+        1 => (0..20_u8).prop_map(|it| if it == 0 {
+            Command::Cancel { reason: None, grace_seconds: 0, by: None }
+        } else {
+            Command::Tick
+        }),
+        2 => any_act(),
+    ]
+}
+
+/// What operators do, and senders of signals.
+fn any_act() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        2 => Just(Command::Pause { reason: None, by: None }),
+        3 => Just(Command::Resume { by: None }),
+        1 => (1..20_i64).prop_map(|it| Command::Cancel { reason: None, grace_seconds: it, by: None }),
+        1 => (1..6_u32).prop_map(|it| Command::TurnsUnheld { turns: vec![(it, 1, 1)] }),
+        1 => Just(Command::Terminate { reason: None, by: None }),
+        4 => (0..200_u8).prop_map(|it| Command::Redrive { key: format!("{it:064}"), reason: None, by: None }),
+        2 => (0..9_u8, 0..2_u8).prop_map(|(key, name)| Command::Signal {
+            name: format!("s{name}"),
+            payload: json!(key).into(),
+            key: format!("{key:064}"),
+            digest: format!("{name:064}"),
+            by: None,
+        }),
     ]
 }
 
@@ -168,13 +192,47 @@ proptest! {
             let stored: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
             prop_assert_eq!(&first, &apply(&definition, Some(stored), &command, &env));
             let Ok(applied) = first else { continue };
-            if was_closed || applied.reply == Reply::Duplicate {
+            let is_redriven = matches!(command, Command::Redrive { .. }) && applied.reply == Reply::Done;
+            if (was_closed && !is_redriven) || applied.reply == Reply::Duplicate {
                 prop_assert_eq!(&applied.state, &state);
                 prop_assert!(applied.events.is_empty() && applied.effects.is_empty());
             }
             follower.follow(&command, &applied);
             state = applied.state;
         }
+    }
+
+    /// Whatever operators do to a workflow, it is paused, waits for something, or has ended; and
+    /// once nobody does anything any more, time alone ends it.
+    #[test]
+    fn whatever_is_done_to_a_workflow_it_does_not_stand_still(
+        name in prop_oneof![Just("otp"), Just("rework"), Just("parallel")],
+        commands in prop::collection::vec((prop_oneof![any_command(), any_act()], 0..60_i64, any::<usize>(), any::<u64>()), 0..40),
+    ) {
+        let definition = definition(name);
+        let mut now_ms = 0;
+        let mut state = apply(&definition, None, &start(), &Env { now_ms, seed: 1 }).unwrap().state;
+        for (command, seconds, choice, seed) in commands {
+            now_ms += seconds * 1000;
+            let command = aim(command, &state, choice);
+            if let Ok(applied) = apply(&definition, Some(state.clone()), &command, &Env { now_ms, seed }) {
+                state = applied.state;
+            }
+            let is_waiting = state.wake_at().is_some() || !state.open_turns().is_empty() || !state.open_prompts().is_empty();
+            prop_assert!(state.status().is_closed() || state.is_paused() || is_waiting);
+            prop_assert!(!(state.status().is_closed() && (state.is_paused() || state.is_cancelling())));
+        }
+        if state.is_paused() {
+            let resume = Command::Resume { by: None };
+            state = apply(&definition, Some(state), &resume, &Env { now_ms, seed: 1 }).unwrap().state;
+        }
+        let mut n_wakes = 0;
+        while let Some(at_ms) = state.wake_at() {
+            state = apply(&definition, Some(state), &Command::Tick, &Env { now_ms: at_ms, seed: 1 }).unwrap().state;
+            n_wakes += 1;
+            prop_assert!(n_wakes < 100);
+        }
+        prop_assert!(state.status().is_closed());
     }
 
     /// Time alone ends every workflow that has a limit, and nothing is left open.

@@ -5,6 +5,7 @@
 mod access;
 mod acknowledge;
 mod acknowledgements;
+mod acts;
 mod cancel;
 mod config;
 mod draft;
@@ -19,16 +20,22 @@ mod list_definitions;
 mod list_workflows;
 mod live;
 mod migrations;
+mod pause;
 mod prompts;
 mod publication;
 mod queues;
+mod redrive;
+mod restart;
 mod result;
+mod resume;
 mod retirement;
 mod schedules;
+mod signals;
 mod start;
 mod submit;
 mod succeed_task;
 mod task_limits;
+mod terminate;
 mod versions;
 mod workflow;
 
@@ -229,7 +236,14 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         .at("/workflows/:id/result", get(result::result))
         .at("/workflows/:id/history", get(history::history))
         .at("/workflows/:id/prompts", get(prompts::prompts))
+        .at("/workflow-acts", post(acts::acts))
         .at("/workflows/:id/cancel", post(cancel::cancel))
+        .at("/workflows/:id/signals", post(signals::signals))
+        .at("/workflows/:id/pause", post(pause::pause))
+        .at("/workflows/:id/resume", post(resume::resume))
+        .at("/workflows/:id/terminate", post(terminate::terminate))
+        .at("/workflows/:id/redrive", post(redrive::redrive))
+        .at("/workflows/:id/restart", post(restart::restart))
         .at("/prompts/:id/submissions", post(submit::submit))
         .at(
             "/task-tokens/:token/success",

@@ -17,5 +17,9 @@ pub async fn start(
     Data(core): Data<&Arc<Core>>,
     Json(request): Json<StartRequest>,
 ) -> poem::Result<Response> {
-    answer(core.engine.start_workflow(request).await)
+    if request.wait_ms == 0 {
+        // What was accepted is committed, also when the service is told to stop meanwhile.
+        return answer(core.engine.start_workflow(request).await);
+    }
+    answer(core.park(core.engine.start_workflow(request)).await)
 }

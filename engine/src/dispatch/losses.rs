@@ -59,6 +59,7 @@ impl Dispatch {
         for key in unknown {
             if inner.slots.of(key).is_some_and(|it| it.lease.is_none()) {
                 inner.lease(number, key, now_ms);
+                inner.tell_cancelled(key);
             }
         }
         lost

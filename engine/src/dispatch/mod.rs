@@ -7,6 +7,7 @@
 //! (task, attempt, turn); so whatever is lost or doubled here costs time and never correctness.
 
 mod gates;
+mod holding_back;
 mod labels;
 mod level;
 mod limits;
@@ -66,6 +67,11 @@ pub enum Change {
     Put(Box<OpenTurn>),
     /// No turn of the task is wanted any more.
     Withdraw(u32),
+    /// No turn of the workflow is handed out until [`Change::Resume`]; whoever has one goes on.
+    Pause,
+    Resume,
+    /// No turn that is open now is handed out any more; whoever has one is told that it need not go on.
+    Cancel,
 }
 
 /// What an exchange brings to a worker.
@@ -110,6 +116,8 @@ struct Inner {
     parking: Parking,
     /// Turns that have been put into a line so far.
     n_lined_up: u64,
+    /// Workflows whose turns nobody is given.
+    paused: BTreeSet<WorkflowId>,
 }
 
 impl Dispatch {
@@ -142,6 +150,9 @@ impl Dispatch {
                     });
                 }
                 Change::Put(turn) => inner.put(owner, *turn, now_ms),
+                Change::Pause => inner.pause(owner.workflow),
+                Change::Resume => inner.resume(owner.workflow, now_ms),
+                Change::Cancel => inner.cancel(owner.workflow),
             }
         }
     }
@@ -342,7 +353,8 @@ impl Dispatch {
                 let silence_max_ms = heartbeat_seconds
                     .saturating_mul(1_000)
                     .max(HEARTBEAT_MIN_MS);
-                if heard_ms.saturating_add(silence_max_ms) <= now_ms {
+                let is_paused = inner.paused.contains(&key.task.workflow);
+                if !is_paused && heard_ms.saturating_add(silence_max_ms) <= now_ms {
                     silent.push(*key);
                 }
             }
@@ -378,6 +390,7 @@ impl Inner {
             waiting: None,
             lease: None,
             checkpointer: None,
+            is_cancelled: false,
             n_reports: 0,
             put_at: Instant::now(),
         };
@@ -479,6 +492,9 @@ impl Inner {
 
     /// Puts a free turn into its line and wakes one call that waits for such.
     fn line_up(&mut self, key: TurnKey, now_ms: i64) {
+        if self.paused.contains(&key.task.workflow) {
+            return;
+        }
         let Some(slot) = self.slots.of_mut(key).filter(|it| it.is_free()) else {
             return;
         };

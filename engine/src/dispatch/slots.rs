@@ -36,6 +36,8 @@ pub struct Slot {
     pub lease: Option<Lease>,
     /// The session that has made the turn's checkpoint, is making it, or was given the turn with it.
     pub checkpointer: Option<SessionNumber>,
+    /// Whether its workflow is being cancelled: whoever has it may end it, and nobody else gets it.
+    pub is_cancelled: bool,
     /// Results of this turn, or the loss of its lease, that are on their way to a commit; while there are
     /// any, it is not requeued.
     pub n_reports: u32,
@@ -83,7 +85,7 @@ impl Slot {
 
     /// Whether it may wait for a worker, but does not.
     pub fn is_free(&self) -> bool {
-        self.lease.is_none() && self.n_reports == 0 && self.waiting.is_none()
+        self.lease.is_none() && self.n_reports == 0 && self.waiting.is_none() && !self.is_cancelled
     }
 }
 

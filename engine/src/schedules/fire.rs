@@ -286,6 +286,8 @@ impl Engine {
         let reason = format!("the schedule `{}` starts the next one", record.name);
         let command = Command::Cancel {
             reason: Some(reason),
+            grace_seconds: 0,
+            by: None,
         };
         match self.command(record.tenant.clone(), workflow, command).await {
             Err(error) if error.is_transient() => Err(error),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::core::{
     CancelRequest, StartRequest, StartResponse, Status, SubmissionRequest, TaskSuccessRequest,
     WorkflowView,
@@ -81,6 +82,9 @@ impl Client {
             request_digest: "1".repeat(64),
             actor: "bank".to_owned(),
             priority: None,
+            reuse: Reuse::default(),
+            conflict: Conflict::default(),
+            wait_ms: 0,
         }
     }
 
@@ -294,6 +298,7 @@ impl Client {
         let request = CancelRequest {
             tenant: TENANT.to_owned(),
             reason: None,
+            grace_seconds: 0,
             actor: "bank".to_owned(),
         };
         let answer = ask!(&self.world, node => node.engine.cancel(id, request));

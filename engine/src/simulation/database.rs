@@ -132,8 +132,11 @@ impl Tables {
                     && !self.batches.contains_key(&batch)
                     && batches.insert(batch));
             let start = write.start.as_ref();
-            is_new_row
-                && start.is_none_or(|it| !self.starts.contains_key(&it.key) && keys.insert(&it.key))
+            // A key that means a workflow moves only from that one.
+            let fits = |it: &StartRecord| {
+                it.replaces == self.starts.get(&it.key).map(|known| known.workflow)
+            };
+            is_new_row && start.is_none_or(|it| fits(it) && keys.insert(&it.key))
         })
     }
 
@@ -216,7 +219,11 @@ impl Tables {
         };
         self.workflows.insert(id, record);
         if let Some(start) = &write.start {
-            self.starts.insert(start.key.clone(), start.clone());
+            let start = StartRecord {
+                replaces: None,
+                ..start.clone()
+            };
+            self.starts.insert(start.key.clone(), start);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::store::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
+use crate::workflow::OPERATOR;
 
 use super::node::Process;
 use super::world::World;
@@ -194,6 +195,7 @@ impl Store for SimulatedStore {
             workflow: it.workflow,
             n_turns: it.snapshot.n_turns,
             n_prompts: it.snapshot.n_prompts,
+            n_signals: it.snapshot.n_signals,
             wake_at_ms: it.snapshot.wake_at_ms,
             n_owed: it.snapshot.n_owed,
             children: it.snapshot.children.clone(),
@@ -302,6 +304,9 @@ fn is_listed(filter: &ListFilter, record: &WorkflowRecord) -> bool {
         && is(&filter.definition, Some(&columns.definition))
         && is(&filter.decision, columns.decision.as_deref())
         && is(&filter.waiting_for, columns.waiting_for.as_deref())
+        && filter
+            .paused
+            .is_none_or(|it| it == (columns.waiting_for.as_deref() == Some(OPERATOR)))
         && filter.version.is_none_or(|it| it == columns.version)
         && filter
             .started_from_ms

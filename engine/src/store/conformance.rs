@@ -25,6 +25,7 @@ pub async fn check(store: &dyn Store) {
     lists_are_filtered_and_paged(store).await;
     the_outbox_is_read_in_order_from_a_cursor(store).await;
     an_earlier_owner_and_an_ended_lease_are_fenced(store).await;
+    a_key_moves_to_another_workflow_from_the_one_that_it_means(store).await;
 }
 
 fn workflow(partition: u8, n: u8) -> WorkflowId {
@@ -55,6 +56,7 @@ fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
             is_open: true,
             n_turns: 1,
             n_prompts: 0,
+            n_signals: 2,
             wake_at_ms: Some(5_000),
             n_owed: i64::from(n),
             children: (n == 1).then(|| "wf_a wf_b".to_owned()),
@@ -71,11 +73,13 @@ fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
             decision: None,
             started_ms: 100 + i64::from(n / 2),
             closed_ms: None,
+            restart_of: Some(workflow(9, n)),
         }),
         start: Some(StartRecord {
             key: start_key(n),
             digest: "d".repeat(64),
             workflow: id,
+            replaces: None,
         }),
     }
 }
@@ -404,5 +408,49 @@ async fn an_earlier_owner_and_an_ended_lease_are_fenced(store: &dyn Store) {
             .await
             .len(),
         1
+    );
+}
+
+async fn a_key_moves_to_another_workflow_from_the_one_that_it_means(store: &dyn Store) {
+    let fences = acquire(store, &[7], EMBEDDED_LEASE_MS, Takeover::Always).await;
+    let [first, second, third] = [60, 61, 62].map(|n| workflow(7, n));
+    let commit = async |id, n, batch, replaces| {
+        let mut write = first_write(id, n, batch);
+        write.start = Some(StartRecord {
+            key: start_key(60),
+            digest: "e".repeat(64),
+            workflow: id,
+            replaces,
+        });
+        if let Some(columns) = &mut write.columns {
+            columns.tenant = "movers".to_owned();
+            columns.waiting_for = (n == 61).then(|| "operator".to_owned());
+        }
+        let (fences, writes) = (fences.clone(), vec![write]);
+        store.commit(&Batch { fences, writes }).await
+    };
+    let meant = async || store.find_starts(&[start_key(60)]).await.unwrap()[0].workflow;
+    commit(first, 60, 1, None).await.unwrap();
+    assert_eq!(meant().await, first);
+    commit(second, 61, 2, Some(first)).await.unwrap();
+    assert_eq!(meant().await, second);
+    let refused = commit(third, 62, 3, Some(first)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::DataRefused(_)), "{refused:?}");
+    assert_eq!(meant().await, second);
+    assert_eq!(store.load(&[third]).await.unwrap(), []);
+
+    let listed = async |paused| {
+        let filter = ListFilter {
+            tenant: "movers".to_owned(),
+            paused: Some(paused),
+            limit: 10,
+            ..ListFilter::default()
+        };
+        let listed = store.list(&filter).await.unwrap();
+        listed.iter().map(|it| it.workflow).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (listed(true).await, listed(false).await),
+        (vec![second], vec![first])
     );
 }

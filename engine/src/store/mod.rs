@@ -207,6 +207,8 @@ pub struct SnapshotColumns {
     pub is_open: bool,
     pub n_turns: i64,
     pub n_prompts: i64,
+    /// Signals that it waits for; one that is paused waits for an operator.
+    pub n_signals: i64,
     pub wake_at_ms: Option<i64>,
     /// Messages that other workflows have not taken yet.
     pub n_owed: i64,
@@ -226,6 +228,8 @@ pub struct WorkflowColumns {
     pub decision: Option<String>,
     pub started_ms: i64,
     pub closed_ms: Option<i64>,
+    /// The workflow whose input it started with.
+    pub restart_of: Option<WorkflowId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -250,6 +254,7 @@ pub struct OpenWorkflow {
     pub workflow: WorkflowId,
     pub n_turns: i64,
     pub n_prompts: i64,
+    pub n_signals: i64,
     pub wake_at_ms: Option<i64>,
     pub n_owed: i64,
     pub children: Option<String>,
@@ -289,6 +294,8 @@ pub struct StartRecord {
     /// SHA-256 hex of the request.
     pub digest: String,
     pub workflow: WorkflowId,
+    /// The workflow that the key has meant until now, where it has meant one.
+    pub replaces: Option<WorkflowId>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -299,6 +306,7 @@ pub struct ListFilter {
     pub version: Option<i64>,
     pub decision: Option<String>,
     pub waiting_for: Option<String>,
+    pub paused: Option<bool>,
     /// Inclusive.
     pub started_from_ms: Option<i64>,
     /// Exclusive.

@@ -8,7 +8,7 @@ use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 
 use super::mysql::sql::leases::{database_now, lock_leases};
 use super::mysql::{BEGIN, unavailable};
-use super::{Batch, Committed, Fence, StoreError, Write};
+use super::{Batch, Committed, Fence, StartRecord, StoreError, Write};
 
 /// Rows of one `INSERT`, largest first: few statement texts, so that all stay prepared.
 ///
@@ -151,7 +151,7 @@ async fn replace_snapshots(
     }) {
         let mut query = QueryBuilder::<MySql>::new(
             "INSERT INTO snapshot (workflow, partition_no, sequence, chain, n_audit, n_analytics, \
-             is_open, n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed) ",
+             is_open, n_turns, n_prompts, n_signals, wake_at_ms, n_owed, children, incident, sealed) ",
         );
         query.push_values(rows, |mut row, write| {
             row.push_bind(write.workflow.to_string())
@@ -163,6 +163,7 @@ async fn replace_snapshots(
                 .push_bind(write.snapshot.is_open)
                 .push_bind(write.snapshot.n_turns)
                 .push_bind(write.snapshot.n_prompts)
+                .push_bind(write.snapshot.n_signals)
                 .push_bind(write.snapshot.wake_at_ms)
                 .push_bind(write.snapshot.n_owed)
                 .push_bind(write.snapshot.children.as_deref())
@@ -173,7 +174,8 @@ async fn replace_snapshots(
             " ON DUPLICATE KEY UPDATE sequence = VALUES(sequence), chain = VALUES(chain), \
              n_audit = VALUES(n_audit), n_analytics = VALUES(n_analytics), \
              is_open = VALUES(is_open), n_turns = VALUES(n_turns), \
-             n_prompts = VALUES(n_prompts), wake_at_ms = VALUES(wake_at_ms), \
+             n_prompts = VALUES(n_prompts), n_signals = VALUES(n_signals), \
+             wake_at_ms = VALUES(wake_at_ms), \
              n_owed = VALUES(n_owed), children = VALUES(children), \
              incident = VALUES(incident), sealed = VALUES(sealed)",
         );
@@ -193,7 +195,7 @@ async fn replace_columns(
     for rows in chunks(&changed, usize::MAX, |_| 0) {
         let mut query = QueryBuilder::<MySql>::new(
             "INSERT INTO workflow (workflow, tenant, definition, version, subject, locale, status, \
-             waiting_for, decision, started_ms, closed_ms) ",
+             waiting_for, decision, started_ms, closed_ms, restart_of) ",
         );
         query.push_values(rows, |mut row, (workflow, columns)| {
             row.push_bind(workflow.to_string())
@@ -206,14 +208,15 @@ async fn replace_columns(
                 .push_bind(columns.waiting_for.as_deref())
                 .push_bind(columns.decision.as_deref())
                 .push_bind(columns.started_ms)
-                .push_bind(columns.closed_ms);
+                .push_bind(columns.closed_ms)
+                .push_bind(columns.restart_of.map(|it| it.to_string()));
         });
         query.push(
             " ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), definition = VALUES(definition), \
              version = VALUES(version), subject = VALUES(subject), locale = VALUES(locale), \
              status = VALUES(status), waiting_for = VALUES(waiting_for), \
              decision = VALUES(decision), started_ms = VALUES(started_ms), \
-             closed_ms = VALUES(closed_ms)",
+             closed_ms = VALUES(closed_ms), restart_of = VALUES(restart_of)",
         );
         query.build().execute(&mut *connection).await?;
     }
@@ -224,10 +227,13 @@ async fn insert_starts(
     connection: &mut MySqlConnection,
     writes: &[&Write],
 ) -> Result<(), sqlx::Error> {
-    let starts: Vec<_> = writes
+    let (moved, starts): (Vec<_>, Vec<_>) = writes
         .iter()
         .filter_map(|it| Some((it.committed_ms, it.start.as_ref()?)))
-        .collect();
+        .partition(|(_, start)| start.replaces.is_some());
+    for (committed_ms, start) in moved {
+        move_start(connection, start, committed_ms).await?;
+    }
     for rows in chunks(&starts, usize::MAX, |_| 0) {
         let mut query = QueryBuilder::<MySql>::new(
             "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) ",
@@ -242,6 +248,30 @@ async fn insert_starts(
         query.build().execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Lets a key mean another workflow, if it still means the one that it is moved from.
+async fn move_start(
+    connection: &mut MySqlConnection,
+    start: &StartRecord,
+    committed_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let moved = sqlx::query(
+        "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ? \
+         WHERE tenant = ? AND key_hash = ? AND workflow = ?",
+    )
+    .bind(start.digest.as_str())
+    .bind(start.workflow.to_string())
+    .bind(committed_ms)
+    .bind(start.key.tenant.as_str())
+    .bind(start.key.key_hash.as_str())
+    .bind(start.replaces.map(|it| it.to_string()))
+    .execute(connection)
+    .await?;
+    match moved.rows_affected() {
+        1 => Ok(()),
+        _ => Err(sqlx::Error::RowNotFound),
+    }
 }
 
 fn event_bytes(write: &Write) -> usize {
@@ -287,7 +317,8 @@ const DEADLOCK: u16 = 1213;
 
 fn classify(error: sqlx::Error) -> StoreError {
     let is_data = match &error {
-        sqlx::Error::Encode(_) => true,
+        // No statement of a commit reads a row that must be there; a key that has moved away is told so.
+        sqlx::Error::Encode(_) | sqlx::Error::RowNotFound => true,
         sqlx::Error::Database(database) => {
             let class = database.code();
             let class = class.as_deref().and_then(|it| it.get(..2)).unwrap_or("");

@@ -129,6 +129,8 @@ struct Statements<'c> {
     new_columns: Statement<'c>,
     columns: Statement<'c>,
     start: Statement<'c>,
+    /// Of a key that means another workflow from now on.
+    moved_start: Statement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -147,25 +149,25 @@ impl<'c> Statements<'c> {
             )?,
             new_snapshot: connection.prepare(
                 "INSERT INTO snapshot (sequence, chain, n_audit, n_analytics, is_open, n_turns, \
-                 n_prompts, wake_at_ms, n_owed, children, sealed, workflow, partition_no) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 n_prompts, n_signals, wake_at_ms, n_owed, children, sealed, workflow, partition_no) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
             snapshot: connection.prepare(
                 "UPDATE snapshot SET sequence = ?, chain = ?, n_audit = ?, n_analytics = ?, \
-                 n_turns = ?, n_prompts = ?, wake_at_ms = ?, n_owed = ?, children = ?, \
-                 incident = NULL, sealed = ? \
+                 n_turns = ?, n_prompts = ?, n_signals = ?, wake_at_ms = ?, n_owed = ?, \
+                 children = ?, incident = NULL, sealed = ? \
                  WHERE workflow = ? AND is_open = ?",
             )?,
             moved_snapshot: connection.prepare(
                 "UPDATE snapshot SET sequence = ?, chain = ?, n_audit = ?, n_analytics = ?, \
-                 is_open = ?, n_turns = ?, n_prompts = ?, wake_at_ms = ?, n_owed = ?, children = ?, \
-                 incident = NULL, sealed = ? \
+                 is_open = ?, n_turns = ?, n_prompts = ?, n_signals = ?, wake_at_ms = ?, n_owed = ?, \
+                 children = ?, incident = NULL, sealed = ? \
                  WHERE workflow = ?",
             )?,
             new_columns: connection.prepare(
                 "INSERT INTO workflow (definition, version, subject, locale, status, waiting_for, \
-                 decision, started_ms, closed_ms, tenant, workflow) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 decision, started_ms, closed_ms, restart_of, tenant, workflow) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
             columns: connection.prepare(
                 "UPDATE workflow SET version = ?, status = ?, waiting_for = ?, decision = ?, \
@@ -174,6 +176,10 @@ impl<'c> Statements<'c> {
             start: connection.prepare(
                 "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) \
                  VALUES (?, ?, ?, ?, ?)",
+            )?,
+            moved_start: connection.prepare(
+                "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ? \
+                 WHERE tenant = ? AND key_hash = ? AND workflow = ?",
             )?,
         })
     }
@@ -257,6 +263,7 @@ impl<'c> Statements<'c> {
                 it.n_analytics,
                 it.n_turns,
                 it.n_prompts,
+                it.n_signals,
                 it.wake_at_ms,
                 it.n_owed,
                 it.children,
@@ -274,6 +281,7 @@ impl<'c> Statements<'c> {
                 it.is_open,
                 it.n_turns,
                 it.n_prompts,
+                it.n_signals,
                 it.wake_at_ms,
                 it.n_owed,
                 it.children,
@@ -290,6 +298,7 @@ impl<'c> Statements<'c> {
                 it.is_open,
                 it.n_turns,
                 it.n_prompts,
+                it.n_signals,
                 it.wake_at_ms,
                 it.n_owed,
                 it.children,
@@ -330,6 +339,7 @@ impl<'c> Statements<'c> {
                 it.decision,
                 it.started_ms,
                 it.closed_ms,
+                it.restart_of.map(|it| it.to_string()),
                 it.tenant,
                 id,
             ])?;
@@ -337,7 +347,22 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
+    /// A key moves only if it still means the workflow that it is moved from.
     fn write_start(&mut self, id: &str, start: &StartRecord, at_ms: i64) -> rusqlite::Result<()> {
+        if let Some(earlier) = start.replaces {
+            let n_moved = self.moved_start.execute(params![
+                start.digest,
+                id,
+                at_ms,
+                start.key.tenant,
+                start.key.key_hash,
+                earlier.to_string(),
+            ])?;
+            return match n_moved {
+                1 => Ok(()),
+                _ => Err(rusqlite::Error::QueryReturnedNoRows),
+            };
+        }
         self.start.execute(params![
             start.key.tenant,
             start.key.key_hash,
@@ -357,6 +382,9 @@ const DATA_CODES: [i32; 5] = [1, 18, 19, 20, 25];
 fn classify(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error().map(|it| it.extended_code & 0xff);
     match code {
+        _ if matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
+            StoreError::DataRefused(driver(error))
+        }
         Some(code) if DATA_CODES.contains(&code) => StoreError::DataRefused(driver(error)),
         _ => unavailable(error),
     }

@@ -133,7 +133,7 @@ async fn a_turn_that_kills_its_workers_is_parked_and_the_count_survives_a_restar
 async fn an_operator_fails_or_ends_what_stands_still() {
     for (action, status) in [
         (ResolutionAction::Fail, Status::Failed),
-        (ResolutionAction::Terminate, Status::Cancelled),
+        (ResolutionAction::Terminate, Status::Terminated),
     ] {
         let world = World::new();
         let node = world.node().await;
@@ -219,6 +219,7 @@ async fn a_worker_hears_that_its_turn_is_cancelled() {
     let request = CancelRequest {
         tenant: TENANT.to_owned(),
         reason: None,
+        grace_seconds: 0,
         actor: "bank".to_owned(),
     };
     let parked = worker.request(Vec::new(), 1, WAIT_MS);

@@ -210,6 +210,7 @@ async fn a_result_of_a_turn_that_is_not_open_is_refused_by_code() {
     let cancel = btrust_schemas::core::CancelRequest {
         tenant: TENANT.to_owned(),
         reason: None,
+        grace_seconds: 0,
         actor: "bank".to_owned(),
     };
     node.engine.cancel(id, cancel).await.unwrap();

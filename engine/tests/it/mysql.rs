@@ -74,6 +74,7 @@ fn write(partition: u8, batch: i64) -> Write {
             is_open: true,
             n_turns: 1,
             n_prompts: 0,
+            n_signals: 0,
             wake_at_ms: None,
             n_owed: 0,
             children: None,
@@ -90,6 +91,7 @@ fn write(partition: u8, batch: i64) -> Write {
             decision: None,
             started_ms: batch,
             closed_ms: None,
+            restart_of: None,
         }),
         start: Some(StartRecord {
             key: StartKey {
@@ -98,6 +100,7 @@ fn write(partition: u8, batch: i64) -> Write {
             },
             digest: "d".repeat(64),
             workflow: id,
+            replaces: None,
         }),
     }
 }

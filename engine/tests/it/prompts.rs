@@ -135,6 +135,7 @@ async fn whoever_waits_for_news_hears_of_the_next_commit() {
     let cancel = CancelRequest {
         tenant: TENANT.to_owned(),
         reason: None,
+        grace_seconds: 0,
         actor: "bank".to_owned(),
     };
     let (result, _) = tokio::join!(

@@ -25,6 +25,7 @@ use btrust_platform::random::SystemRandom;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::testing::MariaDb;
 use btrust_platform::workflow_keys::{self, WorkflowKeys};
+use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::core::{StartRequest, StartResponse};
 use btrust_schemas::definition::{DraftRequest, Publish};
 use btrust_schemas::exchange::{Ack, ExchangeRequest, ExchangeResponse, Report, ReportKind};
@@ -239,6 +240,9 @@ pub fn start_request(key: &str) -> StartRequest {
         idempotency_key: key.to_owned(),
         request_digest: "1".repeat(64),
         actor: "bank".to_owned(),
+        reuse: Reuse::default(),
+        conflict: Conflict::default(),
+        wait_ms: 0,
     }
 }
 
@@ -316,6 +320,17 @@ pub fn complete(key: TurnKey, outcome: &str) -> Report {
     let result = TurnResult::Complete {
         outcome: outcome.to_owned(),
         output: json!({}),
+    };
+    Report {
+        key,
+        what: ReportKind::Result { result },
+    }
+}
+
+pub fn fail(key: TurnKey, error: &str) -> Report {
+    let result = TurnResult::Fail {
+        error: error.to_owned(),
+        cause: String::new(),
     };
     Report {
         key,

@@ -95,9 +95,11 @@ pub async fn play(platform: &Platform, script: Script) -> Result<Ending> {
     let (status, open_prompt) = match view.status {
         Status::Succeeded => ("closed", None),
         Status::Running => ("waiting", Some("review")),
-        Status::Failed | Status::TimedOut | Status::Cancelled | Status::Continued => {
-            ("failed", None)
-        }
+        Status::Failed
+        | Status::TimedOut
+        | Status::Cancelled
+        | Status::Continued
+        | Status::Terminated => ("failed", None),
     };
     timeline.end(status, view.decision.as_deref(), cpu_ms);
     Ok(Ending {

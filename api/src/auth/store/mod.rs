@@ -117,9 +117,29 @@ mod tests {
             ],
         );
         let expected = [
-            "clients:write definitions:publish definitions:read definitions:write tenant:read",
+            "clients:write definitions:publish definitions:read definitions:write tenant:read workflows:operate",
             "definitions:publish definitions:write",
             "definitions:read workflows:read",
+        ];
+        assert_eq!(scopes.await, expected);
+    }
+
+    #[tokio::test]
+    async fn who_makes_clients_may_operate_workflows() {
+        let scopes = migrated(
+            5,
+            &[
+                ("admin", "clients:write tenant:write workflows:read"),
+                ("bank", "workflows:read workflows:write"),
+                ("maker", "clients:write tenant:read"),
+                ("starter", "clients:write workflows:write"),
+            ],
+        );
+        let expected = [
+            "clients:write tenant:write workflows:operate workflows:read",
+            "workflows:read workflows:write",
+            "clients:write tenant:read workflows:operate",
+            "clients:write workflows:operate workflows:write",
         ];
         assert_eq!(scopes.await, expected);
     }

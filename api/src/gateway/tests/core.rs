@@ -15,6 +15,7 @@ use super::core_definitions::{
     draft_it, get_definition, get_live, list_definitions, list_versions, migrate_it, move_live,
     publish_it, retire_it,
 };
+use super::core_operations::{act_it, act_on_many};
 use super::core_operators::{
     get_incident, get_task_limits, list_incidents, put_task_limits, resolve_incident,
 };
@@ -58,6 +59,12 @@ pub struct Tables {
     pub busy: Option<(u16, &'static str, u64)>,
     /// What was sent back, and how.
     pub sent_back: Vec<(String, Value)>,
+    /// What was done to workflows, and how it was asked for.
+    pub acts: Vec<(String, Value)>,
+    /// Whether a workflow that is waited for has a result.
+    pub ends_at_once: bool,
+    /// Policies and waits of starts.
+    pub asked_starts: Vec<Value>,
 }
 
 pub type Core = Arc<Mutex<Tables>>;
@@ -86,6 +93,13 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
         .at("/workflows/:id/history", get(get_history))
         .at("/workflows/:id/prompts", get(list_prompts))
         .at("/workflows/:id/cancel", post(cancel_it))
+        .at("/workflows/:id/signals", post(act_it))
+        .at("/workflows/:id/pause", post(act_it))
+        .at("/workflows/:id/resume", post(act_it))
+        .at("/workflows/:id/terminate", post(act_it))
+        .at("/workflows/:id/redrive", post(act_it))
+        .at("/workflows/:id/restart", post(act_it))
+        .at("/workflow-acts", post(act_on_many))
         .at("/prompts/:id/submissions", post(submit_it))
         .at("/task-tokens/:token/:how", post(send_back))
         .at("/incidents", get(list_incidents))
@@ -130,7 +144,7 @@ pub fn refuse<T>(status: u16, code: &str) -> Result<T, poem::Error> {
 }
 
 impl Tables {
-    fn find(&mut self, tenant: &str, id: &str) -> Result<&mut WorkflowView, poem::Error> {
+    pub fn find(&mut self, tenant: &str, id: &str) -> Result<&mut WorkflowView, poem::Error> {
         let is_it = |it: &(String, WorkflowView)| it.0 == tenant && it.1.id.to_string() == id;
         match self.workflows.iter_mut().find(|it| is_it(it)) {
             Some((_, workflow)) => Ok(workflow),
@@ -149,6 +163,9 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         return Err(poem::Error::from_response(response));
     }
     let key = (it.tenant.clone(), it.idempotency_key.clone());
+    tables
+        .asked_starts
+        .push(json!([it.reuse, it.conflict, it.wait_ms]));
     if let Some((digest, id)) = tables.keys.get(&key).cloned() {
         if digest != it.request_digest {
             return refuse(409, "idempotency_key_reused");
@@ -157,6 +174,7 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         return ok(StartResponse {
             created: false,
             workflow,
+            result: None,
         });
     }
     if it.definition != "known" {
@@ -184,11 +202,25 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         closed_at: None,
         sequence: 3,
         running: Vec::new(),
+        paused: false,
+        cancelling: false,
+        redrives: 0,
+        restart_of: None,
+        restarted_as: None,
     };
     tables.workflows.push((it.tenant, workflow.clone()));
     tables.keys.insert(key, (it.request_digest, id));
+    let is_over = tables.ends_at_once && 0 < it.wait_ms;
     ok(StartResponse {
         created: true,
+        result: is_over.then(|| ResultView {
+            status: Status::Succeeded,
+            decision: None,
+            output: Some(json!({ "waitMs": it.wait_ms })),
+            error: None,
+            cause: None,
+            continued_as: None,
+        }),
         workflow,
     })
 }

@@ -3,11 +3,13 @@
 
 mod core;
 mod core_definitions;
+mod core_operations;
 mod core_operators;
 mod core_schedules;
 mod definitions;
 mod lifecycle;
 mod objects;
+mod operations;
 mod operators;
 mod people;
 mod schedules;

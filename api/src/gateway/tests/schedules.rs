@@ -15,7 +15,7 @@ fn nightly() -> Value {
 #[tokio::test]
 async fn a_schedule_is_created_shown_listed_and_deleted() {
     let world = world().await;
-    let bank = world.bank().await;
+    let bank = world.scheduler().await;
     let request = world.client.post("/v1/schedules").body_json(&nightly());
     let request = request.header("authorization", format!("Bearer {bank}"));
     let response = request.send().await;
@@ -51,7 +51,7 @@ async fn a_schedule_is_created_shown_listed_and_deleted() {
 #[tokio::test]
 async fn a_schedule_changes_only_as_the_caller_has_seen_it() {
     let world = world().await;
-    let bank = world.bank().await;
+    let bank = world.scheduler().await;
     world.post("/v1/schedules", &bank, nightly()).await;
     let mut spec = nightly();
     spec.as_object_mut().unwrap().remove("name");
@@ -82,7 +82,7 @@ async fn a_schedule_changes_only_as_the_caller_has_seen_it() {
 #[tokio::test]
 async fn a_trigger_needs_a_key_and_shows_what_it_has_started() {
     let world = world().await;
-    let bank = world.bank().await;
+    let bank = world.scheduler().await;
     world.post("/v1/schedules", &bank, nightly()).await;
     let path = "/v1/schedules/nightly/trigger";
     let (status, body) = world.post(path, &bank, json!({})).await;
@@ -93,7 +93,8 @@ async fn a_trigger_needs_a_key_and_shows_what_it_has_started() {
         request.send().await
     };
     trigger().await.assert_status(StatusCode::CONFLICT);
-    let id = world.start(&bank, "bank", "1").await;
+    let starter = world.bank().await;
+    let id = world.start(&starter, "bank", "1").await;
     let response = trigger().await;
     response.assert_status_is_ok();
     response.assert_header("location", format!("/v1/workflows/{id}"));
@@ -102,7 +103,7 @@ async fn a_trigger_needs_a_key_and_shows_what_it_has_started() {
 #[tokio::test]
 async fn what_is_no_schedule_is_refused() {
     let world = world().await;
-    let bank = world.bank().await;
+    let bank = world.scheduler().await;
     let mut unread = nightly();
     unread["timezone"] = json!("UTC");
     let (status, body) = world.post("/v1/schedules", &bank, unread).await;

@@ -36,7 +36,7 @@ async fn a_start_that_cannot_be_is_refused() {
     let world = world().await;
     let bank = world.bank().await;
     let (status, body) = world.post("/v1/workflows", &bank, new()).await;
-    assert_problem(status, &body, (400, "malformed_request"));
+    assert_problem(status, &body, (400, "idempotency_key_missing"));
     let unknown = json!({ "definition": "unknown", "input": {} });
     let (status, body) = world.start_with(&bank, "k", unknown).await;
     assert_problem(status, &body, (404, "definition_unknown"));

@@ -176,6 +176,12 @@ impl<E: Endpoint<Output = Response>> World<E> {
         self.token("bank", "bank", &scopes).await
     }
 
+    /// Whoever keeps the schedules of the bank.
+    pub async fn scheduler(&self) -> String {
+        let scopes = ["workflows:operate", "workflows:read"];
+        self.token("scheduler", "bank", &scopes).await
+    }
+
     /// The backend of another bank.
     pub async fn other_bank(&self) -> String {
         let scopes = [
@@ -222,7 +228,17 @@ impl<E: Endpoint<Output = Response>> World<E> {
     }
 
     pub async fn start_with(&self, token: &str, key: &str, json: Value) -> (StatusCode, Value) {
-        let request = self.client.post("/v1/workflows").body_json(&json);
+        self.post_with("/v1/workflows", token, key, json).await
+    }
+
+    pub async fn post_with(
+        &self,
+        path: &str,
+        token: &str,
+        key: &str,
+        json: Value,
+    ) -> (StatusCode, Value) {
+        let request = self.client.post(path).body_json(&json);
         let request = request.header("authorization", format!("Bearer {token}"));
         let response = request.header("idempotency-key", key).send().await;
         let status = response.0.status();

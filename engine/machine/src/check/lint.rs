@@ -6,7 +6,7 @@ use jsonata_core::ast::{AstNode, BinaryOp};
 
 use super::graph::{Graph, is_end};
 use super::{arguments, references};
-use crate::catalogue::{CHILD_RESOURCE, Catalogue};
+use crate::catalogue::{CHILD_RESOURCE, Catalogue, Contract, SIGNAL};
 use crate::definition::{Definition, Items, Kind, Machine, StateDef, TaskDef, Template};
 use crate::expression::walk;
 use crate::finding::{Finding, Gate, at};
@@ -19,7 +19,9 @@ pub(super) fn lint(definition: &Definition, catalogue: &Catalogue) -> Vec<Findin
     for state in definition.machine.all() {
         if let Kind::Task(task) = &state.kind {
             lint_task(state, task, &mut findings);
-            if let Some(contract) = catalogue.resolve(&task.resource) {
+            if task.resource == SIGNAL {
+                arguments::check(state, task, &Contract::of_signal(), &mut findings);
+            } else if let Some(contract) = catalogue.resolve(&task.resource) {
                 arguments::check(state, task, contract, &mut findings);
             }
         }

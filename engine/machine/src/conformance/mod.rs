@@ -196,7 +196,7 @@ impl Case {
             Status::Succeeded | Status::Continued => "SUCCEEDED",
             Status::Failed => "FAILED",
             Status::TimedOut => "TIMED_OUT",
-            Status::Cancelled => "ABORTED",
+            Status::Cancelled | Status::Terminated => "ABORTED",
         };
         if status != self.expect.status {
             let ended = json!({"status": status, "error": state.error(), "cause": state.cause()});

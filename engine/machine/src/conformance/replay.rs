@@ -30,6 +30,7 @@ pub(super) fn run(
         definition,
         input.clone().into(),
         &Options::default(),
+        &[],
         &mut |turn, state| answers.answer(turn, state),
     )
 }

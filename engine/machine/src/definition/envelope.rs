@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::reader::Reader;
 use super::states::{Kind, Language, Machine};
 use super::{Decision, Definition, EvidenceRule, parse};
+use crate::catalogue::SIGNAL;
 use crate::finding::{Finding, at};
 use crate::limits::SECONDS_MAX;
 
@@ -211,6 +212,14 @@ fn check_evidence_state(
         );
         return;
     };
+    if task.resource == SIGNAL {
+        reader.error(
+            "evidence_state_signal",
+            &at(pointer, "state"),
+            format!("`{state}` waits for a signal; what somebody sends proves nothing"),
+            "name a state whose step publishes its outcomes",
+        );
+    }
     if task
         .outcomes
         .as_ref()

@@ -107,6 +107,7 @@ impl Definition {
                         *resource = contract.resource();
                         *outcomes = Some(contract.outcomes.clone());
                     }
+                    None if crate::catalogue::is_own(resource) => {}
                     None => findings.push(Finding::error(
                         Gate::Valid,
                         "step_unknown",

@@ -54,6 +54,13 @@ impl EventKind {
             Self::ExecutionSucceeded { .. } => "ExecutionSucceeded",
             Self::ExecutionFailed { .. } => "ExecutionFailed",
             Self::ExecutionAborted { .. } => "ExecutionAborted",
+            Self::ExecutionTerminated { .. } => "ExecutionTerminated",
+            Self::ExecutionRedriven { .. } => "ExecutionRedriven",
+            Self::CancellationRequested { .. } => "CancellationRequested",
+            Self::WorkflowPaused { .. } => "WorkflowPaused",
+            Self::WorkflowRestarted { .. } => "WorkflowRestarted",
+            Self::WorkflowResumed { .. } => "WorkflowResumed",
+            Self::SignalReceived { .. } => "SignalReceived",
             Self::ExecutionTimedOut {} => "ExecutionTimedOut",
             Self::ExecutionContinued { .. } => "ExecutionContinued",
             Self::TurnScheduled { .. } => "TurnScheduled",
@@ -125,10 +132,13 @@ impl EventKind {
             Self::ExecutionFailed { error, cause } => {
                 ("executionFailed", error_details(error, cause))
             }
-            Self::ExecutionAborted { reason } => (
+            Self::ExecutionAborted { reason, .. } => (
                 "executionAborted",
                 error_details("", reason.as_deref().unwrap_or("")),
             ),
+            Self::ExecutionRedriven { redrive, .. } => {
+                ("executionRedriven", json!({"redriveCount": redrive}))
+            }
             Self::ExecutionTimedOut {} => {
                 ("executionTimedOut", error_details("States.Timeout", ""))
             }
@@ -257,6 +267,12 @@ impl EventKind {
             Self::IncidentRaised { .. } => Some("incidentRaised"),
             Self::IncidentResolved { .. } => Some("incidentResolved"),
             Self::ExecutionContinued { .. } => Some("executionContinued"),
+            Self::ExecutionTerminated { .. } => Some("executionTerminated"),
+            Self::CancellationRequested { .. } => Some("cancellationRequested"),
+            Self::WorkflowPaused { .. } => Some("workflowPaused"),
+            Self::WorkflowRestarted { .. } => Some("workflowRestarted"),
+            Self::WorkflowResumed { .. } => Some("workflowResumed"),
+            Self::SignalReceived { .. } => Some("signalReceived"),
             Self::EvidenceGained { .. } => Some("evidenceGained"),
             Self::EvidenceRetracted { .. } => Some("evidenceRetracted"),
             _ => None,

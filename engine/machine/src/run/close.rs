@@ -74,16 +74,22 @@ impl Run<'_> {
         self.close(Status::TimedOut, closing, EventKind::ExecutionTimedOut {});
     }
 
-    pub(super) fn cancel(&mut self, reason: Option<String>) {
+    pub(super) fn close_cancelled(&mut self, reason: Option<String>, by: Option<String>) {
         let closing = Closing {
             cause: reason.clone(),
             ..self.closing()
         };
-        self.close(
-            Status::Cancelled,
-            closing,
-            EventKind::ExecutionAborted { reason },
-        );
+        let event = EventKind::ExecutionAborted { reason, by };
+        self.close(Status::Cancelled, closing, event);
+    }
+
+    pub(super) fn close_terminated(&mut self, reason: Option<String>, by: Option<String>) {
+        let closing = Closing {
+            cause: reason.clone(),
+            ..self.closing()
+        };
+        let event = EventKind::ExecutionTerminated { reason, by };
+        self.close(Status::Terminated, closing, event);
     }
 
     pub(super) fn closing(&self) -> Closing {
@@ -99,6 +105,15 @@ impl Run<'_> {
     }
 
     pub(super) fn close(&mut self, status: Status, mut closing: Closing, event: EventKind) {
+        if matches!(status, Status::Succeeded | Status::Continued) {
+            self.state.wreck = None;
+        } else {
+            self.note_wreck();
+        }
+        if std::mem::take(&mut self.state.paused) {
+            self.effects.push(Effect::Resume);
+        }
+        self.state.cancelling = None;
         // Nothing open may survive the end; a branch that cannot be withdrawn has nothing open.
         let _: Result<(), Refusal> = self.withdraw(ROOT, CloseReason::Withdrawn);
         if let Some(root) = self.state.threads.get(&ROOT) {

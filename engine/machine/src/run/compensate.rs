@@ -4,7 +4,10 @@ use super::{Failure, Run, Seen, Trouble};
 use crate::command::Refusal;
 use crate::definition::{Compensation, Kind, TaskDef, no_arguments};
 use crate::event::EventKind;
-use crate::state::{Compensating, Position, ROOT, Registered, Role, Then, Visit};
+use crate::state::{Compensating, Held, Position, ROOT, Registered, Role, Then, Visit};
+
+/// What compensations are told when a workflow is cancelled.
+const CANCELLED: &str = "BTrust.Cancelled";
 
 impl<'a> Run<'a> {
     /// The compensation of a state, at whatever level it is.
@@ -51,6 +54,10 @@ impl<'a> Run<'a> {
     /// Nothing has caught a failure: the workflow fails when everything is undone.
     pub(super) fn fail_workflow(&mut self, failure: Failure) -> Result<(), Refusal> {
         let root = self.thread(ROOT)?;
+        if self.state.is_in_grace() {
+            // It is cancelled all the same, as soon as nothing is under way.
+            return self.hold(ROOT, Held::Nothing);
+        }
         if root.compensations.is_empty() || root.compensating.is_some() {
             self.close_failed(failure);
             return Ok(());
@@ -67,9 +74,11 @@ impl<'a> Run<'a> {
             // has failed has failed.
             if matches!(compensating.then, Then::Catch { .. }) {
                 compensating.then = Then::TimeOut;
+                self.state.undone = true;
             }
             return Ok(());
         }
+        self.note_wreck();
         self.withdraw(ROOT, crate::effect::CloseReason::Withdrawn)?;
         if self.thread(ROOT)?.compensations.is_empty() {
             self.close_timed_out();
@@ -84,7 +93,13 @@ impl<'a> Run<'a> {
         let error = match &then {
             Then::Fail { error, .. } | Then::Catch { error, .. } => error.clone(),
             Then::TimeOut => crate::error_name::TIMEOUT.to_owned(),
+            Then::Cancel { .. } => CANCELLED.to_owned(),
         };
+        if !matches!(then, Then::Catch { .. }) {
+            // Once it is undone, nothing can go on from it.
+            self.state.wreck = None;
+            self.state.undone = true;
+        }
         let branch = self.thread_mut(thread)?;
         let count = branch.compensations.len();
         branch.compensating = Some(Compensating { failed: 0, then });
@@ -94,6 +109,10 @@ impl<'a> Run<'a> {
 
     /// Undoes the latest that is left, or goes on when nothing is.
     pub(super) fn compensate_next(&mut self, thread: u32) -> Result<(), Refusal> {
+        if self.state.is_in_grace() {
+            // What the branch has left to undo is undone with everything else.
+            return self.hold(thread, Held::Nothing);
+        }
         let branch = self.thread_mut(thread)?;
         // It stays registered until it has ended, in case the branch is cancelled meanwhile.
         let Some(Registered {
@@ -157,6 +176,7 @@ impl<'a> Run<'a> {
         match then {
             Then::Fail { error, cause } => self.close_failed(Failure::new(&error, cause)),
             Then::TimeOut => self.close_timed_out(),
+            Then::Cancel { reason, by } => self.close_cancelled(reason, by),
             Then::Catch {
                 visit,
                 catcher,

@@ -11,6 +11,7 @@ use crate::state::{OpenTask, Phase, Position};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Workflow,
+    Grace,
     Attempt,
     Heartbeat,
     Prompt,
@@ -21,7 +22,7 @@ enum Due {
 impl Run<'_> {
     /// Judges every deadline that is due, the earliest first.
     pub(super) fn judge_deadlines(&mut self) -> Result<(), Refusal> {
-        while !self.state.status.is_closed() {
+        while !self.state.status.is_closed() && !self.state.paused {
             let Some((at_ms, due, thread)) = self.earliest() else {
                 return Ok(());
             };
@@ -30,6 +31,7 @@ impl Run<'_> {
             }
             match due {
                 Due::Workflow => self.time_out_workflow()?,
+                Due::Grace => self.end_grace()?,
                 Due::Attempt => self.time_out(thread, TIMEOUT)?,
                 Due::Heartbeat => self.time_out(thread, HEARTBEAT_TIMEOUT)?,
                 Due::Prompt => self.expire(thread)?,
@@ -37,20 +39,27 @@ impl Run<'_> {
                 Due::Resume => self.resume(thread)?,
             }
             self.make_moves()?;
+            self.look_at_grace()?;
         }
         Ok(())
     }
 
     fn earliest(&self) -> Option<(i64, Due, u32)> {
+        let grace_until_ms = self.state.grace_until_ms();
         let threads = self.state.threads.iter().filter_map(|(id, thread)| {
             let (at_ms, due) = match &thread.position {
+                Position::Task(task) if grace_until_ms.is_some() && !task.is_under_way() => {
+                    return None;
+                }
                 Position::Task(task) => due_of_task(task)?,
+                _ if grace_until_ms.is_some() => return None,
                 Position::Waiting { until_ms, .. } | Position::BackingOff { until_ms, .. } => {
                     (*until_ms, Due::Resume)
                 }
                 Position::Forked { .. }
                 | Position::Mapping(_)
                 | Position::Visiting { .. }
+                | Position::Held(_)
                 | Position::Moving => {
                     return None;
                 }
@@ -63,6 +72,7 @@ impl Run<'_> {
                     .deadline_ms
                     .map(|at_ms| (at_ms, Due::Workflow, 0)),
             )
+            .chain(grace_until_ms.map(|at_ms| (at_ms, Due::Grace, 0)))
             .min()
     }
 
@@ -83,6 +93,7 @@ impl Run<'_> {
             Position::Forked { .. }
             | Position::Mapping(_)
             | Position::Visiting { .. }
+            | Position::Held(_)
             | Position::Moving => Ok(()),
         }
     }

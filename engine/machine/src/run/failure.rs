@@ -198,6 +198,7 @@ impl OpenTask {
         self.heartbeat_ms = None;
         self.wake_ms = None;
         self.token = None;
+        self.signal = None;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error_name::RUNTIME;
 use crate::event::EventKind;
 use crate::limits::{HISTORY_EVENTS_CATCHABLE, HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED};
 use crate::payload::Payload;
-use crate::state::{Position, ROOT, Visit};
+use crate::state::{Held, Position, ROOT, Visit};
 
 const HISTORY_LIMIT_EXCEEDED: &str = "BTrust.HistoryLimitExceeded";
 
@@ -107,7 +107,14 @@ impl<'a> Run<'a> {
                 return Ok(());
             };
             // A branch may have been withdrawn since it was told to move.
-            if self.state.threads.contains_key(&step.thread) {
+            if !self.state.threads.contains_key(&step.thread) {
+                continue;
+            }
+            if self.is_holding() {
+                let Move { thread, to, input } = step;
+                let state = to.to_owned();
+                self.hold(thread, Held::Enter { state, input })?;
+            } else {
                 self.enter(step)?;
             }
         }
@@ -215,6 +222,9 @@ impl<'a> Run<'a> {
                     to,
                     input: output,
                 });
+            }
+            Target::End if seen.thread == ROOT && self.is_holding() => {
+                self.hold(ROOT, Held::Succeed { output })?;
             }
             Target::End if seen.thread == ROOT => self.close_succeeded(output, None),
             Target::End => self.finish_branch(seen.thread, output)?,

@@ -14,6 +14,10 @@ pub const TURN_POISONED: &str = "turn_poisoned";
 impl Run<'_> {
     /// A worker has lost the lease of a turn without a result; one time too often parks it.
     pub(super) fn lease_lost(&mut self, turn: TurnId) -> Result<(), Refusal> {
+        if self.state.is_in_grace() {
+            // Nobody else gets it, so nobody will end it.
+            return self.turns_unheld(&[(turn.task, turn.attempt, turn.turn)]);
+        }
         let thread = self.find_turn(turn)?;
         let task = self.task_mut(thread)?;
         if task.is_stuck {
@@ -45,6 +49,9 @@ impl Run<'_> {
         action: &IncidentAction,
         by: &str,
     ) -> Result<(), Refusal> {
+        if self.state.is_in_grace() {
+            return Err(Refusal::WorkflowCancelling);
+        }
         let resolved = EventKind::IncidentResolved {
             task,
             action: action.word().to_owned(),

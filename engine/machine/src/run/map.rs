@@ -17,7 +17,8 @@ use crate::limits::{
 use crate::payload::Payload;
 use crate::state::{Item, Mapping, Position, Role, Thread, Visit};
 
-const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str = "States.ExceedToleratedFailureThreshold";
+pub(super) const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str =
+    "States.ExceedToleratedFailureThreshold";
 pub(super) const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
 pub(super) const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
 

@@ -1,5 +1,6 @@
 //! The transition: one command applied to one workflow.
 
+mod cancel;
 mod child;
 mod close;
 mod compensate;
@@ -13,8 +14,11 @@ mod incident;
 mod map;
 mod message;
 mod parallel;
+mod pause;
 mod prompt;
+mod redrive;
 mod rework;
+mod signal;
 mod start;
 mod task;
 mod token;
@@ -72,10 +76,16 @@ pub fn apply(
     if state.status.is_closed() && !command.is_message() {
         return match command {
             Command::Tick => Ok(unchanged(state, Reply::Done)),
+            Command::Redrive { .. } | Command::NoteRestart { .. } => {
+                let mut run = Run::new(definition, state, env);
+                run.obey(command)?;
+                run.finish()
+            }
             _ => Err(Refusal::WorkflowClosed),
         };
     }
-    let unjudged = (matches!(command, Command::Cancel { .. })).then(|| state.clone());
+    let ends = matches!(command, Command::Cancel { .. } | Command::Terminate { .. });
+    let unjudged = ends.then(|| state.clone());
     let mut run = Run::new(definition, state, env);
     if let Command::TurnResult {
         task,
@@ -151,6 +161,12 @@ fn is_repeated(state: &State, command: &Command) -> Result<bool, Refusal> {
                 Some(_) => Err(Refusal::PromptClosed { prompt: *prompt }),
             }
         }
+        Command::Signal { key, digest, .. } => signal::is_repeated(state, key, digest),
+        Command::Redrive { key, .. } => Ok(state.redrive_key.as_deref() == Some(remembered(key))),
+        Command::NoteRestart { workflow, .. } => Ok(state.restarted_as.as_ref() == Some(workflow)),
+        Command::Pause { .. } => Ok(state.paused),
+        Command::Resume { .. } => Ok(!state.paused && !state.status.is_closed()),
+        Command::Cancel { grace_seconds, .. } => Ok(0 < *grace_seconds && state.is_cancelling()),
         _ => Ok(command.is_known_message(state)),
     }
 }
@@ -322,14 +338,37 @@ impl<'a> Run<'a> {
                 cause,
             } => self.token_failure(token, error, cause),
             Command::TokenHeartbeat { token } => self.token_heartbeat(token),
-            Command::Cancel { reason } => {
-                self.cancel(reason.clone());
+            Command::Cancel {
+                reason,
+                grace_seconds,
+                by,
+            } => self.cancel(reason.clone(), *grace_seconds, by.clone()),
+            Command::TurnsUnheld { turns } => self.turns_unheld(turns),
+            Command::Terminate { reason, by } => {
+                self.close_terminated(reason.clone(), by.clone());
                 Ok(())
             }
             Command::Delivered { .. }
             | Command::NotStarted { .. }
             | Command::ChildEnded { .. }
             | Command::ChildContinued { .. } => self.hear(command),
+            Command::Pause { reason, by } => self.pause(reason.clone(), by.clone()),
+            Command::Resume { by } => self.end_pause(by.clone()),
+            Command::Signal {
+                name,
+                payload,
+                key,
+                digest,
+                by,
+            } => self.signal(&signal::Signal {
+                name,
+                payload,
+                key,
+                digest,
+                by: by.as_deref(),
+            }),
+            Command::NoteRestart { workflow, by } => self.note_restart(workflow, by.clone()),
+            Command::Redrive { key, reason, by } => self.redrive(key, reason.clone(), by.clone()),
             Command::Tick | Command::Start { .. } => Ok(()),
         }
     }
@@ -337,6 +376,7 @@ impl<'a> Run<'a> {
     /// Makes every move that is possible now, and hands over what has come of it.
     fn finish(mut self) -> Result<Applied, Refusal> {
         self.make_moves()?;
+        self.look_at_grace()?;
         let wake_at = self.state.wake_at();
         if wake_at != self.wake_at_before {
             self.effects.push(Effect::WakeAt { at_ms: wake_at });

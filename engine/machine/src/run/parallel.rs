@@ -220,6 +220,7 @@ impl<'a> Run<'a> {
     ) -> Evidence<String> {
         for evidence in evidence.forfeit() {
             let name = visit.state.clone();
+            self.note_forfeited(&evidence);
             self.emit(thread, EventKind::EvidenceRetracted { evidence, name });
         }
         evidence
@@ -232,6 +233,9 @@ impl<'a> Run<'a> {
             location: None,
             ..failure
         };
+        if !self.is_outlived(thread, &failure)? {
+            self.note_wreck();
+        }
         if thread == ROOT {
             return self.fail_workflow(failure);
         }

@@ -22,6 +22,10 @@ impl Run<'_> {
     pub(super) fn ask(&mut self, thread: u32, question: &Question<'_>) -> Result<(), Refusal> {
         let task = self.task_mut(thread)?;
         let phase = std::mem::replace(&mut task.phase, Phase::Parked);
+        if self.state.is_in_grace() {
+            // Nobody is asked any more.
+            return self.close_prompt(thread, CloseReason::Withdrawn);
+        }
         if let Phase::Open {
             answer: Some(answer),
             ..

@@ -66,6 +66,15 @@ pub(super) fn start(
         owed: Vec::new(),
         closed_turns: VecDeque::new(),
         closed_prompts: VecDeque::new(),
+        paused: false,
+        cancelling: None,
+        signals: VecDeque::new(),
+        signal_keys: VecDeque::new(),
+        wreck: None,
+        undone: false,
+        n_redrives: 0,
+        restarted_as: None,
+        redrive_key: None,
     };
     let mut run = Run::new(definition, state, env);
     run.state.deadline_ms = definition

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::map::{ITEM_READER_FAILED, RESULT_WRITER_FAILED};
 use super::prompt::Question;
 use super::{Failure, Run, Seen, Trouble, mismatch};
-use crate::catalogue::RESOURCE_SCHEME;
+use crate::catalogue::{RESOURCE_SCHEME, SIGNAL};
 use crate::command::{Refusal, TurnResult};
 use crate::definition::{Kind, Seconds, StateDef, Template, Transfer, no_arguments};
 use crate::effect::{CloseReason, Effect, TurnReason};
@@ -106,6 +106,7 @@ impl<'a> Run<'a> {
             prompt: None,
             wake_ms: None,
             token: None,
+            signal: None,
             heartbeat_ms: None,
             child: None,
             results,
@@ -222,11 +223,14 @@ impl<'a> Run<'a> {
             attempt: task.attempt,
             name: visit.state.clone(),
             resource: work.resource.to_owned(),
-            arguments,
+            arguments: arguments.clone(),
             timeout_seconds,
             heartbeat_seconds,
         };
         self.emit(thread, scheduled);
+        if role == Role::Work && work.resource == SIGNAL {
+            return self.await_signal(thread, visit, &arguments);
+        }
         if self.task_mut(thread)?.is_child() {
             self.open_child(thread)?;
         } else {
@@ -599,9 +603,12 @@ impl<'a> Run<'a> {
         self.let_go(thread)?;
         let task = self.task_mut(thread)?;
         if matches!(task.phase, Phase::Open { .. }) {
-            let number = task.task;
+            // What stands still has been taken back already.
+            let (number, is_out) = (task.task, !task.is_stuck());
             task.phase = Phase::Parked;
-            self.effects.push(Effect::Withdraw { task: number });
+            if is_out {
+                self.effects.push(Effect::Withdraw { task: number });
+            }
         }
         Ok(())
     }

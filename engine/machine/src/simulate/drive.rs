@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Options, SimulateError, Simulation};
+use super::{Options, SentSignal, SimulateError, Simulation};
 use crate::Env;
 use crate::command::{Command, TurnResult};
 use crate::definition::Definition;
@@ -26,6 +26,7 @@ pub(crate) struct Answer {
 
 /// A command that is on its way.
 struct Pending {
+    /// 0 for what is not of a task.
     task: u32,
     command: Command,
 }
@@ -50,6 +51,7 @@ pub(crate) fn drive(
     definition: &Definition,
     input: Payload,
     options: &Options,
+    signals: &[SentSignal],
     answer: Answers<'_>,
 ) -> Result<Simulation, SimulateError> {
     let mut drive = Drive {
@@ -62,6 +64,9 @@ pub(crate) fn drive(
         now_ms: options.start_ms,
         events: Vec::new(),
     };
+    for signal in signals {
+        drive.send_signal(signal);
+    }
     let start = Command::Start {
         workflow: options.workflow.clone(),
         definition: definition.name().to_owned(),
@@ -222,6 +227,21 @@ impl Drive<'_> {
             });
         }
         Ok(())
+    }
+
+    fn send_signal(&mut self, signal: &SentSignal) {
+        self.n_sent += 1;
+        let digest = format!("{:064x}", self.n_sent);
+        let command = Command::Signal {
+            name: signal.name.clone(),
+            payload: signal.payload.clone(),
+            key: digest.clone(),
+            digest,
+            by: None,
+        };
+        let at_ms = self.options.start_ms.saturating_add(signal.after_ms);
+        self.pending
+            .insert((at_ms, self.n_sent), Pending { task: 0, command });
     }
 
     fn forget(&mut self, task: u32) {

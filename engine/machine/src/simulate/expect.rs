@@ -48,7 +48,13 @@ impl Expectation {
                 Some(None) => return Err(wrong(&format!("{place}/seconds"), "must be a number")),
             },
         };
-        let known = ["succeeded", "failed", "timed_out", "cancelled"];
+        let known = [
+            "succeeded",
+            "failed",
+            "timed_out",
+            "cancelled",
+            "terminated",
+        ];
         match &expectation.status {
             Some(status) if !known.contains(&status.as_str()) => {
                 let detail = format!("must be one of {}", known.join(", "));
@@ -123,6 +129,7 @@ pub fn status_word(status: Status) -> &'static str {
         Status::TimedOut => "timed_out",
         Status::Cancelled => "cancelled",
         Status::Continued => "continued",
+        Status::Terminated => "terminated",
     }
 }
 

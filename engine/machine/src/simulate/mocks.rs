@@ -44,6 +44,16 @@ pub struct TestCase {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mocks {
     states: BTreeMap<String, Responses>,
+    signals: Vec<SentSignal>,
+}
+
+/// A signal that somebody sends to the workflow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SentSignal {
+    /// Since the start of the workflow.
+    pub after_ms: i64,
+    pub name: String,
+    pub payload: Payload,
 }
 
 /// The answers of one state.
@@ -134,6 +144,12 @@ fn parse_case(
         let place = crate::finding::at(place, key);
         match (key.as_str(), it) {
             ("Expect", Value::Object(_)) => case.expect = Some(Expectation::parse(it, &place)?),
+            ("Signals", Value::Array(signals)) => {
+                for (index, it) in signals.iter().enumerate() {
+                    let signal = parse_signal(it, &format!("{place}/{index}"))?;
+                    case.mocks.signals.push(signal);
+                }
+            }
             ("Input", Value::Object(_)) => case.input = Some(it.clone().into()),
             (state, Value::String(response)) => {
                 let Some(it) = responses.get(response) else {
@@ -151,6 +167,31 @@ fn parse_case(
         }
     }
     Ok(case)
+}
+
+fn parse_signal(json: &Value, place: &str) -> Result<SentSignal, MockError> {
+    let fields = object(json, place)?;
+    only(fields, place, &["Name", "After", "Payload"])?;
+    let Some(name) = fields.get("Name").and_then(Value::as_str) else {
+        return Err(wrong(&format!("{place}/Name"), "must be a text"));
+    };
+    let payload = fields.get("Payload").cloned();
+    Ok(SentSignal {
+        after_ms: parse_after(fields, place)?,
+        name: name.to_owned(),
+        payload: payload.unwrap_or_else(|| Value::Object(Map::new())).into(),
+    })
+}
+
+/// `After`, in seconds.
+fn parse_after(fields: &Map<String, Value>, place: &str) -> Result<i64, MockError> {
+    match fields.get("After").map(Value::as_f64) {
+        None => Ok(0),
+        Some(Some(seconds)) if 0.0 <= seconds && milliseconds(seconds) <= SECONDS_MAX * 1000 => {
+            Ok(milliseconds(seconds))
+        }
+        Some(_) => Err(wrong(&format!("{place}/After"), "must be seconds")),
+    }
 }
 
 impl Responses {
@@ -211,15 +252,7 @@ impl Mock {
     fn parse(json: &Value, place: &str) -> Result<Self, MockError> {
         let fields = object(json, place)?;
         only(fields, place, &Self::FIELDS)?;
-        let delay_ms = match fields.get("After").map(Value::as_f64) {
-            None => 0,
-            Some(Some(seconds))
-                if 0.0 <= seconds && milliseconds(seconds) <= SECONDS_MAX * 1000 =>
-            {
-                milliseconds(seconds)
-            }
-            Some(_) => return Err(wrong(&format!("{place}/After"), "must be seconds")),
-        };
+        let delay_ms = parse_after(fields, place)?;
         let given = (
             fields.get("Return"),
             fields.get("Throw"),
@@ -262,6 +295,10 @@ impl Mocks {
     /// The names of the states that have a mock.
     pub fn states(&self) -> impl Iterator<Item = &str> {
         self.states.keys().map(String::as_str)
+    }
+
+    pub(super) fn signals(&self) -> &[SentSignal] {
+        &self.signals
     }
 
     pub(super) fn player(&self) -> Player<'_> {

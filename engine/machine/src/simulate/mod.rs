@@ -15,7 +15,7 @@ use crate::state::State;
 
 pub(crate) use drive::{Answer, drive};
 pub use expect::{Expectation, status_word};
-pub use mocks::{Mock, MockError, MockFile, Mocks, TestCase};
+pub use mocks::{Mock, MockError, MockFile, Mocks, SentSignal, TestCase};
 pub use timeline::{span, timeline};
 
 /// What a simulation starts from, besides definition, input and mocks.
@@ -85,9 +85,13 @@ pub fn run(
     options: &Options,
 ) -> Result<Simulation, SimulateError> {
     let mut player = mocks.player();
-    drive(definition, input, options, &mut |turn, _| {
-        player.answer(turn)
-    })
+    drive(
+        definition,
+        input,
+        options,
+        mocks.signals(),
+        &mut |turn, _| player.answer(turn),
+    )
 }
 
 #[cfg(test)]

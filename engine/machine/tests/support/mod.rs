@@ -87,6 +87,7 @@ pub struct Follower {
     pub owed: Vec<Owed>,
     pub wake_at: Option<i64>,
     pub is_closed: bool,
+    pub is_paused: bool,
     pub n_events: u64,
 }
 
@@ -151,6 +152,19 @@ impl Follower {
                 assert!(!self.is_closed, "a workflow closes once");
                 self.is_closed = true;
             }
+            Effect::Reopen => {
+                assert!(self.is_closed, "only what is closed is opened again");
+                self.is_closed = false;
+            }
+            Effect::Pause => {
+                assert!(!self.is_paused, "a workflow is paused once");
+                self.is_paused = true;
+            }
+            Effect::Resume => {
+                assert!(self.is_paused, "only what is paused is resumed");
+                self.is_paused = false;
+            }
+            Effect::Cancel => {}
         }
     }
 
@@ -174,6 +188,7 @@ impl Follower {
             "the wake-up is what the effects say"
         );
         assert_eq!(state.status().is_closed(), self.is_closed);
+        assert_eq!(state.is_paused(), self.is_paused);
         assert_eq!(state.n_events(), self.n_events);
         if self.is_closed {
             assert!(self.turns.is_empty() && self.prompts.is_empty() && self.wake_at.is_none());

@@ -10,6 +10,7 @@ use crate::store::{
     JournalRow, ListFilter, Listed, OpenWorkflow, SnapshotColumns, StartKey, StartRecord,
     StoreError, WorkflowColumns, WorkflowRecord,
 };
+use crate::workflow::OPERATOR;
 
 pub(super) async fn load(
     store: &SqlStore,
@@ -19,8 +20,8 @@ pub(super) async fn load(
     for chunk in workflows.chunks(IN_LIST_MAX) {
         let mut query = QueryBuilder::<Db>::new(
             "SELECT w.workflow, tenant, definition, version, subject, locale, status, waiting_for, \
-             decision, started_ms, closed_ms, sequence, chain, n_audit, n_analytics, is_open, \
-             n_turns, n_prompts, wake_at_ms, n_owed, children, incident, sealed \
+             decision, started_ms, closed_ms, restart_of, sequence, chain, n_audit, n_analytics, \
+             is_open, n_turns, n_prompts, n_signals, wake_at_ms, n_owed, children, incident, sealed \
              FROM workflow w JOIN snapshot s ON s.workflow = w.workflow WHERE w.workflow IN (",
         );
         push_ids(&mut query, chunk);
@@ -43,8 +44,8 @@ pub(super) async fn open_workflows(
     limit: u32,
 ) -> Result<Vec<OpenWorkflow>, StoreError> {
     let rows = sqlx::query(
-        "SELECT workflow, n_turns, n_prompts, wake_at_ms, n_owed, children, incident FROM snapshot \
-         WHERE partition_no = ? AND is_open = 1 AND ? < workflow ORDER BY workflow LIMIT ?",
+        "SELECT workflow, n_turns, n_prompts, n_signals, wake_at_ms, n_owed, children, incident \
+         FROM snapshot WHERE partition_no = ? AND is_open = 1 AND ? < workflow ORDER BY workflow LIMIT ?",
     )
     .bind(partition)
     .bind(after.map(|it| it.to_string()).unwrap_or_default())
@@ -58,6 +59,7 @@ pub(super) async fn open_workflows(
                 workflow: id(row)?,
                 n_turns: get(row, "n_turns")?,
                 n_prompts: get(row, "n_prompts")?,
+                n_signals: get(row, "n_signals")?,
                 wake_at_ms: get(row, "wake_at_ms")?,
                 n_owed: get(row, "n_owed")?,
                 children: get(row, "children")?,
@@ -142,6 +144,7 @@ pub(super) async fn find_starts(
                 },
                 digest: get(&row, "digest")?,
                 workflow: id(&row)?,
+                replaces: None,
             });
         }
     }
@@ -161,6 +164,18 @@ fn list_query(filter: &ListFilter) -> QueryBuilder<Db> {
         if let Some(value) = value {
             query.push(sql).push_bind(value.clone());
         }
+    }
+    match filter.paused {
+        Some(true) => {
+            query.push(" AND waiting_for = ").push_bind(OPERATOR);
+        }
+        Some(false) => {
+            query
+                .push(" AND (waiting_for IS NULL OR waiting_for <> ")
+                .push_bind(OPERATOR)
+                .push(")");
+        }
+        None => {}
     }
     if let Some(version) = filter.version {
         query.push(" AND version = ").push_bind(version);
@@ -201,6 +216,7 @@ fn workflow_record(row: &Row) -> Result<WorkflowRecord, StoreError> {
             decision: get(row, "decision")?,
             started_ms: get(row, "started_ms")?,
             closed_ms: get(row, "closed_ms")?,
+            restart_of: restart_of(row)?,
         },
         sequence: get(row, "sequence")?,
         snapshot: SnapshotColumns {
@@ -210,6 +226,7 @@ fn workflow_record(row: &Row) -> Result<WorkflowRecord, StoreError> {
             is_open: get(row, "is_open")?,
             n_turns: get(row, "n_turns")?,
             n_prompts: get(row, "n_prompts")?,
+            n_signals: get(row, "n_signals")?,
             wake_at_ms: get(row, "wake_at_ms")?,
             n_owed: get(row, "n_owed")?,
             children: get(row, "children")?,
@@ -217,4 +234,12 @@ fn workflow_record(row: &Row) -> Result<WorkflowRecord, StoreError> {
         incident: get(row, "incident")?,
         sealed_snapshot: get(row, "sealed")?,
     })
+}
+
+fn restart_of(row: &Row) -> Result<Option<WorkflowId>, StoreError> {
+    let text: Option<String> = get(row, "restart_of")?;
+    let corrupt = |_| StoreError::Corrupt {
+        what: "the column `restart_of`".to_owned(),
+    };
+    text.map(|it| it.parse().map_err(corrupt)).transpose()
 }

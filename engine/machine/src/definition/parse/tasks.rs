@@ -6,7 +6,7 @@ use super::super::reader::Reader;
 use super::super::states::{Compensation, TaskDef};
 use super::kinds::{read_arguments, read_seconds};
 use super::{COMPENSATION, KEEP, handlers, labels, paths};
-use crate::catalogue::{CHILD_RESOURCE, WAIT_FOR_TASK_TOKEN, split_resource};
+use crate::catalogue::{CHILD_RESOURCE, SIGNAL, WAIT_FOR_TASK_TOKEN, split_resource};
 use crate::finding::at;
 use crate::limits::SECONDS_MAX;
 
@@ -15,9 +15,11 @@ pub(super) fn read(
     fields: &Map<String, Value>,
     pointer: &str,
 ) -> Option<TaskDef> {
-    let is_child = fields.get("Resource").and_then(Value::as_str) == Some(CHILD_RESOURCE);
-    let (resource, waits_for_token) = if is_child {
+    let (resource, waits_for_token) = if names(fields, CHILD_RESOURCE) {
         (CHILD_RESOURCE.to_owned(), false)
+    } else if names(fields, SIGNAL) {
+        check_signal(reader, fields, pointer);
+        (SIGNAL.to_owned(), false)
     } else {
         read_resource(reader, fields, pointer)?
     };
@@ -37,6 +39,24 @@ pub(super) fn read(
         labels: labels::read(reader, fields, pointer),
         compensation: read_compensation(reader, fields, pointer).map(Box::new),
     })
+}
+
+fn names(fields: &Map<String, Value>, resource: &str) -> bool {
+    fields.get("Resource").and_then(Value::as_str) == Some(resource)
+}
+
+/// Nobody works while a signal is waited for, so nobody beats and no outcome can be kept.
+fn check_signal(reader: &mut Reader, fields: &Map<String, Value>, pointer: &str) {
+    for field in ["HeartbeatSeconds", "HeartbeatSecondsPath", KEEP] {
+        if fields.contains_key(field) {
+            reader.error(
+                "signal_field",
+                &at(pointer, field),
+                format!("a state that waits for a signal has no `{field}`"),
+                "remove it",
+            );
+        }
+    }
 }
 
 /// The resource, and whether it ends in `.waitForTaskToken`.
