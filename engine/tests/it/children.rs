@@ -109,6 +109,7 @@ async fn cancel(node: &Node, id: WorkflowId) {
     let request = CancelRequest {
         tenant: TENANT.to_owned(),
         reason: None,
+        grace_seconds: 0,
         actor: "bank".to_owned(),
     };
     node.engine.cancel(id, request).await.unwrap();

@@ -52,7 +52,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 37);
+    assert_eq!(n_operations, 45);
 }
 
 #[tokio::test]
