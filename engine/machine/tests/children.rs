@@ -181,7 +181,7 @@ fn inputs_that_wait_for_their_children_are_bounded() {
     let large = json!({"text": "a".repeat(limits::PAYLOAD_BYTES_MAX - 1000)});
     let state = started(&document, large, Origin::default()).state;
     assert_eq!(state.error(), Some("BTrust.ChildLimit"));
-    let bytes = serde_json::to_vec(&state).unwrap().len();
+    let bytes = serde_json::to_vec(state.owed()).unwrap().len();
     assert!(
         bytes < limits::OWED_BYTES_MAX + 2 * limits::PAYLOAD_BYTES_MAX,
         "{bytes}"
