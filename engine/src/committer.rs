@@ -27,7 +27,7 @@ use crate::planted::{Bug, is_planted};
 use crate::recovery::standing;
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
-use crate::start_policy::{NewStart, acts_of, name_new};
+use crate::start_policy::{begin, name_new};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
 use crate::workflow::Workflow;
 
@@ -261,16 +261,8 @@ impl Committer {
             self.shared.storage.note(true);
         }
         for new in new {
-            let acts = acts_of(&new);
-            let NewStart {
-                start,
-                id,
-                replaces,
-                reply,
-                ..
-            } = new;
-            let Some(partition) = self.partitions.get(id.partition()) else {
-                round.refuse(reply, EngineError::Unavailable);
+            let Some(partition) = self.partitions.get(new.id.partition()) else {
+                round.refuse(new.reply, EngineError::Unavailable);
                 continue;
             };
             let now_ms = partition.now_ms(clock_ms);
@@ -278,25 +270,14 @@ impl Committer {
                 Ok(()) => self
                     .shared
                     .keys
-                    .sealer(&start.tenant, id)
+                    .sealer(&new.start.tenant, new.id)
                     .await
                     .map_err(unavailable),
                 Err(error) => Err(error.clone()),
             };
             match sealer.and_then(|it| it.ok_or(EngineError::Unavailable)) {
-                Ok(sealer) => {
-                    let tenant = start.tenant.clone();
-                    if round.start(start, id, replaces, sealer, now_ms, reply) {
-                        let caller = Caller {
-                            tenant: Some(&tenant),
-                            queues: None,
-                        };
-                        for (workflow, command) in acts {
-                            round.apply(workflow, caller, &command, now_ms, None);
-                        }
-                    }
-                }
-                Err(error) => round.refuse(reply, error),
+                Ok(sealer) => begin(round, new, sealer, now_ms),
+                Err(error) => round.refuse(new.reply, error),
             }
         }
         for mail in mails {

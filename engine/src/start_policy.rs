@@ -1,17 +1,19 @@
 //! What a start means whose key has started a workflow before.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use btrust_machine::{Command, Refusal, Status};
 use btrust_platform::random::{self, RandomSource};
+use btrust_platform::sealing::Sealer;
 use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::ids::WorkflowId;
 
 use crate::error::EngineError;
 use crate::mailbox::{Answer, Mail, Request, Start, partition_of};
-use crate::round::Round;
+use crate::round::{Caller, Round};
 use crate::store::StartKey;
 
 /// A start that begins a workflow.
@@ -154,8 +156,23 @@ fn may_restart(
     }
 }
 
+/// Begins a workflow, and does to others what its start means for them.
+pub fn begin(round: &mut Round, new: NewStart, sealer: Arc<Sealer>, now_ms: i64) {
+    let acts = acts_of(&new);
+    let tenant = new.start.tenant.clone();
+    if round.start(new.start, new.id, new.replaces, sealer, now_ms, new.reply) {
+        let caller = Caller {
+            tenant: Some(&tenant),
+            queues: None,
+        };
+        for (workflow, command) in acts {
+            round.apply(workflow, caller, &command, now_ms, None);
+        }
+    }
+}
+
 /// What a start does to other workflows, in the commit that begins its own.
-pub fn acts_of(new: &NewStart) -> Vec<(WorkflowId, Command)> {
+fn acts_of(new: &NewStart) -> Vec<(WorkflowId, Command)> {
     let by = Some(new.start.actor.clone());
     let id = new.id.to_string();
     let terminate = new.replaces.filter(|_| new.terminates).map(|earlier| {

@@ -80,15 +80,13 @@ mod tests {
     fn a_full_disk_is_recognised_through_whatever_wraps_it() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         assert!(is_full(&full()));
-        let wrapped = StoreError::Unavailable(sqlx::Error::Io(full()).into());
+        let wrapped = StoreError::Unavailable(sqlx::Error::Io(full()));
         assert!(is_full(&wrapped));
         let failure = rusqlite::ffi::Error::new(SQLITE_FULL);
         assert!(is_full(&rusqlite::Error::SqliteFailure(failure, None)));
         let busy = rusqlite::ffi::Error::new(5);
         assert!(!is_full(&rusqlite::Error::SqliteFailure(busy, None)));
-        assert!(!is_full(&StoreError::Unavailable(
-            sqlx::Error::PoolClosed.into()
-        )));
+        assert!(!is_full(&StoreError::Unavailable(sqlx::Error::PoolClosed)));
     }
 
     #[test]

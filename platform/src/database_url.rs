@@ -306,6 +306,8 @@ fn flag(value: &str) -> Result<bool, Expected> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn read_url(url: &str) -> Result<DatabaseUrl, ConfigError> {
@@ -352,7 +354,7 @@ mod tests {
             ("sqlite://relative/state.sqlite", "relative/state.sqlite"),
         ] {
             let database = read_url(url).unwrap();
-            assert!(matches!(database, DatabaseUrl::Sqlite(it) if it == PathBuf::from(path)));
+            assert!(matches!(database, DatabaseUrl::Sqlite(it) if it == Path::new(path)));
         }
     }
 

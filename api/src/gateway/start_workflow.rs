@@ -149,7 +149,7 @@ fn asked_for(workflow: &NewWorkflow) -> Value {
 ///
 /// Source: RFC 7240. Longer waits than core has are shortened to what it has.
 fn wait_of(prefer: &str) -> Option<u64> {
-    let mut preferences = prefer.split(',').flat_map(|it| it.split(';').next());
+    let mut preferences = prefer.split(',').filter_map(|it| it.split(';').next());
     let seconds = preferences.find_map(|it| {
         let (name, value) = it.split_once('=')?;
         let is_wait = name.trim().eq_ignore_ascii_case("wait");

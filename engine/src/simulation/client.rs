@@ -50,7 +50,7 @@ impl Client {
     pub async fn live(self) {
         let ms = self.world.chance.between(0, 60_000);
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        let workflow = self.start().await;
+        let workflow = Box::pin(self.start()).await;
         let cancels_at_ms = (self.world.chance.happens(80))
             .then(|| self.world.elapsed_ms() + self.world.chance.below(60_000).cast_signed());
         loop {

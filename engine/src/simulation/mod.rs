@@ -42,7 +42,7 @@ use world::{TENANT, Weather, World};
 /// How long everything may take after the faults, of simulated time.
 const END_WITHIN: Duration = Duration::from_hours(2);
 /// How long the relay may take after the last workflow.
-const RELAY_WITHIN: Duration = Duration::from_secs(120);
+const RELAY_WITHIN: Duration = Duration::from_mins(2);
 
 /// How often somebody looks whether something is wrong.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

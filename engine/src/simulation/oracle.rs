@@ -54,7 +54,7 @@ fn judge_workflow(world: &World, id: WorkflowId, definition: &Definition, label:
     match (state.status(), is_cancelled) {
         (Status::Cancelled, Some(_)) => {}
         (_, Some(true)) => {
-            world.violated("a cancelled workflow is cancelled", format_args!("{id}"))
+            world.violated("a cancelled workflow is cancelled", format_args!("{id}"));
         }
         _ if actual != expected => world.violated(
             "a workflow ends as the pure machine does",

@@ -104,18 +104,18 @@ impl Worker {
             }
             match &held.act {
                 Act::Hang => given_up.push(*key),
-                Act::Effect { .. } => match &held.input.checkpoint {
-                    // Somebody else may have caused it, or not: it is not this worker's any more.
-                    Some(_) => held.phase = report(held),
-                    None => {
-                        let mut ledger = self.world.outside.ledger();
-                        let caused = ledger.entry(*key).or_default();
-                        caused.state_name.clone_from(&held.input.state_name);
-                        held.phase = Phase::Checkpointing {
-                            is_uncertain: false,
-                        };
-                    }
-                },
+                // Somebody else may have caused it, or not: it is not this worker's any more.
+                Act::Effect { .. } if held.input.checkpoint.is_some() => {
+                    held.phase = report(held);
+                }
+                Act::Effect { .. } => {
+                    let mut ledger = self.world.outside.ledger();
+                    let caused = ledger.entry(*key).or_default();
+                    caused.state_name.clone_from(&held.input.state_name);
+                    held.phase = Phase::Checkpointing {
+                        is_uncertain: false,
+                    };
+                }
                 Act::HandOn => {
                     let token = held.input.arguments["token"].as_str();
                     let token: TaskToken = token
@@ -193,15 +193,12 @@ impl Worker {
             answer = send(&self.world, &node, &request).await;
         }
         let is_current = is_fresh && was_current && node::is_current(&self.world, &node);
-        match answer {
-            Some(Ok(bytes)) => {
-                let response = serde_json::from_slice(&bytes).expect("an answer is JSON");
-                self.take(response, begun_ms, is_current).await;
-            }
-            _ => {
-                self.doubt(&request);
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
+        if let Some(Ok(bytes)) = answer {
+            let response = serde_json::from_slice(&bytes).expect("an answer is JSON");
+            self.take(response, begun_ms, is_current).await;
+        } else {
+            self.doubt(&request);
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
         // What is worked on needs time; a call that comes back at once must not spin.
         tokio::time::sleep(Duration::from_millis(1)).await;

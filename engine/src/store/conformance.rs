@@ -423,7 +423,7 @@ async fn a_key_moves_to_another_workflow_from_the_one_that_it_means(store: &dyn 
             replaces,
         });
         if let Some(columns) = &mut write.columns {
-            columns.tenant = "movers".to_owned();
+            "movers".clone_into(&mut columns.tenant);
             columns.waiting_for = (n == 61).then(|| "operator".to_owned());
         }
         let (fences, writes) = (fences.clone(), vec![write]);

@@ -337,37 +337,37 @@ async fn a_commit_that_a_deadlock_has_undone_is_written_once() {
     assert_eq!(store.history(workflow(3, 1), 0, 9).await.unwrap().len(), 2);
 }
 
-/// What one lane of the storm below has done.
+/// How many commits one lane of the storm below has had, by how they ended.
 #[derive(Default)]
 struct Lane {
-    n_committed: i64,
-    n_failed: usize,
-    n_unknown: usize,
+    committed: i64,
+    failed: usize,
+    unknown: usize,
 }
 
 /// Commits until `stop`, as a committer does: what failed is asked for, then written again.
 async fn lane(store: &MySqlStore, fences: &[Fence], partition: u8, stop: &AtomicBool) -> Lane {
     let mut lane = Lane::default();
     while !stop.load(Ordering::Relaxed) {
-        let next = lane.n_committed + 1;
+        let next = lane.committed + 1;
         let written = batch(fences, vec![write(partition, next)]);
         match store.commit(&written).await {
             Ok(_) => {
-                lane.n_committed = next;
+                lane.committed = next;
                 continue;
             }
-            Err(StoreError::Unknown(_)) => lane.n_unknown += 1,
-            Err(StoreError::Unavailable(_)) => lane.n_failed += 1,
+            Err(StoreError::Unknown(_)) => lane.unknown += 1,
+            Err(StoreError::Unavailable(_)) => lane.failed += 1,
             Err(error) => panic!("{error:?}"),
         }
         // Whatever was said, the journal knows; nothing is written between the error and the look.
-        lane.n_committed = loop {
+        lane.committed = loop {
             if let Ok(last) = store.last_batches(&[partition]).await {
                 break last[0];
             }
         };
         assert!(
-            [next - 1, next].contains(&lane.n_committed),
+            [next - 1, next].contains(&lane.committed),
             "an acknowledged commit of partition {partition} is lost"
         );
     }
@@ -414,10 +414,10 @@ async fn a_server_that_is_killed_during_commits_loses_and_doubles_nothing() {
     let mut total = 0;
     for ended in join_all(lanes).await {
         let (partition, lane) = ended.unwrap();
-        n_disturbed += lane.n_failed + lane.n_unknown;
-        total += lane.n_committed;
+        n_disturbed += lane.failed + lane.unknown;
+        total += lane.committed;
         let last = store.last_batches(&[partition]).await.unwrap();
-        assert_eq!(last, [lane.n_committed]);
+        assert_eq!(last, [lane.committed]);
     }
     assert!(
         N_KILLS <= n_disturbed,

@@ -152,23 +152,21 @@ async fn play(plan: &Plan, is_second: bool) -> (Ended, bool) {
     };
     let mut has_struck = false;
     let at = plan.call.map_or(0, |it| it.1);
-    let first = match node_with(&world, first_plan).await {
+    let started = node_with(&world, first_plan).await;
+    has_struck |= started.is_none();
+    let first = match started {
         Some(node) => node,
-        None => {
-            has_struck = true;
-            world.node().await
-        }
+        None => world.node().await,
     };
     let id = first_half(&first).await;
     let first_store = Arc::clone(&first.store);
     first.stop().await;
     has_struck |= !is_second && 0 < at && at <= first_store.n_calls();
-    let second = match node_with(&world, second_plan).await {
+    let started = node_with(&world, second_plan).await;
+    has_struck |= started.is_none();
+    let second = match started {
         Some(node) => node,
-        None => {
-            has_struck = true;
-            world.node().await
-        }
+        None => world.node().await,
     };
     second_half(&second, id).await;
     let history = history(&second, id).await;

@@ -86,7 +86,7 @@ impl World {
             let (state, keys) = (server.database().await, server.database().await);
             Settings::from_table([("DATABASE_URL", state), ("KEYS_DATABASE_URL", keys)])
         };
-        self.settings.get_or_init(|| named).await
+        self.settings.get_or_init(|| Box::pin(named)).await
     }
 
     /// An engine on these files.

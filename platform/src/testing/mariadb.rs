@@ -21,7 +21,7 @@ const SERVER: &str = "/usr/sbin/mariadbd";
 /// How long the server may take to listen.
 ///
 /// Source: 0.3 s on a quiet machine; tests share theirs with other tests.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often a start is tried when somebody else takes the port meanwhile.
 const STARTS_MAX: usize = 5;

@@ -129,7 +129,7 @@ pub async fn open_at(
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use super::*;
 
@@ -146,7 +146,7 @@ mod tests {
             ("", "sqlite:/other/keys.sqlite", "/other/keys.sqlite"),
         ] {
             let found = locate(state, keys).unwrap();
-            assert!(matches!(found, DatabaseUrl::Sqlite(it) if it == PathBuf::from(path)));
+            assert!(matches!(found, DatabaseUrl::Sqlite(it) if it == Path::new(path)));
         }
     }
 

@@ -22,6 +22,7 @@ use super::core_operators::{
 use super::core_schedules::{act_on_it, create_it, get_it, list_them, replace_it};
 use btrust_platform::{clock::rfc3339, problem, token::Verifier};
 use btrust_schemas::{
+    children::Lineage,
     core::{
         Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
         StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
@@ -194,7 +195,7 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         status: Status::Running,
         waiting_for: Some(Audience::Applicant),
         decision: None,
-        lineage: Default::default(),
+        lineage: Lineage::default(),
         outcomes: BTreeMap::from([("VerifyPhone".to_owned(), "verified".to_owned())]),
         error: None,
         cause: None,

@@ -96,19 +96,15 @@ impl Run<'_> {
             payload: payload.clone(),
             by: signal.by.map(str::to_owned),
         };
-        match waiting {
-            Some(thread) => {
-                self.emit(thread, received);
-                self.take_signal(thread, payload.clone())
-            }
-            None => {
-                self.emit_aside(crate::state::ROOT, received);
-                self.state.signals.push_back(EarlySignal {
-                    name: name.to_owned(),
-                    payload: payload.clone(),
-                });
-                Ok(())
-            }
-        }
+        let Some(thread) = waiting else {
+            self.emit_aside(crate::state::ROOT, received);
+            self.state.signals.push_back(EarlySignal {
+                name: name.to_owned(),
+                payload: payload.clone(),
+            });
+            return Ok(());
+        };
+        self.emit(thread, received);
+        self.take_signal(thread, payload.clone())
     }
 }
