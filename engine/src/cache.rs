@@ -32,6 +32,16 @@ impl Cache {
         self.lock().remove(id);
     }
 
+    /// Forgets every workflow of a partition.
+    pub fn forget(&self, partition: u8) {
+        let mut lru = self.lock();
+        let ids = lru.entries.keys().copied();
+        let of_partition: Vec<WorkflowId> = ids.filter(|it| it.partition() == partition).collect();
+        for id in of_partition {
+            lru.remove(id);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lru<Arc<Workflow>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,7 @@ use crate::mailbox::{Mail, Request};
 use crate::metrics;
 use crate::partition::Partitions;
 use crate::planted::{Bug, is_planted};
-use crate::recovery::standing;
+use crate::recovery::{Recovered, standing};
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
 use crate::start_policy::{begin, name_new};
@@ -44,21 +44,37 @@ const TIMER_RETRY_MS: i64 = 1_000;
 /// Source: half a minute, longer than any database failover that a commit of ours should outlive.
 const UNKNOWN_ASKS_MAX: u32 = 60;
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(500);
+/// How long a commit may go on after the end of the node's lease before its callers are let go.
+///
+/// Source: several flushes of a busy disk; it delays nobody else, for the others need not wait for it.
+const COMMIT_GRACE: Duration = Duration::from_millis(500);
 
 pub struct Committer {
-    pub shared: Arc<Shared>,
+    shared: Arc<Shared>,
     /// What is asked of the partitions of this lane.
-    pub mailbox: mpsc::Receiver<Mail>,
-    /// Those of this lane.
-    pub partitions: Partitions,
-    pub incarnation: i64,
+    mailbox: mpsc::Receiver<Mail>,
+    /// Those of this lane that this node owns.
+    partitions: Partitions,
+    incarnation: i64,
     /// Workflows that stand still because of an incident; their turns are not in the dispatcher.
-    pub incidents: HashSet<WorkflowId>,
+    incidents: HashSet<WorkflowId>,
     /// Commands in a row that ran out of time, for each workflow with such.
-    pub n_timeouts: HashMap<WorkflowId, u32>,
+    n_timeouts: HashMap<WorkflowId, u32>,
 }
 
 impl Committer {
+    /// A committer that serves nothing yet.
+    pub fn new(shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>, incarnation: i64) -> Self {
+        Self {
+            shared,
+            mailbox,
+            partitions: Partitions::default(),
+            incarnation,
+            incidents: HashSet::new(),
+            n_timeouts: HashMap::new(),
+        }
+    }
+
     /// Serves until `shutdown`; what is in the mailbox then is still carried out.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut mails = Vec::new();
@@ -79,8 +95,51 @@ impl Committer {
                 }
                 () = tokio::time::sleep(sleep) => {}
             }
-            self.round(std::mem::take(&mut mails)).await;
+            self.serve(std::mem::take(&mut mails)).await;
         }
+    }
+
+    /// Carries out what has come, within the partitions that are this lane's before and after.
+    async fn serve(&mut self, mut mails: Vec<Mail>) {
+        let is_order =
+            |it: &mut Mail| matches!(it.request, Request::Adopt(_) | Request::GiveUp { .. });
+        let mut given_up = Vec::new();
+        for order in mails.extract_if(.., is_order) {
+            match order.request {
+                Request::Adopt(recovered) => self.adopt(*recovered),
+                Request::GiveUp { partitions, done } => given_up.push((partitions, done)),
+                _ => {}
+            }
+        }
+        self.round(mails).await;
+        for (partitions, done) in given_up {
+            for number in partitions {
+                self.give_up(number);
+            }
+            // Nobody may wait any more.
+            let _ = done.send(());
+        }
+    }
+
+    /// Serves a partition from now on.
+    pub fn adopt(&mut self, recovered: Recovered) {
+        let Recovered {
+            partition,
+            incidents,
+        } = recovered;
+        let (number, epoch) = (partition.number, partition.epoch);
+        self.incidents.extend(incidents);
+        self.partitions.put(partition);
+        self.shared.ownership.adopt(number, epoch);
+        self.shared.outbox.mark(number);
+    }
+
+    /// Serves a partition no more, and forgets everything about it.
+    fn give_up(&mut self, number: u8) {
+        self.partitions.lose(number);
+        self.incidents.retain(|it| it.partition() != number);
+        self.n_timeouts.retain(|it, _| it.partition() != number);
+        self.shared.forget(number);
     }
 
     fn until_next_timer(&self) -> Duration {
@@ -202,7 +261,7 @@ impl Committer {
                 [earlier, start.restart_of]
             }
             Request::Migrate(migration) => [Some(migration.before.id), None],
-            Request::Wake => [None, None],
+            Request::Adopt(_) | Request::GiveUp { .. } | Request::Wake => [None, None],
         });
         let mut broken = HashMap::new();
         let mut absent = Vec::new();
@@ -262,7 +321,7 @@ impl Committer {
         }
         for new in new {
             let Some(partition) = self.partitions.get(new.id.partition()) else {
-                round.refuse(new.reply, EngineError::Unavailable);
+                round.refuse(new.reply, EngineError::Elsewhere);
                 continue;
             };
             let now_ms = partition.now_ms(clock_ms);
@@ -299,7 +358,7 @@ impl Committer {
                     command,
                 } => {
                     let Some(partition) = self.partitions.get(workflow.partition()) else {
-                        round.refuse(mail.reply, EngineError::Unavailable);
+                        round.refuse(mail.reply, EngineError::Elsewhere);
                         continue;
                     };
                     if let Some(error) = broken.get(&workflow) {
@@ -316,7 +375,7 @@ impl Committer {
                 Request::Migrate(migration) => {
                     let id = migration.before.id;
                     match (self.partitions.get(id.partition()), broken.get(&id)) {
-                        (None, _) => round.refuse(mail.reply, EngineError::Unavailable),
+                        (None, _) => round.refuse(mail.reply, EngineError::Elsewhere),
                         (_, Some(error)) => round.refuse(mail.reply, error.clone()),
                         (Some(partition), None) => {
                             let now_ms = partition.now_ms(clock_ms);
@@ -324,7 +383,7 @@ impl Committer {
                         }
                     }
                 }
-                Request::Wake => {}
+                Request::Adopt(_) | Request::GiveUp { .. } | Request::Wake => {}
             }
         }
     }
@@ -344,7 +403,15 @@ impl Committer {
             };
             self.number(&mut batch.writes);
             let began = Instant::now();
-            let result = self.shared.store.commit(&batch).await;
+            let result = tokio::select! {
+                biased;
+                result = self.shared.store.commit(&batch) => result,
+                () = self.lease_is_over() => {
+                    pending.push(batch.writes);
+                    self.abandon(pending, &mut fates);
+                    return fates;
+                }
+            };
             metrics::COMMIT_SECONDS.observe(began.elapsed().as_secs_f64());
             let result = match result {
                 Err(StoreError::Unknown(cause)) if is_planted(Bug::UnknownIsFailed) => {
@@ -398,6 +465,27 @@ impl Committer {
         fates
     }
 
+    /// Waits for the end of the lease, and a little for commits that are nearly done: whatever they say is
+    /// true, since the database fences them.
+    async fn lease_is_over(&self) {
+        self.shared.ownership.lease_ended().await;
+        tokio::time::sleep(COMMIT_GRACE).await;
+    }
+
+    /// The lease has ended under a commit: others may own these partitions by now, so nobody is told
+    /// anything, and whatever has become of the commit is read by whoever recovers them.
+    fn abandon(&mut self, writes: Vec<Vec<Write>>, fates: &mut BTreeMap<WorkflowId, Fate>) {
+        metrics::COMMITS.with_label_values(&["abandoned"]).inc();
+        let unknown = Fate::Failed(EngineError::Unavailable);
+        let writes = writes.into_iter().flatten();
+        fates.extend(writes.map(|it| (it.workflow, unknown.clone())));
+        for number in 0..=u8::MAX {
+            if self.partitions.get(number).is_some() {
+                self.give_up(number);
+            }
+        }
+    }
+
     fn fences(&mut self, writes: &[Write]) -> Vec<Fence> {
         if is_planted(Bug::NoFence) {
             return Vec::new();
@@ -443,12 +531,13 @@ impl Committer {
                 partition = number,
                 "another process owns this partition now"
             );
+            metrics::FENCED.inc();
             self.lose(number);
         }
         for write in batch.writes {
             let number = write.workflow.partition();
             if fenced.contains(&number) {
-                fates.insert(write.workflow, Fate::Failed(EngineError::Unavailable));
+                fates.insert(write.workflow, Fate::Failed(EngineError::Elsewhere));
                 continue;
             }
             if let Some(partition) = self.partitions.get(number) {
@@ -473,6 +562,9 @@ impl Committer {
     async fn ask_for(&mut self, batch: &Batch, cause: sqlx::Error) -> Result<Vec<u8>, StoreError> {
         let numbers: Vec<u8> = batch.fences.iter().map(|it| it.partition).collect();
         for _ in 0..UNKNOWN_ASKS_MAX {
+            if self.shared.ownership.has_ended() {
+                break;
+            }
             match self.look_for(batch, &numbers).await {
                 Ok(None) => return Ok(Vec::new()),
                 Ok(Some(absent)) if absent.len() == numbers.len() => {
@@ -488,18 +580,17 @@ impl Committer {
                 }
             }
         }
-        // Nobody may be told anything about these partitions any more; a restart reads them anew.
+        // Nobody may be told anything about these partitions any more; whoever takes them reads them anew.
         for number in numbers {
             self.lose(number);
         }
         Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
     }
 
+    /// Gives up a partition that this lane has believed to be its own.
     fn lose(&mut self, number: u8) {
         if self.partitions.get(number).is_some() {
-            self.partitions.lose(number);
-            self.shared.courier.forget(number);
-            self.shared.schedules.forget(number);
+            self.give_up(number);
             self.shared.n_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -542,15 +633,23 @@ impl Committer {
         tracing::error!(workflow.id = %id, code, "an incident stops a workflow");
         self.shared.dispatch.withdraw_all(id);
         self.incidents.insert(id);
-        if let Some(partition) = self.partitions.get(id.partition()) {
-            partition.timers.set(id, None);
-        }
-        if let Err(error) = self.shared.store.put_incident(id, code).await {
+        let Some(partition) = self.partitions.get(id.partition()) else {
+            // Whoever owns it now finds the fault by itself.
+            return;
+        };
+        partition.timers.set(id, None);
+        let fence = partition.fence();
+        match self.shared.store.put_incident(id, code, fence).await {
+            Ok(marked) if marked.fenced.is_empty() => {}
+            Ok(_) => {
+                metrics::FENCED.inc();
+                return self.lose(fence.partition);
+            }
             // The mark is for operators; the workflow stands still until the next start all the same.
-            tracing::error!(
+            Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "cannot mark an incident"
-            );
+            ),
         }
         incidents::record_workflow(&self.shared, id, code).await;
     }

@@ -1,13 +1,12 @@
 //! The engine as its servers and tests hold it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +16,7 @@ use btrust_machine::{
 use btrust_platform::clock::{SharedClock, parse_rfc3339};
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::Keys;
-use btrust_platform::random::{self, SharedRandom};
+use btrust_platform::random::{self, RandomSource, SharedRandom};
 use btrust_platform::streams::Streams;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::core::{
@@ -31,29 +30,26 @@ use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::Audience;
 
 use crate::acknowledgements::{self, Acknowledgements};
-use crate::admission::Admission;
-use crate::cache::Cache;
 use crate::committer::Committer;
-use crate::courier::{self, Courier};
+use crate::courier;
 use crate::definitions::{Definitions, Published, SecondPerson};
-use crate::dispatch::Dispatch;
 use crate::error::EngineError;
 use crate::mailbox::{Mailbox, Request, Start, lane_of};
 use crate::metrics;
+use crate::nodes::{Keeper, Membership};
 use crate::recovery;
-use crate::relay::{Outbox, Relay};
-use crate::schedules::{self, Schedules};
+use crate::relay::Relay;
+use crate::schedules;
 use crate::seal::{self, Binding};
 use crate::shared::Shared;
-use crate::storage::Storage;
 use crate::store::definitions::DefinitionStore;
 use crate::store::operations::OperationStore;
 use crate::store::schedules::ScheduleStore;
 use crate::store::tenants::TenantStore;
 use crate::store::{ListFilter, Listed, StartKey, Store};
 use crate::subjects::Subjects;
-use crate::task_limits::{self, LimitsInForce};
-use crate::watchers::{Awaited, Watchers};
+use crate::task_limits;
+use crate::watchers::Awaited;
 use crate::workflow::{Workflow, audience_text, column};
 
 /// Longest park of a caller who waits for a workflow, ms.
@@ -85,8 +81,10 @@ pub struct Ports {
     pub clock: SharedClock,
     /// Everything random comes from here: ids, seeds of transitions, names of runs.
     pub random: SharedRandom,
-    /// Base URLs of the core nodes, for workers.
+    /// Base URLs of the core nodes, for workers, where nobody shares the database.
     pub nodes: Vec<String>,
+    /// The others that share the database; `None` where this process has it alone.
+    pub membership: Option<Membership>,
     /// Tenants whose versions somebody else than the author publishes.
     pub second_person: SecondPerson,
     /// What holds until an operator has stored other limits.
@@ -98,7 +96,7 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mailbox: Mailbox,
     pub(crate) acknowledgements: Acknowledgements,
-    pub(crate) nodes: Vec<String>,
+    pub(crate) has_neighbours: bool,
     /// Whoever moves workflows to another version has this one permit.
     pub(crate) migrating: Semaphore,
     subjects: Arc<Subjects>,
@@ -141,6 +139,8 @@ impl Running {
 impl Engine {
     /// Takes over the partitions, recovers what is open, and begins to work.
     ///
+    /// A node among others only enters the registry; its partitions come to it while it works.
+    ///
     /// # Errors
     ///
     /// When a store does not answer; nothing has been changed but the epochs.
@@ -150,74 +150,64 @@ impl Engine {
     ) -> Result<(Arc<Self>, Running), EngineError> {
         let subjects = Arc::new(Subjects::new(
             Arc::clone(&ports.tenants),
-            ports.keys,
+            Arc::clone(&ports.keys),
             Arc::clone(&ports.random),
         ));
-        let schedules = Schedules::new(
-            ports.schedules,
-            Arc::clone(&subjects),
-            Arc::clone(&ports.clock),
-        );
-        let shared = Arc::new(Shared {
-            schedules,
-            store: ports.store,
-            keys: ports.workflow_keys,
-            definitions: Definitions::new(
-                ports.definitions,
-                Arc::clone(&ports.clock),
-                ports.second_person,
-            ),
-            clock: Arc::clone(&ports.clock),
-            random: Arc::clone(&ports.random),
-            cache: Cache::default(),
-            courier: Courier::default(),
-            dispatch: Dispatch::default(),
-            operations: ports.operations,
-            limits: LimitsInForce::new(ports.task_limits),
-            admission: Admission::default(),
-            n_live_nodes: AtomicU32::new(1),
-            watchers: Watchers::default(),
-            outbox: Outbox::all_dirty(),
-            storage: Storage::default(),
-            n_lost: AtomicUsize::new(0),
-        });
+        let shared = Arc::new(Shared::new(&ports, &subjects));
         shared.look_at_limits().await?;
-        let acknowledgements = Acknowledgements::load(ports.tenants, ports.clock).await?;
-        let owner = hex::encode(random::bytes::<16>(&*ports.random));
-        let (mut partitions, incarnation) = recovery::acquire(&shared, owner).await?;
-        let incidents = recovery::recover(&shared, &mut partitions).await?;
-
+        let acknowledgements =
+            Acknowledgements::load(Arc::clone(&ports.tenants), ports.clock).await?;
         let n_lanes = shared.store.n_lanes();
         let (mailbox, receivers) = Mailbox::new(n_lanes);
-        let lanes = receivers.into_iter().zip(partitions.into_lanes(n_lanes));
-        let committers = lanes.enumerate().map(|(lane, (mailbox, partitions))| {
-            let is_here = |it: &&WorkflowId| lane_of(it.partition(), n_lanes) == lane;
-            Committer {
-                shared: Arc::clone(&shared),
-                mailbox,
-                partitions,
-                incarnation,
-                incidents: incidents.iter().filter(is_here).copied().collect(),
-                n_timeouts: HashMap::new(),
+        // The keeper hears from it when the last task that writes has ended.
+        let (working, all_ended) = mpsc::channel(1);
+        let (incarnation, recovered, keeper) = match ports.membership {
+            None => {
+                let acquired = recovery::acquire(&shared, random_name(&*ports.random)).await?;
+                let mut recovered = Vec::with_capacity(acquired.partitions.len());
+                for owned in acquired.partitions {
+                    recovered.push(recovery::recover_partition(&shared, owned).await?);
+                }
+                (acquired.incarnation, recovered, None)
             }
-        });
-        let relay = Relay::load(Arc::clone(&shared), ports.streams).await?;
-        let mut tasks: Vec<JoinHandle<()>> = committers
-            .map(|it| tokio::spawn(it.run(shutdown.clone())))
+            Some(membership) => {
+                let (shared, mailbox) = (Arc::clone(&shared), mailbox.clone());
+                let joined = Keeper::join(shared, mailbox, membership, all_ended).await?;
+                (joined.1, Vec::new(), Some(joined.0))
+            }
+        };
+        let committers = receivers.into_iter();
+        let mut committers: Vec<Committer> = committers
+            .map(|mailbox| Committer::new(Arc::clone(&shared), mailbox, incarnation))
             .collect();
+        for it in recovered {
+            committers[lane_of(it.partition.number, n_lanes)].adopt(it);
+        }
+        let relay = Relay::new(Arc::clone(&shared), ports.streams);
         let engine = Arc::new(Self {
             shared,
             mailbox,
             acknowledgements,
-            nodes: ports.nodes,
+            has_neighbours: keeper.is_some(),
             migrating: Semaphore::new(1),
             subjects,
         });
-        tasks.push(tokio::spawn(relay.run(shutdown.clone())));
-        tasks.push(tokio::spawn(look_for_silence(
-            Arc::clone(&engine),
-            shutdown.clone(),
-        )));
+        let mut tasks = Vec::new();
+        for committer in committers {
+            let (working, shutdown) = (working.clone(), shutdown.clone());
+            tasks.push(tokio::spawn(async move {
+                committer.run(shutdown).await;
+                drop(working);
+            }));
+        }
+        let relay = relay.run(shutdown.clone());
+        tasks.push(tokio::spawn(async move {
+            relay.await;
+            drop(working);
+        }));
+        tasks.extend(keeper.map(|it| tokio::spawn(it.run(shutdown.clone()))));
+        let silence = look_for_silence(Arc::clone(&engine), shutdown.clone());
+        tasks.push(tokio::spawn(silence));
         tasks.push(tokio::spawn(hear_of_acknowledgements(
             Arc::clone(&engine),
             shutdown.clone(),
@@ -486,6 +476,10 @@ impl Engine {
         if is_ready(&workflow) || wait_ms == 0 {
             return Ok(workflow);
         }
+        // Only its owner hears of what happens to a workflow.
+        if !self.shared.ownership.owns(id.partition()) {
+            return Err(EngineError::Elsewhere);
+        }
         let Some(mut watch) = self.shared.watchers.watch(id, awaited) else {
             return Ok(workflow);
         };
@@ -493,7 +487,13 @@ impl Engine {
         loop {
             // Read after the watch has begun, so that no commit falls between the two.
             let workflow = self.shared.read(tenant, id).await?;
-            if is_ready(&workflow) || timeout_at(deadline, watch.changed()).await.is_err() {
+            if is_ready(&workflow) {
+                return Ok(workflow);
+            }
+            if !self.shared.ownership.owns(id.partition()) {
+                return Err(EngineError::Elsewhere);
+            }
+            if timeout_at(deadline, watch.changed()).await.is_err() {
                 return Ok(workflow);
             }
         }
@@ -629,7 +629,8 @@ impl Engine {
         self.shared.storage.is_full()
     }
 
-    /// Partitions that this process has had to give up; their workflows stand still until a restart.
+    /// How often this process has lost a partition to another one. Where it should have the database
+    /// alone, what is lost stands still until a restart.
     pub fn n_lost_partitions(&self) -> usize {
         self.shared.n_lost.load(Ordering::Relaxed)
     }
@@ -638,6 +639,8 @@ impl Engine {
     pub fn observe(&self) {
         let waiting = i64::try_from(self.mailbox.n_waiting()).unwrap_or(i64::MAX);
         metrics::MAILBOX.set(waiting);
+        let n_owned = i64::try_from(self.shared.ownership.n_owned()).unwrap_or(i64::MAX);
+        metrics::PARTITIONS.set(n_owned);
         let bytes = i64::try_from(self.mailbox.n_waiting_bytes()).unwrap_or(i64::MAX);
         metrics::MAILBOX_BYTES.set(bytes);
         metrics::observe_queues(&self.queues());
@@ -712,6 +715,11 @@ pub(crate) fn takes(
             })
         }
     }
+}
+
+/// A name that no other run of any process has.
+pub(crate) fn random_name(source: &dyn RandomSource) -> String {
+    hex::encode(random::bytes::<16>(source))
 }
 
 /// The key of a start: what the bank chose never reaches a column.

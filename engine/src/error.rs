@@ -71,6 +71,9 @@ pub enum EngineError {
     /// The disk has no room: reading goes on, and nothing has changed.
     #[error("the disk of the engine is full: reading goes on, writing needs room")]
     StorageFull,
+    /// Another node owns the workflow's partition, or will in a moment; nothing has changed.
+    #[error("the workflow is with another node")]
+    Elsewhere,
     /// Nothing has changed as far as anybody knows; the same call may succeed later.
     #[error("the engine cannot store anything now")]
     Unavailable,
@@ -121,7 +124,11 @@ impl EngineError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Overloaded | Self::TooManyRequests { .. } | Self::StorageFull | Self::Unavailable
+            Self::Overloaded
+                | Self::TooManyRequests { .. }
+                | Self::StorageFull
+                | Self::Unavailable
+                | Self::Elsewhere
         )
     }
 
@@ -157,7 +164,7 @@ impl EngineError {
             Self::IncidentClosed => "incident_closed",
             Self::LimitsChanged => "task_limits_changed",
             Self::StorageFull => "storage_full",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Elsewhere => "unavailable",
         }
     }
 
@@ -187,7 +194,7 @@ impl EngineError {
             Self::IncidentClosed => 409,
             Self::LimitsChanged => 412,
             Self::TooManyRequests { .. } => 429,
-            Self::Overloaded | Self::StorageFull | Self::Unavailable => 503,
+            Self::Overloaded | Self::StorageFull | Self::Unavailable | Self::Elsewhere => 503,
         }
     }
 

@@ -84,6 +84,10 @@ impl Engine {
         }
         let want = usize::try_from(request.want.min(WANT_MAX)).unwrap_or_default();
         let response = loop {
+            // By now others may own whatever this node would give out.
+            if self.shared.ownership.has_ended() {
+                return Err(EngineError::Unavailable);
+            }
             let given = dispatch.take(&call, &request.queues, want, now_ms());
             let is_over = has_results || want == 0 || deadline <= Instant::now();
             if is_over || !given.is_empty() {
@@ -91,7 +95,7 @@ impl Engine {
                 break ExchangeResponse {
                     acks: given.acks,
                     tasks: tasks.collect(),
-                    nodes: self.nodes.clone(),
+                    nodes: self.shared.routes.node_urls(),
                     cancelled: given.cancelled,
                 };
             }

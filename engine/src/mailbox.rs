@@ -1,5 +1,6 @@
 //! The one way in for everything that changes a workflow: a mailbox for each lane of partitions.
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use btrust_schemas::ids::WorkflowId;
 use crate::definitions::Published;
 use crate::error::EngineError;
 use crate::queues::Queues;
+use crate::recovery::Recovered;
 use crate::room::{REPORTS_ROOM, Room, WaitingBytes, is_report};
 use crate::store::StartKey;
 use crate::workflow::Workflow;
@@ -66,6 +68,13 @@ pub enum Request {
         command: Box<Command>,
     },
     Migrate(Box<Migration>),
+    /// Serves a partition from now on.
+    Adopt(Box<Recovered>),
+    /// Serves partitions no more, once the commands before this one are committed.
+    GiveUp {
+        partitions: Vec<u8>,
+        done: oneshot::Sender<()>,
+    },
     /// Looks at the clock again.
     Wake,
 }
@@ -77,7 +86,8 @@ impl Request {
             Self::Start(start) => Some(partition_of(&start.key)),
             Self::Command { workflow, .. } => Some(workflow.partition()),
             Self::Migrate(migration) => Some(migration.before.id.partition()),
-            Self::Wake => None,
+            Self::Adopt(recovered) => Some(recovered.partition.number),
+            Self::GiveUp { .. } | Self::Wake => None,
         }
     }
 }
@@ -154,6 +164,40 @@ impl Mailbox {
         })?;
         // The committer drops a reply only when it stops.
         answer.await.unwrap_or(Err(EngineError::Unavailable))
+    }
+
+    /// Hands a partition to its lane.
+    pub async fn adopt(&self, recovered: Recovered) {
+        let lane = lane_of(recovered.partition.number, self.lanes.len());
+        let mail = Mail {
+            request: Request::Adopt(Box::new(recovered)),
+            reply: None,
+            room: None,
+        };
+        // A committer that has stopped serves nothing.
+        let _ = self.lanes[lane].send(mail).await;
+    }
+
+    /// Has the lanes serve partitions no more, and waits until what came before is committed.
+    pub async fn give_up(&self, partitions: &[u8]) {
+        let n_lanes = self.lanes.len();
+        let orders = self.lanes.iter().enumerate().map(|(lane, sender)| {
+            let is_here = |it: &u8| lane_of(*it, n_lanes) == lane;
+            let partitions = partitions.iter().copied().filter(is_here).collect();
+            let (done, is_done) = oneshot::channel();
+            let mail = Mail {
+                request: Request::GiveUp { partitions, done },
+                reply: None,
+                room: None,
+            };
+            async move {
+                // A committer that has stopped serves nothing.
+                if sender.send(mail).await.is_ok() {
+                    let _ = is_done.await;
+                }
+            }
+        });
+        join_all(orders).await;
     }
 
     /// Makes the committers look at their clock; for clocks that are moved by hand.

@@ -44,6 +44,17 @@ pub static TURN_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     let buckets = buckets.expect("the bounds grow");
     register_histogram!("engine_turn_duration_seconds", help, buckets).expect(ONCE)
 });
+pub static FENCED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Times that a commit was refused for a partition because another node owns it.";
+    register_int_counter!("engine_fenced_total", help).expect(ONCE)
+});
+pub static LEASES_ENDED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Times that this node could not renew its lease and gave up all of its partitions.";
+    register_int_counter!("engine_leases_ended_total", help).expect(ONCE)
+});
+pub static PARTITIONS: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("engine_partitions", "Partitions that this node serves.").expect(ONCE)
+});
 pub static STARTED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("engine_workflows_started_total", "Workflows started.").expect(ONCE)
 });

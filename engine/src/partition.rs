@@ -2,8 +2,7 @@
 
 use btrust_schemas::ids::N_PARTITIONS;
 
-use crate::mailbox::lane_of;
-use crate::store::OwnedPartition;
+use crate::store::{Fence, OwnedPartition};
 use crate::timers::Timers;
 
 /// A partition that this process owns.
@@ -18,6 +17,24 @@ pub struct Partition {
 }
 
 impl Partition {
+    pub fn new(owned: OwnedPartition) -> Self {
+        Self {
+            number: owned.partition,
+            epoch: owned.epoch,
+            last_batch: owned.last_batch,
+            now_ms: owned.last_commit_ms,
+            timers: Timers::default(),
+        }
+    }
+
+    /// What every write of the partition names.
+    pub fn fence(&self) -> Fence {
+        Fence {
+            partition: self.number,
+            epoch: self.epoch,
+        }
+    }
+
     /// The time for the next command, ms since the epoch.
     pub fn now_ms(&mut self, clock_ms: i64) -> i64 {
         self.now_ms = self.now_ms.max(clock_ms);
@@ -25,35 +42,21 @@ impl Partition {
     }
 }
 
-/// The partitions of this process, by number.
+/// The partitions of a lane, by number.
 #[derive(Debug)]
 pub struct Partitions(Vec<Option<Partition>>);
 
-impl Partitions {
-    pub fn new(owned: &[OwnedPartition]) -> Self {
-        let mut partitions: Vec<Option<Partition>> = (0..N_PARTITIONS).map(|_| None).collect();
-        for it in owned {
-            partitions[usize::from(it.partition)] = Some(Partition {
-                number: it.partition,
-                epoch: it.epoch,
-                last_batch: it.last_batch,
-                now_ms: it.last_commit_ms,
-                timers: Timers::default(),
-            });
-        }
-        Self(partitions)
+impl Default for Partitions {
+    fn default() -> Self {
+        Self((0..N_PARTITIONS).map(|_| None).collect())
     }
+}
 
-    /// Deals the partitions out, each to one lane.
-    pub fn into_lanes(self, n_lanes: usize) -> Vec<Self> {
-        let none = || (0..N_PARTITIONS).map(|_| None).collect();
-        let mut lanes: Vec<Self> = (0..n_lanes.max(1)).map(|_| Self(none())).collect();
-        for partition in self.0.into_iter().flatten() {
-            let lane = lane_of(partition.number, n_lanes);
-            let number = usize::from(partition.number);
-            lanes[lane].0[number] = Some(partition);
-        }
-        lanes
+impl Partitions {
+    /// Serves a partition from now on.
+    pub fn put(&mut self, partition: Partition) {
+        let number = usize::from(partition.number);
+        self.0[number] = Some(partition);
     }
 
     /// A partition, unless somebody else owns it.
@@ -92,7 +95,8 @@ mod tests {
             last_batch: 0,
             last_commit_ms: 500,
         };
-        let mut partitions = Partitions::new(&[owned]);
+        let mut partitions = Partitions::default();
+        partitions.put(Partition::new(owned));
         let partition = partitions.get(7).unwrap();
         assert_eq!(
             [100, 900, 800].map(|it| partition.now_ms(it)),
@@ -101,21 +105,5 @@ mod tests {
         assert!(partitions.get(8).is_none());
         partitions.lose(7);
         assert!(partitions.get(7).is_none());
-    }
-
-    #[test]
-    fn a_partition_is_dealt_to_one_lane() {
-        let owned = [3, 4, 8].map(|partition| OwnedPartition {
-            partition,
-            epoch: 1,
-            last_batch: 0,
-            last_commit_ms: 0,
-        });
-        let mut lanes = Partitions::new(&owned).into_lanes(4);
-        let mut held = Vec::new();
-        for (lane, partitions) in lanes.iter_mut().enumerate() {
-            held.extend(partitions.iter_mut().map(|it| (lane, it.number)));
-        }
-        assert_eq!(held, [(0, 4), (0, 8), (3, 3)]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a starting process finds out: its partitions, their timers and their open turns.
+//! What a process finds out about a partition before it serves it: its timers and its open turns.
 //!
 //! Bounded memory: a workflow that waits for a person or a time costs its timer; only those that
 //! wait for a worker are opened, a page at a time.
@@ -12,10 +12,13 @@ use crate::committer::owner;
 use crate::dispatch::Change;
 use crate::error::EngineError;
 use crate::incidents::{record_task, record_workflow};
-use crate::partition::{Partition, Partitions};
+use crate::partition::Partition;
 use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
-use crate::store::{AcquireRequest, EMBEDDED_LEASE_MS, StoreError, Takeover, WorkflowRecord};
+use crate::store::{
+    AcquireRequest, Acquired, EMBEDDED_LEASE_MS, OwnedPartition, StoreError, Takeover,
+    WorkflowRecord,
+};
 use crate::workflow::Workflow;
 
 /// Open workflows read at a time.
@@ -23,36 +26,46 @@ const PAGE: u32 = 500;
 /// The code of a workflow whose row is not what this program writes.
 const ROW_UNREADABLE: &str = "row_unreadable";
 
-/// Takes over every partition; returns them with the store's incarnation.
-pub async fn acquire(shared: &Shared, owner: String) -> Result<(Partitions, i64), StoreError> {
+/// Takes over every partition, whoever has it.
+pub async fn acquire(shared: &Shared, owner: String) -> Result<Acquired, StoreError> {
     let request = AcquireRequest {
         owner,
         partitions: (0..=u8::MAX).collect(),
         lease_ms: EMBEDDED_LEASE_MS,
         takeover: Takeover::Always,
     };
-    let acquired = shared.store.acquire(&request).await?;
-    Ok((Partitions::new(&acquired.partitions), acquired.incarnation))
+    shared.store.acquire(&request).await
 }
 
-/// Winds every timer and requeues every open turn; returns the workflows that an incident has stopped.
-pub async fn recover(
+/// A partition that is ready to be served.
+pub struct Recovered {
+    pub partition: Partition,
+    /// Workflows that an incident has stopped.
+    pub incidents: Vec<WorkflowId>,
+}
+
+/// Winds every timer of a partition and requeues every open turn.
+pub async fn recover_partition(
     shared: &Shared,
-    partitions: &mut Partitions,
-) -> Result<HashSet<WorkflowId>, EngineError> {
+    owned: OwnedPartition,
+) -> Result<Recovered, EngineError> {
+    let mut partition = Partition::new(owned);
     let mut incidents = HashSet::new();
-    let (mut n_open, mut n_turns) = (0, 0);
-    for partition in partitions.iter_mut() {
-        let (open, turns) = recover_partition(shared, partition, &mut incidents).await?;
-        shared.schedules.adopt(partition.number).await?;
-        n_open += open;
-        n_turns += turns;
-    }
-    tracing::info!(n_open, n_turns, "recovered the open workflows");
-    Ok(incidents)
+    let (n_open, n_turns) = recover(shared, &mut partition, &mut incidents).await?;
+    tracing::debug!(
+        partition = owned.partition,
+        n_open,
+        n_turns,
+        "recovered the open workflows"
+    );
+    shared.schedules.adopt(owned.partition).await?;
+    Ok(Recovered {
+        partition,
+        incidents: incidents.into_iter().collect(),
+    })
 }
 
-async fn recover_partition(
+async fn recover(
     shared: &Shared,
     partition: &mut Partition,
     incidents: &mut HashSet<WorkflowId>,
@@ -105,7 +118,10 @@ async fn recover_partition(
                     tracing::error!(workflow.id = %id, error = &error as &dyn std::error::Error, "cannot open a workflow");
                     partition.timers.set(id, None);
                     incidents.insert(id);
-                    shared.store.put_incident(id, error.code()).await?;
+                    shared
+                        .store
+                        .put_incident(id, error.code(), partition.fence())
+                        .await?;
                     record_workflow(shared, id, error.code()).await;
                 }
             }
@@ -148,7 +164,10 @@ async fn load(
                 tracing::error!(workflow.id = %id, what, "a row cannot be read");
                 partition.timers.set(*id, None);
                 incidents.insert(*id);
-                shared.store.put_incident(*id, ROW_UNREADABLE).await?;
+                shared
+                    .store
+                    .put_incident(*id, ROW_UNREADABLE, partition.fence())
+                    .await?;
                 record_workflow(shared, *id, ROW_UNREADABLE).await;
             }
             loaded => records.extend(loaded?),

@@ -19,7 +19,7 @@ use btrust_platform::streams::{Stream, StreamRecord, Streams};
 use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
-use crate::store::{Cursor, OutboxRow, StoreError};
+use crate::store::{Cursor, Fence, OutboxRow, StoreError};
 use crate::stream_events::{ANALYTICS_PREFIX, AUDIT_PREFIX};
 
 /// Journal rows read of one partition at a time.
@@ -122,27 +122,30 @@ impl Waiting {
 pub struct Relay {
     shared: Arc<Shared>,
     streams: Arc<dyn Streams>,
-    cursors: BTreeMap<u8, i64>,
-    /// Cursors that have moved since they were last stored, and when that was.
-    moved: BTreeMap<u8, i64>,
+    /// How far each partition of this node is published.
+    positions: BTreeMap<u8, Position>,
+    /// Positions that have moved since they were last stored, and when that was.
+    moved: BTreeMap<u8, Position>,
     stored_at: Instant,
 }
 
+/// How far a partition is published, as its owner under an epoch knows.
+#[derive(Clone, Copy)]
+struct Position {
+    epoch: i64,
+    batch: i64,
+}
+
 impl Relay {
-    /// A relay that goes on where the stored cursors say.
-    pub async fn load(shared: Arc<Shared>, streams: Arc<dyn Streams>) -> Result<Self, StoreError> {
-        let cursors = shared.store.cursors().await?;
-        let cursors = cursors
-            .into_iter()
-            .map(|it| (it.partition, it.batch))
-            .collect();
-        Ok(Self {
+    /// A relay that goes on where the stored cursors say, with the partitions that are this node's.
+    pub fn new(shared: Arc<Shared>, streams: Arc<dyn Streams>) -> Self {
+        Self {
             shared,
             streams,
-            cursors,
+            positions: BTreeMap::new(),
             moved: BTreeMap::new(),
             stored_at: Instant::now(),
-        })
+        }
     }
 
     /// Relays until `shutdown`, and once more then.
@@ -204,12 +207,47 @@ impl Relay {
         Ok(())
     }
 
+    /// Finds where to go on with these partitions; those that are not this node's are left out.
+    async fn find_positions(
+        &mut self,
+        partitions: impl Iterator<Item = u8>,
+    ) -> Result<(), StoreError> {
+        let mut unknown = Vec::new();
+        for partition in partitions {
+            let epoch = self.shared.ownership.epoch(partition);
+            let known = self.positions.get(&partition).map(|it| it.epoch);
+            if epoch == known {
+                continue;
+            }
+            // Another node may have published since.
+            self.positions.remove(&partition);
+            unknown.extend(epoch.map(|it| (partition, it)));
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let stored = self.shared.store.cursors().await?;
+        let stored: BTreeMap<u8, i64> = stored
+            .into_iter()
+            .map(|it| (it.partition, it.batch))
+            .collect();
+        for (partition, epoch) in unknown {
+            let batch = stored.get(&partition).copied().unwrap_or(0);
+            self.positions.insert(partition, Position { epoch, batch });
+        }
+        Ok(())
+    }
+
     /// Publishes what was taken, and one page of each partition that is behind; returns how many rows that was.
     async fn relay_taken(&mut self, taken: BTreeMap<u8, Pending>) -> Result<usize, RelayError> {
+        self.find_positions(taken.keys().copied()).await?;
         let mut rows = Vec::new();
         let mut reached = Vec::new();
         for (partition, pending) in taken {
-            let after = self.cursors.get(&partition).copied().unwrap_or(0);
+            let Some(position) = self.positions.get(&partition).copied() else {
+                continue;
+            };
+            let after = position.batch;
             let mut page = pending.rows;
             page.retain(|it| after < it.batch);
             let is_gapless = page.first().is_none_or(|it| it.batch == after + 1);
@@ -221,7 +259,8 @@ impl Relay {
                 }
             }
             if let Some(last) = page.last() {
-                reached.push((partition, last.batch));
+                let batch = last.batch;
+                reached.push((partition, Position { batch, ..position }));
             }
             rows.append(&mut page);
         }
@@ -232,19 +271,26 @@ impl Relay {
                 self.store_cursors().await?;
             }
             self.publish(rows).await?;
-            self.cursors.extend(reached.iter().copied());
+            self.positions.extend(reached.iter().copied());
             self.moved.extend(reached);
         }
         Ok(n_rows)
     }
 
     async fn store_cursors(&mut self) -> Result<(), StoreError> {
-        let cursors = self
-            .moved
-            .iter()
-            .map(|(&partition, &batch)| Cursor { partition, batch });
-        let cursors: Vec<Cursor> = cursors.collect();
-        self.shared.store.put_cursors(&cursors).await?;
+        let moved = || self.moved.iter().map(|(partition, it)| (*partition, it));
+        let cursor = |(partition, it): (u8, &Position)| Cursor {
+            partition,
+            batch: it.batch,
+        };
+        let fence = |(partition, it): (u8, &Position)| Fence {
+            partition,
+            epoch: it.epoch,
+        };
+        let cursors: Vec<Cursor> = moved().map(cursor).collect();
+        let fences: Vec<Fence> = moved().map(fence).collect();
+        // What is fenced, the next owner publishes again with the same bytes.
+        self.shared.store.put_cursors(&cursors, &fences).await?;
         flushes::count(Flushed::Cursors);
         self.moved.clear();
         self.stored_at = Instant::now();

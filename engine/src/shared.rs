@@ -3,24 +3,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 
-use btrust_platform::clock::SharedClock;
+use btrust_platform::clock::{SharedClock, rfc3339};
 use btrust_platform::random::SharedRandom;
 use btrust_platform::telemetry::causes;
 use btrust_platform::workflow_keys::WorkflowKeys;
-use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::ids::{N_PARTITIONS, WorkflowId};
+use btrust_schemas::nodes::NodeView;
 
 use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::courier::Courier;
 use crate::definitions::Definitions;
 use crate::dispatch::Dispatch;
+use crate::engine::Ports;
 use crate::error::EngineError;
+use crate::nodes::{Ownership, Routes};
 use crate::relay::Outbox;
 use crate::schedules::Schedules;
 use crate::seal::{self, Binding};
 use crate::storage::{Storage, is_full};
 use crate::store::operations::OperationStore;
 use crate::store::{Store, WorkflowRecord};
+use crate::subjects::Subjects;
 use crate::task_limits::LimitsInForce;
 use crate::watchers::Watchers;
 use crate::workflow::Workflow;
@@ -43,11 +47,66 @@ pub struct Shared {
     pub outbox: Outbox,
     pub schedules: Schedules,
     pub storage: Storage,
-    /// Partitions that this process has had to give up; only a restart gets them back.
+    pub ownership: Ownership,
+    /// Where the partitions of other nodes are.
+    pub routes: Routes,
+    /// Times that this process has lost a partition to another one.
     pub n_lost: AtomicUsize,
 }
 
 impl Shared {
+    /// What an engine in this world shares; it owns nothing yet.
+    pub fn new(ports: &Ports, subjects: &Arc<Subjects>) -> Self {
+        let this_node = |url: &String| NodeView {
+            node: String::new(),
+            url: url.clone(),
+            started_at: rfc3339(ports.clock.now_ms()),
+            n_partitions: u32::from(N_PARTITIONS),
+        };
+        let nodes = ports.nodes.iter().map(this_node).collect();
+        let definitions = Definitions::new(
+            Arc::clone(&ports.definitions),
+            Arc::clone(&ports.clock),
+            ports.second_person.clone(),
+        );
+        let schedules = Schedules::new(
+            Arc::clone(&ports.schedules),
+            Arc::clone(subjects),
+            Arc::clone(&ports.clock),
+        );
+        Self {
+            store: Arc::clone(&ports.store),
+            keys: Arc::clone(&ports.workflow_keys),
+            definitions,
+            clock: Arc::clone(&ports.clock),
+            random: Arc::clone(&ports.random),
+            cache: Cache::default(),
+            courier: Courier::default(),
+            dispatch: Dispatch::default(),
+            operations: Arc::clone(&ports.operations),
+            limits: LimitsInForce::new(ports.task_limits.clone()),
+            admission: Admission::default(),
+            n_live_nodes: AtomicU32::new(1),
+            watchers: Watchers::default(),
+            outbox: Outbox::all_dirty(),
+            schedules,
+            storage: Storage::default(),
+            ownership: Ownership::new(ports.membership.is_some()),
+            routes: Routes::new(nodes),
+            n_lost: AtomicUsize::new(0),
+        }
+    }
+
+    /// Forgets everything about a partition that somebody else may own.
+    pub fn forget(&self, partition: u8) {
+        self.ownership.drop_one(partition);
+        self.cache.forget(partition);
+        self.courier.forget(partition);
+        self.dispatch.forget(partition);
+        self.schedules.forget(partition);
+        self.watchers.tell_partition(partition);
+    }
+
     /// Opens a workflow that the store holds.
     ///
     /// # Errors
@@ -94,7 +153,9 @@ impl Shared {
     ///
     /// [`EngineError::Unknown`] for another tenant's, as for one that does not exist.
     pub async fn read(&self, tenant: &str, id: WorkflowId) -> Result<Arc<Workflow>, EngineError> {
-        if let Some(workflow) = self.cache.get(id) {
+        // Of what another node may have changed, only the store knows the last state.
+        let owns = self.ownership.owns(id.partition());
+        if let Some(workflow) = self.cache.get(id).filter(|_| owns) {
             let is_theirs = workflow.columns.tenant == tenant;
             return if is_theirs {
                 Ok(workflow)
@@ -115,7 +176,9 @@ impl Shared {
     ///
     /// [`EngineError::Unknown`] for one that does not exist, and whatever [`Shared::open`] says.
     pub async fn find(&self, id: WorkflowId) -> Result<Arc<Workflow>, EngineError> {
-        match self.cache.get(id) {
+        // Of what another node may have changed, only the store knows the last state.
+        let owns = self.ownership.owns(id.partition());
+        match self.cache.get(id).filter(|_| owns) {
             Some(workflow) => Ok(workflow),
             None => Ok(Arc::new(self.open(self.record(id).await?).await?)),
         }

@@ -1,6 +1,6 @@
 //! Who waits for something to happen to a workflow; they park here, never at the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,6 +59,19 @@ impl Watchers {
                 news.n_told.fetch_add(1, Ordering::SeqCst);
                 news.told.notify_waiters();
             }
+        }
+    }
+
+    /// Wakes everybody who watches a workflow of a partition, so that they look where it is now.
+    pub fn tell_partition(&self, partition: u8) {
+        let registry = lock(&self.0);
+        let workflows = registry.keys().map(|(workflow, _)| *workflow);
+        // In one order, whatever that of the registry is.
+        let told: BTreeSet<WorkflowId> =
+            workflows.filter(|it| it.partition() == partition).collect();
+        drop(registry);
+        for workflow in told {
+            self.tell(workflow, true);
         }
     }
 }

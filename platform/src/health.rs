@@ -20,6 +20,11 @@ pub const CHECK_MAX: Duration = Duration::from_secs(1);
 pub trait Check: Send + Sync {
     /// Nothing, or why it does not work: a text for the log, without secrets.
     async fn check(&self) -> Result<(), String>;
+
+    /// Numbers and words about the component, for people.
+    fn details(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 #[async_trait]
@@ -107,10 +112,12 @@ impl Health {
                 let (service, component) = (self.service, component.name);
                 tracing::warn!(service, component, reason, "a component is down");
             }
-            components.insert(
-                component.name.to_owned(),
-                json!({ "status": word(answer.is_ok()) }),
-            );
+            let mut shown = json!({ "status": word(answer.is_ok()) });
+            let details = component.check.details();
+            if !details.is_empty() {
+                shown["details"] = Value::Object(details);
+            }
+            components.insert(component.name.to_owned(), shown);
         }
         let status = if is_up {
             StatusCode::OK

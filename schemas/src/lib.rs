@@ -11,6 +11,7 @@ pub mod events;
 pub mod exchange;
 pub mod ids;
 pub mod incidents;
+pub mod nodes;
 pub mod object;
 pub mod problem;
 pub mod prompt;

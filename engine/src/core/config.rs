@@ -1,5 +1,7 @@
 //! Settings of core.
 
+use std::path::PathBuf;
+
 use btrust_platform::clock::SharedClock;
 use btrust_platform::config::{ConfigError, Settings};
 use btrust_platform::data_dir::DataDir;
@@ -14,14 +16,18 @@ use crate::store;
 #[derive(Clone)]
 pub struct CoreConfig {
     pub data_dir: DataDir,
+    /// `KEYRING`: the keyring's file, which all nodes of one database share; by default in the data folder.
+    pub keyring: PathBuf,
     /// `DATABASE_URL`: the engine's state.
     pub state: DatabaseUrl,
     /// `KEYS_DATABASE_URL`: the wrapped keys of workflows, which have backups of their own.
     pub keys: DatabaseUrl,
     /// `AUTH_URL`.
     pub auth_url: String,
-    /// `CORE_URL`: where workers reach this node.
+    /// `CORE_URL`: where workers reach core.
     pub core_url: String,
+    /// `NODE_URL`: where the other nodes, and workers, reach this one; `CORE_URL` where it is not said.
+    pub node_url: String,
     pub clock: SharedClock,
     /// `DEFINITIONS_SECOND_PERSON`: tenants, with commas between them, or `*`.
     pub second_person: SecondPerson,
@@ -30,8 +36,8 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
-    /// Reads `AUTH_URL`, `CORE_URL`, `DATABASE_URL` and `KEYS_DATABASE_URL`, each with the default of one
-    /// machine, and `DEFINITIONS_SECOND_PERSON` and `TASK_LIMITS`.
+    /// Reads `AUTH_URL`, `CORE_URL`, `NODE_URL`, `DATABASE_URL` and `KEYS_DATABASE_URL`, each with the default
+    /// of one machine, and `DEFINITIONS_SECOND_PERSON` and `TASK_LIMITS`.
     ///
     /// # Errors
     ///
@@ -50,7 +56,13 @@ impl CoreConfig {
             state: store::location(settings, &data_dir)?,
             keys: workflow_keys::location(settings, &data_dir)?,
             auth_url: url("AUTH_URL", 5800),
+            node_url: settings
+                .get("NODE_URL")
+                .unwrap_or_else(|| url("CORE_URL", 5002)),
             core_url: url("CORE_URL", 5002),
+            keyring: settings
+                .get("KEYRING")
+                .map_or_else(|| data_dir.keyring(), PathBuf::from),
             data_dir,
             clock,
             second_person: settings
@@ -78,7 +90,6 @@ fn task_limits(settings: &Settings) -> Result<TaskLimits, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use btrust_platform::clock::SystemClock;
@@ -101,7 +112,19 @@ mod tests {
         assert_eq!(path(config.keys), PathBuf::from("/data/keys.sqlite"));
         assert_eq!(config.auth_url, "http://localhost:5800");
         assert_eq!(config.core_url, "http://localhost:5002");
+        assert_eq!(config.node_url, config.core_url);
+        assert_eq!(config.keyring, PathBuf::from("/data/keyring.json"));
         assert_eq!(config.second_person, SecondPerson::Nowhere);
+    }
+
+    #[test]
+    fn a_node_among_others_says_where_it_is() {
+        let balanced = ("CORE_URL", "http://core.internal:5002");
+        let shared = ("KEYRING", "/shared/keyring.json");
+        let config = read(&[balanced, shared, ("NODE_URL", "http://10.0.0.7:5002")]).unwrap();
+        assert_eq!(config.keyring, PathBuf::from(shared.1));
+        assert_eq!(config.core_url, balanced.1);
+        assert_eq!(config.node_url, "http://10.0.0.7:5002");
     }
 
     #[test]

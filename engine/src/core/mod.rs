@@ -11,6 +11,7 @@ mod config;
 mod draft;
 mod exchange;
 mod fail_task;
+mod forward;
 mod get_definition;
 mod history;
 mod incident;
@@ -20,6 +21,7 @@ mod list_definitions;
 mod list_workflows;
 mod live;
 mod migrations;
+mod nodes;
 mod pause;
 mod prompts;
 mod publication;
@@ -47,6 +49,7 @@ use poem::http::{HeaderValue, header};
 use poem::web::Json;
 use poem::{EndpointExt, IntoResponse, Response, Route, get, post};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
 use btrust_machine::Refusal;
@@ -62,6 +65,7 @@ use btrust_schemas::ids::TaskToken;
 
 use crate::engine::{Engine, Ports};
 use crate::error::EngineError;
+use crate::nodes::Membership;
 use crate::store::{self, Stores};
 
 pub use config::CoreConfig;
@@ -96,16 +100,34 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// Checks that the process still owns what it has taken over at its start.
+/// Checks that the process may answer for its partitions.
+///
+/// Alone, it must have kept what it has taken at its start; among others it must be in the registry, and
+/// how many it has is a matter of its share.
 struct PartitionsCheck(Arc<Engine>);
 
 #[async_trait]
 impl Check for PartitionsCheck {
     async fn check(&self) -> Result<(), String> {
+        if self.0.has_neighbours() {
+            let is_registered = self.0.is_registered();
+            return is_registered
+                .then_some(())
+                .ok_or_else(|| "the lease has ended".to_owned());
+        }
         match self.0.n_lost_partitions() {
             0 => Ok(()),
             n_lost => Err(format!("{n_lost} partitions are lost until a restart")),
         }
+    }
+
+    fn details(&self) -> Map<String, Value> {
+        let nodes = self.0.nodes();
+        let counts = [("owned", nodes.n_owned), ("wanted", nodes.n_wanted)];
+        counts
+            .map(|(name, n)| (name.to_owned(), n.into()))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -154,7 +176,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let stores = Stores::open(&config.state).await?;
-    let keys = LocalKeyring::open(&config.data_dir.keyring()).map_err(ServeError::Keyring)?;
+    let keys = LocalKeyring::open(&config.keyring).map_err(ServeError::Keyring)?;
     let keys = Arc::new(keys);
     let workflow_keys = workflow_keys::open_at(&config.keys, Arc::clone(&keys) as _).await?;
     let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
@@ -171,6 +193,10 @@ pub async fn serve(
         clock: Arc::clone(&config.clock),
         random: SystemRandom::shared(),
         nodes: vec![config.core_url],
+        membership: stores.is_shared.then_some(Membership {
+            store: stores.nodes,
+            url: config.node_url,
+        }),
         second_person: config.second_person,
     };
     // The engine stops after the last request has been answered.
@@ -286,8 +312,10 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
             "/tenants/:tenant/schedules/:name/trigger",
             post(schedules::trigger),
         )
-        .at("/tasks/exchange", post(exchange::exchange));
-    Route::new().nest("/internal/v1", api.data(core))
+        .at("/tasks/exchange", post(exchange::exchange))
+        .at("/nodes", get(nodes::nodes));
+    let forward = forward::Forward::new(Arc::clone(&core.engine));
+    Route::new().nest("/internal/v1", api.data(core).with(forward))
 }
 
 impl Core {
@@ -314,6 +342,10 @@ fn refuse(error: EngineError) -> poem::Error {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+    }
+    if error == EngineError::Elsewhere {
+        let yes = HeaderValue::from_static("1");
+        response.headers_mut().insert(forward::ELSEWHERE, yes);
     }
     poem::Error::from_response(response)
 }

@@ -165,6 +165,14 @@ impl Dispatch {
         }
     }
 
+    /// Takes back every turn of a partition.
+    pub fn forget(&self, partition: u8) {
+        let mut inner = self.lock();
+        for task in inner.slots.of_partition(partition) {
+            inner.remove(task);
+        }
+    }
+
     /// Begins an exchange: the session is alive, and an earlier call of it that is still parked ends.
     pub fn begin(&self, client: &str, request: &ExchangeRequest, now_ms: i64) -> Begin {
         let mut inner = self.lock();

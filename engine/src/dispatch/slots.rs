@@ -93,7 +93,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct Slots {
     by_task: HashMap<TaskId, Slot>,
-    /// The same tasks in the order of workflows.
+    /// The same tasks in the order of workflows, and so of partitions.
     tasks: BTreeSet<TaskId>,
 }
 
@@ -135,8 +135,18 @@ impl Slots {
 
     /// Tasks of a workflow that have an open turn.
     pub fn of_workflow(&self, workflow: WorkflowId) -> Vec<TaskId> {
-        let task = |number| TaskId { workflow, number };
-        let range = task(0)..=task(u32::MAX);
+        self.between(workflow, workflow)
+    }
+
+    /// Tasks of a partition that have an open turn.
+    pub fn of_partition(&self, partition: u8) -> Vec<TaskId> {
+        let first = WorkflowId::new(partition, [0; 15]);
+        self.between(first, WorkflowId::new(partition, [u8::MAX; 15]))
+    }
+
+    fn between(&self, first: WorkflowId, last: WorkflowId) -> Vec<TaskId> {
+        let task = |workflow, number| TaskId { workflow, number };
+        let range = task(first, 0)..=task(last, u32::MAX);
         self.tasks.range(range).copied().collect()
     }
 }

@@ -9,8 +9,8 @@ use crate::store::definitions::VersionRecord;
 use crate::store::operations::{IncidentRow, Raised, Resolution};
 use crate::store::tenants::AcknowledgementRecord;
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, JournalRow, OwnedPartition, StartKey, StartRecord,
-    StoreError, Takeover, WorkflowRecord, Write,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OwnedPartition,
+    StartKey, StartRecord, StoreError, Takeover, WorkflowRecord, Write,
 };
 
 #[derive(Clone)]
@@ -63,13 +63,13 @@ impl Tables {
     }
 
     /// Partitions whose lease is not the writer's any more.
-    pub fn fenced(&self, batch: &Batch, now_ms: i64) -> Vec<u8> {
-        let is_ours = |it: &crate::store::Fence| {
+    pub fn fenced(&self, fences: &[Fence], now_ms: i64) -> Vec<u8> {
+        let is_ours = |it: &Fence| {
             let lease = self.leases.get(&it.partition);
             lease.is_some_and(|lease| lease.epoch == it.epoch && now_ms < lease.until_ms)
         };
-        let fences = batch.fences.iter();
         fences
+            .iter()
             .filter(|it| !is_ours(it))
             .map(|it| it.partition)
             .collect()
@@ -138,6 +138,30 @@ impl Tables {
             };
             is_new_row && start.is_none_or(|it| fits(it) && keys.insert(&it.key))
         })
+    }
+
+    /// Moves cursors, but for the partitions whose lease is lost; returns those.
+    pub fn put_cursors(&mut self, cursors: &[Cursor], fences: &[Fence], now_ms: i64) -> Vec<u8> {
+        let fenced = self.fenced(fences, now_ms);
+        let ours = cursors.iter().filter(|it| !fenced.contains(&it.partition));
+        self.cursors.extend(ours.map(|it| (it.partition, it.batch)));
+        fenced
+    }
+
+    /// Marks a workflow as stopped, unless the lease of its partition is lost; returns the partition then.
+    pub fn put_incident(
+        &mut self,
+        workflow: WorkflowId,
+        code: &str,
+        fence: Fence,
+        now_ms: i64,
+    ) -> Vec<u8> {
+        let fenced = self.fenced(&[fence], now_ms);
+        let marked = self.workflows.get_mut(&workflow);
+        if let Some(record) = marked.filter(|_| fenced.is_empty()) {
+            record.incident = Some(code.to_owned());
+        }
+        fenced
     }
 
     /// Notes an incident of a workflow that is there, unless it is noted and open.

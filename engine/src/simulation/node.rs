@@ -213,6 +213,7 @@ fn ports(world: &Arc<World>, process: &Arc<Process>, clock: &Arc<SimulatedClock>
         clock: Arc::clone(clock) as _,
         random: Arc::clone(&world.random) as _,
         nodes: Vec::new(),
+        membership: None,
         second_person: SecondPerson::default(),
         task_limits: TaskLimits::default(),
     }

@@ -17,7 +17,7 @@ use crate::store::operations::{
 use crate::store::schedules::{FiredRecord, ScheduleRecord, ScheduleStore};
 use crate::store::tenants::{AcknowledgementRecord, TenantStore};
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
 use crate::workflow::OPERATOR;
@@ -275,22 +275,42 @@ impl Store for SimulatedStore {
         Ok(tables.cursors.iter().map(cursor).collect())
     }
 
-    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
+    async fn put_cursors(
+        &self,
+        cursors: &[Cursor],
+        fences: &[Fence],
+    ) -> Result<Committed, StoreError> {
         let fault = self.write_begins().await?;
-        for it in cursors {
-            let mut tables = self.world.database.tables();
-            tables.cursors.insert(it.partition, it.batch);
-        }
-        self.write_ends(fault, ()).await
+        let lock = self.world.database.lock_leases().await;
+        let now_ms = self.world.now_ms();
+        let fenced = self
+            .world
+            .database
+            .tables()
+            .put_cursors(cursors, fences, now_ms);
+        drop(lock);
+        self.write_ends(fault, Committed { fenced }).await
     }
 
-    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
+    async fn put_incident(
+        &self,
+        workflow: WorkflowId,
+        code: &str,
+        fence: Fence,
+    ) -> Result<Committed, StoreError> {
         let fault = self.write_begins().await?;
-        if let Some(record) = self.world.database.tables().workflows.get_mut(&workflow) {
-            record.incident = Some(code.to_owned());
+        let lock = self.world.database.lock_leases().await;
+        let now_ms = self.world.now_ms();
+        let fenced = self
+            .world
+            .database
+            .tables()
+            .put_incident(workflow, code, fence, now_ms);
+        drop(lock);
+        if fenced.is_empty() {
+            self.world.incident(workflow, code);
         }
-        self.world.incident(workflow, code);
-        self.write_ends(fault, ()).await
+        self.write_ends(fault, Committed { fenced }).await
     }
 }
 

@@ -206,7 +206,7 @@ impl World {
         reply: oneshot::Sender<Result<Committed, StoreError>>,
     ) {
         let lock = self.database.lock_leases().await;
-        let fenced = self.database.tables().fenced(&batch, self.now_ms());
+        let fenced = self.database.tables().fenced(&batch.fences, self.now_ms());
         // The flush, under the locks of the leases.
         self.pause().await;
         let result = if arrives {

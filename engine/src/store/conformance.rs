@@ -215,7 +215,15 @@ async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit
 ) {
     let fences = acquire(store, &[1], EMBEDDED_LEASE_MS, Takeover::Always).await;
     let id = workflow(1, 1);
-    store.put_incident(id, "evaluation_limit").await.unwrap();
+    let stale = Fence {
+        epoch: fences[0].epoch - 1,
+        ..fences[0]
+    };
+    let marked = store.put_incident(id, "stale", stale).await.unwrap();
+    assert_eq!(marked.fenced, [1]);
+    assert_eq!(store.load(&[id]).await.unwrap()[0].incident, None);
+    let marked = store.put_incident(id, "evaluation_limit", fences[0]).await;
+    assert_eq!(marked.unwrap(), Committed::default());
     let incident = store.load(&[id]).await.unwrap()[0].incident.clone();
     assert_eq!(incident.as_deref(), Some("evaluation_limit"));
 
@@ -352,12 +360,22 @@ async fn the_outbox_is_read_in_order_from_a_cursor(store: &dyn Store) {
             batch: 1,
         },
     );
-    store.put_cursors(&[first, second]).await.unwrap();
+    let fences = acquire(store, &[1, 2], EMBEDDED_LEASE_MS, Takeover::Always).await;
+    let stored = store.put_cursors(&[first, second], &fences).await.unwrap();
+    assert_eq!(stored, Committed::default());
     let first = Cursor {
         partition: 1,
         batch: 3,
     };
-    store.put_cursors(&[first]).await.unwrap();
+    store.put_cursors(&[first], &fences[..1]).await.unwrap();
+    // A relay that was overtaken moves nothing back.
+    let stale = Fence {
+        epoch: fences[0].epoch - 1,
+        ..fences[0]
+    };
+    let back = Cursor { batch: 1, ..first };
+    let stored = store.put_cursors(&[back], &[stale]).await.unwrap();
+    assert_eq!(stored.fenced, [1]);
     assert_eq!(store.cursors().await.unwrap(), [first, second]);
 }
 

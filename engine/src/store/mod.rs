@@ -7,6 +7,8 @@ pub mod conformance;
 pub mod definitions;
 pub mod mysql;
 mod mysql_write;
+pub mod nodes;
+pub mod nodes_conformance;
 mod open;
 pub mod operations;
 pub mod schedules;
@@ -24,9 +26,7 @@ pub use open::{OpenError, Stores, location};
 #[async_trait]
 pub trait Store: Send + Sync {
     /// How many commits of different partitions the store carries out at the same time.
-    fn n_lanes(&self) -> usize {
-        LANES_EMBEDDED
-    }
+    fn n_lanes(&self) -> usize;
 
     /// Takes over partitions under a new epoch; every earlier owner is fenced from then on.
     ///
@@ -81,11 +81,24 @@ pub trait Store: Send + Sync {
     /// How far the relay has published each partition; 0 for one that it never touched.
     async fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
 
-    /// Records how far the relay has published.
-    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError>;
+    /// Records how far the relay has published, but for the partitions whose lease is lost.
+    ///
+    /// There is one fence for each cursor, in the order of partitions.
+    async fn put_cursors(
+        &self,
+        cursors: &[Cursor],
+        fences: &[Fence],
+    ) -> Result<Committed, StoreError>;
 
     /// Marks a workflow as stopped by a fault; its next commit clears the mark.
-    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError>;
+    ///
+    /// Nothing is marked, and `fence` is in the answer, when its lease is lost.
+    async fn put_incident(
+        &self,
+        workflow: WorkflowId,
+        code: &str,
+        fence: Fence,
+    ) -> Result<Committed, StoreError>;
 }
 
 /// Why a store could not do what was asked, as the choices of the caller.

@@ -48,6 +48,8 @@ const SELECT_NOW_MS: &str = "SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED
 pub(super) const BEGIN: &str = "START TRANSACTION";
 /// Locks the rows of a `SELECT` until the end of the transaction.
 const FOR_UPDATE: &str = " FOR UPDATE";
+/// The same, but for rows that somebody else has locked.
+const FOR_UPDATE_OF_FREE: &str = " FOR UPDATE SKIP LOCKED";
 
 /// The value of a column. Its type is the table's; keys are VARBINARY, which the driver's own check would
 /// not let anybody read as text.

@@ -6,9 +6,9 @@ use tokio::time::{Instant, timeout_at};
 
 use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 
-use super::mysql::sql::leases::{database_now, lock_leases};
+use super::mysql::sql::leases::lost;
 use super::mysql::{BEGIN, unavailable};
-use super::{Batch, Committed, Fence, StartRecord, StoreError, Write};
+use super::{Batch, Committed, StartRecord, StoreError, Write};
 
 /// Rows of one `INSERT`, largest first: few statement texts, so that all stay prepared.
 ///
@@ -70,7 +70,7 @@ async fn prepare<'c>(
         return Err(StoreError::DataRefused(sqlx::Error::Encode(reason.into())));
     }
     let mut transaction = connection.begin_with(BEGIN).await.map_err(unavailable)?;
-    let fenced = lost_partitions(&mut transaction, &batch.fences).await?;
+    let fenced = lost(&mut transaction, &batch.fences).await?;
     let writes: Vec<&Write> = batch
         .writes
         .iter()
@@ -80,24 +80,6 @@ async fn prepare<'c>(
         .await
         .map_err(classify)?;
     Ok((transaction, fenced))
-}
-
-/// Partitions whose lease row names another epoch, or whose lease has ended; the rows stay locked.
-async fn lost_partitions(
-    connection: &mut MySqlConnection,
-    fences: &[Fence],
-) -> Result<Vec<u8>, StoreError> {
-    let numbers: Vec<u8> = fences.iter().map(|it| it.partition).collect();
-    let leases = lock_leases(connection, &numbers).await?;
-    // After the locks, for which others may have let us wait.
-    let now_ms = database_now(connection).await.map_err(unavailable)?;
-    let is_ours = |fence: &&Fence| {
-        leases
-            .get(&fence.partition)
-            .is_some_and(|it| it.epoch == fence.epoch && now_ms < it.until_ms)
-    };
-    let lost = fences.iter().filter(|it| !is_ours(it));
-    Ok(lost.map(|it| it.partition).collect())
 }
 
 async fn insert(

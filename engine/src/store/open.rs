@@ -12,6 +12,7 @@ use btrust_platform::sqlite::DbError;
 use super::Store;
 use super::definitions::DefinitionStore;
 use super::mysql::MySqlStore;
+use super::nodes::NodeStore;
 use super::operations::OperationStore;
 use super::schedules::ScheduleStore;
 use super::sqlite::SqliteStore;
@@ -44,6 +45,9 @@ pub struct Stores {
     pub operations: Arc<dyn OperationStore>,
     pub schedules: Arc<dyn ScheduleStore>,
     pub tenants: Arc<dyn TenantStore>,
+    pub nodes: Arc<dyn NodeStore>,
+    /// Whether several nodes may share the database; a file belongs to one.
+    pub is_shared: bool,
     /// Whether the database answers.
     pub check: Arc<dyn Check>,
 }
@@ -59,26 +63,34 @@ impl Stores {
             DatabaseUrl::Sqlite(path) => {
                 let store = Arc::new(SqliteStore::open(path).await?);
                 let check = Arc::new(SqliteCheck(store.pool().clone()));
-                Self::of(store, check)
+                Self::of(store, check, false)
             }
             DatabaseUrl::MySql(address) => {
                 let store = Arc::new(MySqlStore::open((**address).clone()).await?);
                 let check = Arc::new(MySqlCheck(store.pool().clone()));
-                Self::of(store, check)
+                Self::of(store, check, true)
             }
         })
     }
 
-    fn of<S>(store: Arc<S>, check: Arc<dyn Check>) -> Self
+    fn of<S>(store: Arc<S>, check: Arc<dyn Check>, is_shared: bool) -> Self
     where
-        S: Store + DefinitionStore + OperationStore + ScheduleStore + TenantStore + 'static,
+        S: Store
+            + DefinitionStore
+            + OperationStore
+            + ScheduleStore
+            + TenantStore
+            + NodeStore
+            + 'static,
     {
         Self {
             store: Arc::clone(&store) as _,
             definitions: Arc::clone(&store) as _,
             operations: Arc::clone(&store) as _,
             schedules: Arc::clone(&store) as _,
-            tenants: store,
+            tenants: Arc::clone(&store) as _,
+            nodes: store,
+            is_shared,
             check,
         }
     }

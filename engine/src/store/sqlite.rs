@@ -36,6 +36,8 @@ pub(super) const SELECT_NOW_MS: &str =
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Locks the rows of a `SELECT`. [`BEGIN`] has locked everything.
 const FOR_UPDATE: &str = "";
+/// The same, but for rows that somebody else has locked.
+const FOR_UPDATE_OF_FREE: &str = "";
 
 /// The value of a column, if it is of that type.
 fn decode<'r, T>(row: &'r Row, column: &str) -> Result<T, sqlx::Error>
@@ -162,6 +164,11 @@ mod tests {
         let known = WorkflowId::new(1, [1; 15]);
         crate::store::operations::check(&store, known).await;
         crate::store::schedules::check(&store).await;
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("state.sqlite"))
+            .await
+            .unwrap();
+        crate::store::nodes_conformance::check(&store, &store).await;
     }
 
     #[tokio::test]
@@ -192,7 +199,7 @@ mod tests {
             partition: 1,
             batch: 1,
         };
-        store.put_cursors(&[cursor]).await.unwrap();
+        store.put_cursors(&[cursor], &[]).await.unwrap();
     }
 
     #[tokio::test]
@@ -214,7 +221,7 @@ mod tests {
             partition: 1,
             batch: 1,
         };
-        store.put_cursors(&[cursor]).await.unwrap();
+        store.put_cursors(&[cursor], &[]).await.unwrap();
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use btrust_engine::check::check;
-use btrust_engine::store::Store;
+use btrust_engine::store::{Fence, Store};
 use btrust_schemas::core::Status;
 use btrust_schemas::exchange::Ack;
 
@@ -154,7 +154,14 @@ pub async fn an_incident_that_a_commit_clears_gives_all_turns_back() {
     let id = node.started("key").await;
     let mut first = Worker::new("a");
     let key = first.take(&node).await.key;
-    node.store.put_incident(id, "commit_refused").await.unwrap();
+    let fence = Fence {
+        partition: id.partition(),
+        epoch: 1,
+    };
+    node.store
+        .put_incident(id, "commit_refused", fence)
+        .await
+        .unwrap();
     // A restart leaves out what an incident has stopped.
     let node = world.node().await;
     let mut second = Worker::new("b");

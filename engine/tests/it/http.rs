@@ -11,7 +11,7 @@ use poem::test::TestClient;
 use serde_json::{Value, json};
 
 use btrust_engine::core::routes;
-use btrust_engine::store::Store;
+use btrust_engine::store::{Fence, Store};
 use btrust_platform::http::{Shutdown, wrap};
 use btrust_platform::token::{AUDIENCE, Claims, Kind, Verifier};
 use btrust_schemas::exchange::Ack;
@@ -22,7 +22,7 @@ fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-fn token(scope: &str) -> String {
+pub fn token(scope: &str) -> String {
     token_of(Kind::Service, scope)
 }
 
@@ -48,21 +48,25 @@ fn token_of(kind: Kind, scope: &str) -> String {
     jsonwebtoken::encode(&header, &claims, &key).unwrap()
 }
 
-fn client(world: &World, node: &Node) -> TestClient<impl poem::Endpoint> {
+pub fn client(world: &World, node: &Node) -> TestClient<impl poem::Endpoint> {
     client_until(world, node, Shutdown::new())
 }
 
 fn client_until(world: &World, node: &Node, shutdown: Shutdown) -> TestClient<impl poem::Endpoint> {
+    TestClient::new(wrap("core", routes_of(world, node, shutdown)))
+}
+
+/// The endpoints of a node, for whoever has a token of [`token`].
+pub fn routes_of(world: &World, node: &Node, shutdown: Shutdown) -> poem::Route {
     let x = URL_SAFE_NO_PAD.encode(key().verifying_key().as_bytes());
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "one", "x": x });
     let jwks = serde_json::from_value(json!({ "keys": [jwk] })).unwrap();
     let verifier = Verifier::with_keys(&jwks, Arc::clone(&world.clock) as _);
-    let routes = routes(Arc::clone(&node.engine), verifier, shutdown);
-    TestClient::new(wrap("core", routes))
+    routes(Arc::clone(&node.engine), verifier, shutdown)
 }
 
 /// Sends and returns status and body.
-async fn send(
+pub async fn send(
     client: &TestClient<impl poem::Endpoint>,
     scope: &str,
     method: poem::http::Method,
@@ -387,7 +391,11 @@ async fn a_worker_cannot_touch_the_turns_of_a_step_that_its_token_does_not_name(
     let id = node.started("key").await;
     let mut worker = Worker::new("form");
     let key = worker.take(&node).await.key;
-    node.store.put_incident(id, "code").await.unwrap();
+    let fence = Fence {
+        partition: id.partition(),
+        epoch: 1,
+    };
+    node.store.put_incident(id, "code", fence).await.unwrap();
     // The second node does not know the turn but from the workflow itself.
     for node in [&node, &world.node().await] {
         let before = node.history(id).await;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -11,11 +11,11 @@ use tokio::sync::OnceCell;
 
 use btrust_engine::engine::Running;
 use btrust_engine::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord,
     location,
 };
-use btrust_engine::{Engine, EngineError, Ports, Queues, SecondPerson};
+use btrust_engine::{Engine, EngineError, Membership, Ports, Queues, SecondPerson};
 use btrust_platform::clock::ManualClock;
 use btrust_platform::config::Settings;
 use btrust_platform::data_dir::DataDir;
@@ -108,6 +108,11 @@ impl World {
             .unwrap();
         let second_person = plan.second_person.clone();
         let task_limits = plan.task_limits.clone();
+        let membership = plan.member.map(|name| Membership {
+            store: Arc::clone(&stores.nodes),
+            url: format!("http://{name}"),
+        });
+        let streams = self.streams().join(plan.member.unwrap_or_default());
         let watched = Arc::new(WatchedStore::new(stores.store, plan));
         let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
         let workflow_keys = workflow_keys::open(settings, &data_dir, Arc::clone(&keys) as _)
@@ -122,10 +127,11 @@ impl World {
             task_limits,
             keys,
             workflow_keys: Arc::clone(&workflow_keys),
-            streams: Arc::new(JsonlStreams::open(self.streams()).unwrap()),
+            streams: Arc::new(JsonlStreams::open(streams).unwrap()),
             clock: Arc::clone(&self.clock) as _,
             random: SystemRandom::shared(),
             nodes: vec!["http://localhost:5002".to_owned()],
+            membership,
             second_person,
         };
         let shutdown = Shutdown::new();
@@ -404,6 +410,9 @@ pub enum Fault {
     DiesAfter,
     /// The write hits a bug.
     Panics,
+    /// The request is on its way until somebody lets it through; then the database carries it out,
+    /// whether anybody waits for it or not.
+    Late,
 }
 
 /// How one call of a method of the store goes wrong.
@@ -462,6 +471,8 @@ pub struct Plan {
     /// Committers; as many as the store says where there is nothing here.
     pub n_lanes: Option<usize>,
     pub task_limits: TaskLimits,
+    /// The name of a node that shares the database with others; it has streams of its own.
+    pub member: Option<&'static str>,
 }
 
 /// A store that counts commits and fails as planned.
@@ -472,6 +483,34 @@ pub struct WatchedStore {
     /// Calls so far of the method that the plan names.
     n_calls: std::sync::atomic::AtomicUsize,
     fired: tokio::sync::Notify,
+    pub gate: Arc<Gate>,
+}
+
+/// What holds a late commit back, and what became of it.
+#[derive(Default)]
+pub struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    pub committed: Mutex<Option<Committed>>,
+}
+
+impl Gate {
+    pub fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn carry_out(&self, store: &dyn Store, batch: &Batch) -> Result<Committed, StoreError> {
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_while(is_open, |it| !*it).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let committed = runtime.block_on(store.commit(batch))?;
+        *self.committed.lock().unwrap() = Some(committed.clone());
+        Ok(committed)
+    }
 }
 
 impl WatchedStore {
@@ -482,6 +521,7 @@ impl WatchedStore {
             n_commits: 0.into(),
             n_calls: 0.into(),
             fired: tokio::sync::Notify::new(),
+            gate: Arc::default(),
         }
     }
 
@@ -565,6 +605,14 @@ impl Store for WatchedStore {
         }
         self.fired.notify_one();
         match fault {
+            Fault::Late => {
+                let (inner, batch) = (Arc::clone(&self.inner), batch.clone());
+                let gate = Arc::clone(&self.gate);
+                let late = std::thread::spawn(move || gate.carry_out(&*inner, &batch));
+                tokio::task::spawn_blocking(|| late.join().unwrap())
+                    .await
+                    .unwrap()
+            }
             Fault::Unavailable => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
             Fault::UnknownAbsent | Fault::UnknownPresent => {
                 Err(StoreError::Unknown(sqlx::Error::WorkerCrashed))
@@ -628,13 +676,22 @@ impl Store for WatchedStore {
         self.call("cursors", self.inner.cursors()).await
     }
 
-    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
-        self.call("put_cursors", self.inner.put_cursors(cursors))
+    async fn put_cursors(
+        &self,
+        cursors: &[Cursor],
+        fences: &[Fence],
+    ) -> Result<Committed, StoreError> {
+        self.call("put_cursors", self.inner.put_cursors(cursors, fences))
             .await
     }
 
-    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
-        self.call("put_incident", self.inner.put_incident(workflow, code))
-            .await
+    async fn put_incident(
+        &self,
+        workflow: WorkflowId,
+        code: &str,
+        fence: Fence,
+    ) -> Result<Committed, StoreError> {
+        let put = self.inner.put_incident(workflow, code, fence);
+        self.call("put_incident", put).await
     }
 }

@@ -2,9 +2,10 @@
 
 use sqlx::Connection as _;
 
+use super::leases::lost;
 use super::rows::{get, id};
 use super::{BEGIN, SqlStore, unavailable};
-use crate::store::{Cursor, OutboxRow, StoreError};
+use crate::store::{Committed, Cursor, Fence, OutboxRow, StoreError};
 
 pub(super) async fn outbox(
     store: &SqlStore,
@@ -48,7 +49,11 @@ pub(super) async fn cursors(store: &SqlStore) -> Result<Vec<Cursor>, StoreError>
         .collect()
 }
 
-pub(super) async fn put_cursors(store: &SqlStore, cursors: &[Cursor]) -> Result<(), StoreError> {
+pub(super) async fn put_cursors(
+    store: &SqlStore,
+    cursors: &[Cursor],
+    fences: &[Fence],
+) -> Result<Committed, StoreError> {
     // In the order of keys, as everybody locks rows.
     let mut cursors = cursors.to_vec();
     cursors.sort_by_key(|it| it.partition);
@@ -58,7 +63,12 @@ pub(super) async fn put_cursors(store: &SqlStore, cursors: &[Cursor]) -> Result<
         .begin_with(BEGIN)
         .await
         .map_err(unavailable)?;
+    let fenced = lost(&mut transaction, fences).await?;
     for cursor in cursors {
+        let is_fenced = |it: &Fence| it.partition == cursor.partition;
+        if fenced.contains(&cursor.partition) || !fences.iter().any(is_fenced) {
+            continue;
+        }
         sqlx::query("REPLACE INTO relay_cursor (partition_no, batch) VALUES (?, ?)")
             .bind(cursor.partition)
             .bind(cursor.batch)
@@ -68,5 +78,5 @@ pub(super) async fn put_cursors(store: &SqlStore, cursors: &[Cursor]) -> Result<
     }
     transaction.commit().await.map_err(unavailable)?;
     writer.keep();
-    Ok(())
+    Ok(Committed { fenced })
 }

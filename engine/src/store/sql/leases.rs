@@ -6,7 +6,7 @@ use sqlx::{Connection as _, QueryBuilder};
 
 use super::rows::get;
 use super::{BEGIN, Connection, Db, FOR_UPDATE, Row, SELECT_NOW_MS, SqlStore, unavailable};
-use crate::store::{AcquireRequest, Acquired, OwnedPartition, StoreError, Takeover};
+use crate::store::{AcquireRequest, Acquired, Fence, OwnedPartition, StoreError, Takeover};
 
 /// Lengths of the list of leases that a statement names: few texts, so that all stay prepared.
 /// There are at most 256 partitions.
@@ -134,6 +134,25 @@ pub(crate) async fn lock_leases(
     rows.iter().map(lease).collect()
 }
 
+/// Those of these partitions whose row names another epoch, or whose lease has ended; all rows stay locked
+/// until the end of the transaction.
+pub(crate) async fn lost(
+    connection: &mut Connection,
+    fences: &[Fence],
+) -> Result<Vec<u8>, StoreError> {
+    let numbers: Vec<u8> = fences.iter().map(|it| it.partition).collect();
+    let leases = lock_leases(connection, &numbers).await?;
+    // After the locks, for which others may have let us wait.
+    let now_ms = database_now(connection).await.map_err(unavailable)?;
+    let is_ours = |fence: &&Fence| {
+        leases
+            .get(&fence.partition)
+            .is_some_and(|it| it.epoch == fence.epoch && now_ms < it.until_ms)
+    };
+    let lost = fences.iter().filter(|it| !is_ours(it));
+    Ok(lost.map(|it| it.partition).collect())
+}
+
 /// The database's own clock, ms since the epoch; leases are judged by it alone.
 pub(crate) async fn database_now(connection: &mut Connection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(SELECT_NOW_MS)
@@ -142,7 +161,10 @@ pub(crate) async fn database_now(connection: &mut Connection) -> Result<i64, sql
 }
 
 /// The last batch of a partition and the time of its commit; zeros where there is none.
-async fn last_batch(connection: &mut Connection, partition: u8) -> Result<(i64, i64), StoreError> {
+pub(super) async fn last_batch(
+    connection: &mut Connection,
+    partition: u8,
+) -> Result<(i64, i64), StoreError> {
     let last = sqlx::query_as(
         "SELECT batch, committed_ms FROM journal WHERE partition_no = ? ORDER BY batch DESC LIMIT 1",
     )

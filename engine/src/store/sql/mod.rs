@@ -21,6 +21,7 @@ mod cursors;
 mod definitions;
 mod incidents;
 pub(crate) mod leases;
+mod nodes;
 mod operations;
 mod reads;
 mod rows;
@@ -29,5 +30,6 @@ mod store;
 mod tenants;
 
 use super::{
-    BEGIN, Connection, Db, FOR_UPDATE, N_LANES, Row, SELECT_NOW_MS, SqlStore, decode, unavailable,
+    BEGIN, Connection, Db, FOR_UPDATE, FOR_UPDATE_OF_FREE, N_LANES, Row, SELECT_NOW_MS, SqlStore,
+    decode, unavailable,
 };

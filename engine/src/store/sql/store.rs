@@ -6,7 +6,7 @@ use btrust_schemas::ids::WorkflowId;
 
 use super::{N_LANES, SqlStore, cursors, incidents, leases, reads};
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, JournalRow, ListFilter, Listed,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, ListFilter, Listed,
     OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
 
@@ -74,12 +74,22 @@ impl Store for SqlStore {
         self.bounded(cursors::cursors(self)).await
     }
 
-    async fn put_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
-        self.bounded(cursors::put_cursors(self, cursors)).await
+    async fn put_cursors(
+        &self,
+        cursors: &[Cursor],
+        fences: &[Fence],
+    ) -> Result<Committed, StoreError> {
+        self.bounded(cursors::put_cursors(self, cursors, fences))
+            .await
     }
 
-    async fn put_incident(&self, workflow: WorkflowId, code: &str) -> Result<(), StoreError> {
-        self.bounded(incidents::put_incident(self, workflow, code))
+    async fn put_incident(
+        &self,
+        workflow: WorkflowId,
+        code: &str,
+        fence: Fence,
+    ) -> Result<Committed, StoreError> {
+        self.bounded(incidents::put_incident(self, workflow, code, fence))
             .await
     }
 }
