@@ -14,7 +14,7 @@ use crate::planted::Bug;
 /// Seeds of one test; the tests run beside each other.
 const SEEDS_PER_TEST: u64 = 25;
 /// Seeds within which every planted bug shows itself.
-const SEEDS_FOR_A_BUG: u64 = 60;
+const SEEDS_FOR_A_BUG: u64 = 240;
 /// How many seeds the long run takes, where the environment says so.
 const SEEDS_VARIABLE: &str = "BTRUST_SIMULATION_SEEDS";
 
