@@ -17,7 +17,7 @@ use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
-use crate::dispatch::Owner;
+use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::incidents;
 use crate::mailbox::{Mail, Request};
@@ -701,6 +701,10 @@ impl Committer {
             settled.changes.extend(standing(&workflow));
         }
         if !settled.changes.is_empty() {
+            if workflow.state.is_paused() {
+                // The dispatcher may not know: recovery shows it only workflows that have open turns.
+                settled.changes.insert(0, Change::Pause);
+            }
             let owner = Arc::new(owner(&workflow));
             self.shared.dispatch.change(&owner, settled.changes, now_ms);
         }

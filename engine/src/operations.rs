@@ -1,9 +1,10 @@
 //! What operators do to workflows, and signals.
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
 
-use btrust_machine::{Command, Origin, Payload};
+use btrust_machine::{Command, Origin, Payload, Refusal};
 use btrust_schemas::commands::{
     Act, ActRequest, Conflict, MANY_LIMIT_DEFAULT, MANY_LIMIT_MAX, ManyRequest, ManyView,
     RedriveRequest, RestartRequest, Reuse, SignalRequest, SignalResponse,
@@ -14,6 +15,7 @@ use btrust_schemas::ids::WorkflowId;
 use crate::engine::{Engine, check_idempotency_key, start_key, takes};
 use crate::error::EngineError;
 use crate::mailbox::{Request, Start};
+use crate::nodes::Destination;
 use crate::store::StartKey;
 
 /// Workflows named as examples of those that an act was refused for.
@@ -89,7 +91,7 @@ impl Engine {
         workflow: WorkflowId,
         request: ActRequest,
     ) -> Result<WorkflowView, EngineError> {
-        let command = act(Act::Pause, request.reason, request.actor);
+        let command = command(Act::Pause, request.reason, request.actor);
         self.act(request.tenant, workflow, command).await
     }
 
@@ -99,7 +101,7 @@ impl Engine {
         workflow: WorkflowId,
         request: ActRequest,
     ) -> Result<WorkflowView, EngineError> {
-        let command = act(Act::Resume, request.reason, request.actor);
+        let command = command(Act::Resume, request.reason, request.actor);
         self.act(request.tenant, workflow, command).await
     }
 
@@ -184,8 +186,27 @@ impl Engine {
     /// When nothing could be looked up, or a commit could not be stored: the same page again does what
     /// is left of it.
     pub async fn act_on_many(&self, request: ManyRequest) -> Result<ManyView, EngineError> {
-        let tenant = request.filter.tenant.clone();
-        let mut query = request.filter;
+        self.act_on_many_anywhere(request, None).await
+    }
+
+    /// The same, also for workflows of other nodes.
+    pub(crate) async fn act_on_many_anywhere(
+        &self,
+        request: ManyRequest,
+        neighbours: Option<&dyn Neighbours>,
+    ) -> Result<ManyView, EngineError> {
+        let ManyRequest {
+            act,
+            filter: mut query,
+            dry_run,
+            reason,
+            actor,
+        } = request;
+        let request = ActRequest {
+            tenant: query.tenant.clone(),
+            reason,
+            actor,
+        };
         query.status = Some(Status::Running);
         query.paused = None;
         let limit = query.limit.unwrap_or(MANY_LIMIT_DEFAULT);
@@ -194,60 +215,102 @@ impl Engine {
             next,
             ..ManyView::default()
         };
-        if request.dry_run {
-            for id in found {
-                let paused = match self.shared.read(&tenant, id).await {
-                    Ok(workflow) => workflow.state.is_paused(),
-                    Err(error) if error.is_transient() => return Err(error),
-                    Err(error) => {
-                        view.refuse(id, &error);
-                        continue;
-                    }
-                };
-                if paused == (request.act == Act::Pause) {
-                    view.unchanged += 1;
-                } else {
-                    view.done += 1;
-                }
+        let acts = found.iter().map(|id| async {
+            if dry_run {
+                self.would_act(*id, act, &request.tenant).await
+            } else {
+                self.act_on_one(*id, act, &request, neighbours).await
             }
-            return Ok(view);
-        }
-        let acts = found.iter().map(|id| {
-            let command = act(request.act, request.reason.clone(), request.actor.clone());
-            self.command(tenant.clone(), *id, command)
         });
         // All are in the mailbox before the first is waited for, so they share commits.
-        for (id, answer) in found.iter().zip(join_all(acts).await) {
-            match answer {
-                Ok(done) if done.is_new => view.done += 1,
-                Ok(_) => view.unchanged += 1,
-                Err(EngineError::Refused(btrust_machine::Refusal::WorkflowClosed)) => {
-                    view.unchanged += 1;
+        for (id, acted) in found.iter().zip(join_all(acts).await) {
+            match acted? {
+                Acted::Changed => view.done += 1,
+                Acted::Unchanged => view.unchanged += 1,
+                Acted::Refused(code) => {
+                    view.refused += 1;
+                    view.refused_code.get_or_insert(code);
+                    if view.examples.len() < EXAMPLES_MAX {
+                        view.examples.push(*id);
+                    }
                 }
-                Err(error) if error.is_transient() => return Err(error),
-                Err(error) => view.refuse(*id, &error),
             }
         }
         Ok(view)
     }
-}
 
-trait Refuse {
-    fn refuse(&mut self, id: WorkflowId, error: &EngineError);
-}
+    /// What an act would do.
+    async fn would_act(
+        &self,
+        id: WorkflowId,
+        act: Act,
+        tenant: &str,
+    ) -> Result<Acted, EngineError> {
+        match self.shared.read(tenant, id).await {
+            Ok(it) if it.state.is_paused() == (act == Act::Pause) => Ok(Acted::Unchanged),
+            Ok(_) => Ok(Acted::Changed),
+            Err(error) => Acted::refused(error),
+        }
+    }
 
-impl Refuse for ManyView {
-    fn refuse(&mut self, id: WorkflowId, error: &EngineError) {
-        self.refused += 1;
-        self.refused_code
-            .get_or_insert_with(|| error.code().to_owned());
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(id);
+    async fn act_on_one(
+        &self,
+        id: WorkflowId,
+        act: Act,
+        request: &ActRequest,
+        neighbours: Option<&dyn Neighbours>,
+    ) -> Result<Acted, EngineError> {
+        if let Some(neighbours) = neighbours
+            && let Destination::There(url) = self.destination(id.partition())
+        {
+            return match self.would_act(id, act, &request.tenant).await? {
+                Acted::Changed => neighbours.act(&url, id, act, request).await,
+                as_it_is => Ok(as_it_is),
+            };
+        }
+        let command = command(act, request.reason.clone(), request.actor.clone());
+        match self.command(request.tenant.clone(), id, command).await {
+            Ok(done) if done.is_new => Ok(Acted::Changed),
+            Ok(_) => Ok(Acted::Unchanged),
+            Err(error) => Acted::refused(error),
         }
     }
 }
 
-fn act(act: Act, reason: Option<String>, by: String) -> Command {
+/// What an act on one of many workflows has come to.
+pub(crate) enum Acted {
+    Changed,
+    /// It was as asked for already, or has ended meanwhile.
+    Unchanged,
+    /// With the code of the reason.
+    Refused(String),
+}
+
+impl Acted {
+    /// What a refusal of one workflow means for the others: nothing, unless it passes by itself.
+    fn refused(error: EngineError) -> Result<Self, EngineError> {
+        match error {
+            error if error.is_transient() => Err(error),
+            EngineError::Refused(Refusal::WorkflowClosed) => Ok(Self::Unchanged),
+            error => Ok(Self::Refused(error.code().to_owned())),
+        }
+    }
+}
+
+/// The other nodes, as the caller may call them.
+#[async_trait]
+pub(crate) trait Neighbours: Send + Sync {
+    /// Has the node at `url` act on one of its workflows.
+    async fn act(
+        &self,
+        url: &str,
+        workflow: WorkflowId,
+        act: Act,
+        request: &ActRequest,
+    ) -> Result<Acted, EngineError>;
+}
+
+fn command(act: Act, reason: Option<String>, by: String) -> Command {
     let by = Some(by);
     match act {
         Act::Pause => Command::Pause { reason, by },

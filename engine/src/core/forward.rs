@@ -33,7 +33,7 @@ const LOOK_MAX: Duration = Duration::from_millis(250);
 /// The shortest pause between two tries.
 const TRY_PAUSE: Duration = Duration::from_millis(10);
 /// The base path of the internal API, within which this works.
-const BASE: &str = "/internal/v1";
+pub const BASE: &str = "/internal/v1";
 /// Headers that concern one connection only.
 const OF_ONE_HOP: [HeaderName; 4] = [
     header::HOST,
@@ -49,11 +49,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    pub fn new(engine: Arc<Engine>) -> Self {
-        Self {
-            engine,
-            client: btrust_platform::http::client(),
-        }
+    pub fn new(engine: Arc<Engine>, client: reqwest::Client) -> Self {
+        Self { engine, client }
     }
 }
 

@@ -77,6 +77,8 @@ const SERVICE: &str = "core";
 pub struct Core {
     pub engine: Arc<Engine>,
     verifier: Verifier,
+    /// For calls to other nodes.
+    client: reqwest::Client,
     shutdown: Shutdown,
 }
 
@@ -229,6 +231,7 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
     let core = Arc::new(Core {
         engine,
         verifier,
+        client: btrust_platform::http::client(),
         shutdown,
     });
     let api = Route::new()
@@ -314,7 +317,7 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         )
         .at("/tasks/exchange", post(exchange::exchange))
         .at("/nodes", get(nodes::nodes));
-    let forward = forward::Forward::new(Arc::clone(&core.engine));
+    let forward = forward::Forward::new(Arc::clone(&core.engine), core.client.clone());
     Route::new().nest("/internal/v1", api.data(core).with(forward))
 }
 

@@ -171,6 +171,7 @@ impl Dispatch {
         for task in inner.slots.of_partition(partition) {
             inner.remove(task);
         }
+        inner.paused.retain(|it| it.partition() != partition);
     }
 
     /// Begins an exchange: the session is alive, and an earlier call of it that is still parked ends.

@@ -159,3 +159,47 @@ async fn a_command_during_a_hand_over_waits_for_the_next_owner() {
     stopping.await.unwrap();
     assert!(near.engine.owns(id));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_on_many_reaches_the_workflows_of_all_nodes() {
+    const N_WORKFLOWS: u64 = 12;
+    let world = World::new();
+    let (near, _) = served(&world).await;
+    let (far, _) = served(&world).await;
+    both_have_their_share([&near, &far]).await;
+    let client = client(&world, &near);
+    for key in 0..N_WORKFLOWS {
+        let start = serde_json::to_value(start_request(&key.to_string())).unwrap();
+        let path = "/internal/v1/workflows";
+        let (status, body) = send(&client, "core:call", Method::POST, path, Some(start)).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+    let list = async |paused| {
+        let path = format!("/internal/v1/workflows?tenant={TENANT}&paused={paused}");
+        let (_, page) = send(&client, "core:call", Method::GET, &path, None).await;
+        let listed = page["workflows"].as_array().unwrap().iter();
+        let ids = listed.map(|it| it["id"].as_str().unwrap().parse::<WorkflowId>().unwrap());
+        ids.collect::<Vec<_>>()
+    };
+    let running = list(false).await;
+    assert!(running.iter().any(|it| near.engine.owns(*it)));
+    assert!(running.iter().any(|it| far.engine.owns(*it)));
+
+    let act = async |act: &str, dry_run: bool| {
+        let body = json!({
+            "act": act, "filter": { "tenant": TENANT }, "dryRun": dry_run, "actor": "operator",
+        });
+        let path = "/internal/v1/workflow-acts";
+        let (status, view) = send(&client, "core:call", Method::POST, path, Some(body)).await;
+        assert_eq!((status, &view["refused"]), (StatusCode::OK, &json!(0)));
+        let count = |name: &str| view[name].as_u64().unwrap();
+        (count("done"), count("unchanged"))
+    };
+    assert_eq!(act("pause", true).await, (N_WORKFLOWS, 0));
+    assert_eq!(list(true).await, []);
+    assert_eq!(act("pause", false).await, (N_WORKFLOWS, 0));
+    assert_eq!(list(true).await, running);
+    assert_eq!(act("pause", false).await, (0, N_WORKFLOWS));
+    assert_eq!(act("resume", false).await, (N_WORKFLOWS, 0));
+    assert_eq!(list(true).await, []);
+}

@@ -37,6 +37,7 @@ once_more! {
     nodes::a_third_node_gets_its_share_and_its_death_gives_it_back,
     nodes::streams_go_on_where_the_last_owner_was,
     operations::a_signal_is_waited_for_without_a_limit_and_across_a_restart,
+    operations::an_answer_that_comes_in_a_pause_after_a_restart_is_kept_for_the_end_of_the_pause,
     operations::many_workflows_are_paused_a_page_at_a_time_and_found_as_paused,
     operations::what_is_terminated_is_over_at_once_and_the_audit_stream_says_by_whom,
     operations::a_failed_workflow_goes_on_from_where_it_failed_with_what_it_had,

@@ -7,13 +7,14 @@ use btrust_platform::streams::{Stream, read_jsonl};
 use btrust_schemas::commands::{
     Act, ActRequest, ManyRequest, RedriveRequest, SignalRequest, SignalResponse,
 };
-use btrust_schemas::core::{CancelRequest, ListQuery, Status, WorkflowView};
+use btrust_schemas::core::{CancelRequest, ListQuery, Status, SubmissionRequest, WorkflowView};
 use btrust_schemas::definition::Publish;
 use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::turn::TurnReason;
 
 use crate::world::{
-    Node, TENANT, WAIT_MS, Worker, World, any_file_has, ask, complete, draft_request, envelope,
-    fail,
+    Node, TENANT, WAIT_MS, Worker, World, any_file_has, applicant, ask, complete, draft_request,
+    envelope, fail,
 };
 
 /// The flow of the world, whose first state waits for a signal without a limit.
@@ -169,6 +170,34 @@ async fn who_has_a_turn_of_a_paused_workflow_keeps_it_and_is_believed() {
     node.assert_all_alive().await;
     node.engine.resume(id, act("operator")).await.unwrap();
     assert_eq!(worker.take(&node).await.state_name, "Look");
+}
+
+#[tokio::test]
+pub async fn an_answer_that_comes_in_a_pause_after_a_restart_is_kept_for_the_end_of_the_pause() {
+    let world = World::new();
+    let node = world.node().await;
+    let id = node.started("key").await;
+    let mut worker = Worker::new("a");
+    let turn = worker.take(&node).await;
+    worker.report(&node, ask(turn.key, 60_000)).await;
+    let asked = node.engine.prompts(TENANT, id, None, None, WAIT_MS).await;
+    let prompt = asked.unwrap().prompts[0].id;
+    node.engine.pause(id, act("operator")).await.unwrap();
+    node.stop().await;
+
+    // Nobody owed a turn, so the next process has had no reason to look at the workflow.
+    let node = world.node().await;
+    let answer = SubmissionRequest {
+        tenant: TENANT.to_owned(),
+        submitter: applicant(),
+        body: json!({ "text": "yes" }),
+        digest: "1".repeat(64),
+    };
+    node.engine.submit(prompt, answer).await.unwrap();
+    assert_eq!(worker.exchange(&node, Vec::new(), 1, 0).await.tasks, []);
+    node.engine.resume(id, act("operator")).await.unwrap();
+    let turn = worker.take(&node).await;
+    assert!(matches!(turn.reason, TurnReason::Submission { .. }));
 }
 
 #[tokio::test]
