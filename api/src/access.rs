@@ -31,7 +31,8 @@ pub mod scope {
     pub const DEFINITIONS_PUBLISH: &str = "definitions:publish";
     pub const WORKFLOWS_READ: &str = "workflows:read";
     pub const WORKFLOWS_WRITE: &str = "workflows:write";
-    /// What operators do to workflows: terminate and redrive them, resolve incidents, act on many at once.
+    /// What operators do to workflows: terminate and redrive them, resolve incidents, act on many at once,
+    /// hold and delete them.
     pub const WORKFLOWS_OPERATE: &str = "workflows:operate";
     /// Send back the tokens of tasks that wait for them.
     pub const TASKS_WRITE: &str = "tasks:write";

@@ -17,6 +17,7 @@ use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
+use crate::deletion::split_deletes;
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::incidents;
@@ -50,14 +51,14 @@ const UNKNOWN_PAUSE: Duration = Duration::from_millis(500);
 const COMMIT_GRACE: Duration = Duration::from_millis(500);
 
 pub struct Committer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// What is asked of the partitions of this lane.
     mailbox: mpsc::Receiver<Mail>,
     /// Those of this lane that this node owns.
-    partitions: Partitions,
-    incarnation: i64,
+    pub(crate) partitions: Partitions,
+    pub(crate) incarnation: i64,
     /// Workflows that stand still because of an incident; their turns are not in the dispatcher.
-    incidents: HashSet<WorkflowId>,
+    pub(crate) incidents: HashSet<WorkflowId>,
     /// Commands in a row that ran out of time, for each workflow with such.
     n_timeouts: HashMap<WorkflowId, u32>,
 }
@@ -156,6 +157,7 @@ impl Committer {
     async fn round(&mut self, mut mails: Vec<Mail>) {
         let mut round = Round::new(Arc::clone(&self.shared.random));
         let ticked = self.due_timers(&mut mails);
+        let (deletes, mails) = split_deletes(mails);
         let starts = self.known_starts(&mails).await;
         let starts = match starts {
             Ok(starts) => starts,
@@ -163,6 +165,9 @@ impl Committer {
                 let error = EngineError::from(error);
                 for mail in mails {
                     round.refuse(mail.reply, error.clone());
+                }
+                for delete in deletes {
+                    delete.answer(Err(error.clone()));
                 }
                 return self.settle(round, BTreeMap::new(), ticked, &HashSet::new());
             }
@@ -181,6 +186,7 @@ impl Committer {
             self.raise_incident(id, &code).await;
             stopped.insert(id);
         }
+        let deleting = self.judge_deletes(&mut round, deletes).await;
         let writes = round.seal(self.incarnation);
         if !writes.is_empty() {
             metrics::BATCH_COMMANDS.observe(count(round.n_commands()));
@@ -195,6 +201,7 @@ impl Committer {
             told.for_each(|it| self.shared.watchers.tell(it, true));
         }
         let fates = self.commit(writes).await;
+        self.settle_deletes(deleting, &fates);
         self.settle(round, fates, ticked, &stopped);
     }
 
@@ -261,7 +268,10 @@ impl Committer {
                 [earlier, start.restart_of]
             }
             Request::Migrate(migration) => [Some(migration.before.id), None],
-            Request::Adopt(_) | Request::GiveUp { .. } | Request::Wake => [None, None],
+            Request::Annotate(annotate) => [Some(annotate.workflow), None],
+            Request::Adopt(_) | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
+                [None, None]
+            }
         });
         let mut broken = HashMap::new();
         let mut absent = Vec::new();
@@ -383,7 +393,19 @@ impl Committer {
                         }
                     }
                 }
-                Request::Adopt(_) | Request::GiveUp { .. } | Request::Wake => {}
+                Request::Annotate(annotate) => {
+                    let id = annotate.workflow;
+                    match (self.partitions.get(id.partition()), broken.get(&id)) {
+                        (None, _) => round.refuse(mail.reply, EngineError::Elsewhere),
+                        (_, Some(error)) => round.refuse(mail.reply, error.clone()),
+                        (Some(partition), None) => {
+                            let now_ms = partition.now_ms(clock_ms);
+                            round.annotate(&annotate, now_ms, mail.reply);
+                        }
+                    }
+                }
+                Request::Adopt(_) | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
+                }
             }
         }
     }
@@ -400,6 +422,7 @@ impl Committer {
             let mut batch = Batch {
                 fences: self.fences(&writes),
                 writes,
+                shard: self.partitions.lowest(),
             };
             self.number(&mut batch.writes);
             let began = Instant::now();
@@ -600,7 +623,7 @@ impl Committer {
         // Under the lock of the lease rows, so that the lost transaction has ended one way or the other.
         let probe = Batch {
             fences: batch.fences.clone(),
-            writes: Vec::new(),
+            ..Batch::default()
         };
         let fenced = self.shared.store.commit(&probe).await?.fenced;
         let last = self.shared.store.last_batches(numbers).await?;

@@ -1,27 +1,28 @@
 //! The engine as its servers and tests hold it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use btrust_machine::{
     Command, Origin, PRIORITY_DEFAULT, PRIORITY_MAX, Payload, Submitter as MachineSubmitter,
 };
-use btrust_platform::clock::{SharedClock, parse_rfc3339};
+use btrust_platform::clock::SharedClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::Keys;
 use btrust_platform::random::{self, RandomSource, SharedRandom};
 use btrust_platform::streams::Streams;
 use btrust_platform::workflow_keys::WorkflowKeys;
 use btrust_schemas::core::{
-    HistoryPage, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, ResultView, StartRequest,
-    StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
+    HistoryPage, ResultView, StartRequest, StartResponse, SubmissionRequest, SubmissionResponse,
+    WorkflowView,
 };
 use btrust_schemas::ids::{PromptId, WorkflowId};
 use btrust_schemas::prompt::PromptsView;
@@ -39,14 +40,17 @@ use crate::metrics;
 use crate::nodes::{Keeper, Membership};
 use crate::recovery;
 use crate::relay::Relay;
+use crate::retention::{self, RetentionPolicies};
 use crate::schedules;
 use crate::seal::{self, Binding};
+use crate::search;
 use crate::shared::Shared;
 use crate::store::definitions::DefinitionStore;
+use crate::store::lists::ListStore;
 use crate::store::operations::OperationStore;
 use crate::store::schedules::ScheduleStore;
 use crate::store::tenants::TenantStore;
-use crate::store::{ListFilter, Listed, StartKey, Store};
+use crate::store::{StartKey, Store};
 use crate::subjects::Subjects;
 use crate::task_limits;
 use crate::watchers::Awaited;
@@ -71,6 +75,7 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Ports {
     pub store: Arc<dyn Store>,
+    pub lists: Arc<dyn ListStore>,
     pub definitions: Arc<dyn DefinitionStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub operations: Arc<dyn OperationStore>,
@@ -89,6 +94,8 @@ pub struct Ports {
     pub second_person: SecondPerson,
     /// What holds until an operator has stored other limits.
     pub task_limits: TaskLimits,
+    /// What the names of policies in definitions mean.
+    pub retention: RetentionPolicies,
 }
 
 /// One node's engine.
@@ -224,6 +231,10 @@ impl Engine {
             Arc::clone(&engine),
             shutdown.clone(),
         )));
+        tasks.push(tokio::spawn(retention::run(
+            Arc::clone(&engine),
+            shutdown.clone(),
+        )));
         tasks.push(tokio::spawn(schedules::run(
             Arc::clone(&engine),
             shutdown.clone(),
@@ -268,6 +279,11 @@ impl Engine {
         };
         let now_ms = self.shared.clock.now_ms();
         let _admitted = self.shared.admission.admit(&request.tenant, now_ms)?;
+        let attributes = search::first_values(
+            published.compiled.search_attributes(),
+            &request.search_attributes,
+            &request.input,
+        )?;
         let tenant = request.tenant;
         let subject = match &request.subject_ref {
             Some(reference) => Some(self.subjects.digest(&tenant, reference).await?),
@@ -283,6 +299,7 @@ impl Engine {
             subject,
             locale: request.locale.unwrap_or_else(|| LOCALE_DEFAULT.to_owned()),
             priority,
+            attributes,
             id: None,
             origin: Origin::default(),
             actor: request.actor,
@@ -542,54 +559,6 @@ impl Engine {
         })
     }
 
-    /// A page of a tenant's workflows, the latest start first.
-    pub async fn list(&self, query: ListQuery) -> Result<ListPage, EngineError> {
-        let limit = query
-            .limit
-            .unwrap_or(LIST_LIMIT_DEFAULT)
-            .clamp(1, LIST_LIMIT_MAX);
-        let tenant = query.tenant.clone();
-        let (listed, next) = self.list_ids(query, limit).await?;
-        let mut workflows = Vec::with_capacity(listed.len());
-        for id in listed {
-            match self.shared.read(&tenant, id).await {
-                Ok(workflow) => workflows.push(workflow.view()),
-                // A page is not refused because of one workflow that cannot be shown.
-                Err(error) if !error.is_transient() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(ListPage { workflows, next })
-    }
-
-    /// The ids of a page of a tenant's workflows, and where the next page begins.
-    pub(crate) async fn list_ids(
-        &self,
-        query: ListQuery,
-        limit: u32,
-    ) -> Result<(Vec<WorkflowId>, Option<String>), EngineError> {
-        let filter = ListFilter {
-            status: query.status.map(|it: Status| it.as_str().to_owned()),
-            definition: query.definition,
-            version: None,
-            decision: query.decision,
-            waiting_for: query.open_prompt.map(|it| audience_text(it).to_owned()),
-            paused: query.paused,
-            started_from_ms: time("startedAfter", query.started_after)?,
-            started_until_ms: time("startedBefore", query.started_before)?,
-            after: query.cursor.as_deref().map(parse_cursor).transpose()?,
-            // One more than asked for tells whether there is a next page.
-            limit: limit + 1,
-            tenant: query.tenant,
-        };
-        let mut listed = self.shared.store.list(&filter).await?;
-        let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_next = page_size < listed.len();
-        listed.truncate(page_size);
-        let next = listed.last().filter(|_| has_next).map(|it| cursor(*it));
-        Ok((listed.into_iter().map(|it| it.workflow).collect(), next))
-    }
-
     /// Looks at the clock and carries out what is due; for clocks that are moved by hand.
     pub async fn wake(&self) {
         self.fail_silent_turns().await;
@@ -633,6 +602,11 @@ impl Engine {
     /// alone, what is lost stands still until a restart.
     pub fn n_lost_partitions(&self) -> usize {
         self.shared.n_lost.load(Ordering::Relaxed)
+    }
+
+    /// The last batch of each partition that this process has told the streams of.
+    pub fn published(&self) -> watch::Receiver<BTreeMap<u8, i64>> {
+        self.shared.outbox.listen()
     }
 
     /// Brings the gauges up to date; called when they are read.
@@ -734,54 +708,9 @@ pub(crate) fn start_key(tenant: &str, idempotency_key: &str) -> StartKey {
     }
 }
 
-fn time(name: &'static str, text: Option<String>) -> Result<Option<i64>, EngineError> {
-    let Some(text) = text else { return Ok(None) };
-    let invalid = || EngineError::Invalid {
-        code: "time_invalid",
-        detail: format!("`{name}` is not an RFC 3339 time"),
-    };
-    parse_rfc3339(&text).map(Some).ok_or_else(invalid)
-}
-
-pub(crate) fn cursor(listed: Listed) -> String {
-    format!("{:x}-{}", listed.started_ms, listed.workflow)
-}
-
-pub(crate) fn parse_cursor(text: &str) -> Result<Listed, EngineError> {
-    let parsed = || {
-        let (started, workflow) = text.split_once('-')?;
-        let started_ms = i64::from_str_radix(started, 16).ok()?;
-        Some(Listed {
-            started_ms,
-            workflow: workflow.parse().ok()?,
-        })
-    };
-    let invalid = || EngineError::Invalid {
-        code: "cursor_invalid",
-        detail: "the cursor is not one that a page has named".to_owned(),
-    };
-    parsed().ok_or_else(invalid)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_survives_its_text_form_and_others_are_refused() {
-        let listed = Listed {
-            started_ms: 1_769_903_999_123,
-            workflow: WorkflowId::new(3, [9; 15]),
-        };
-        assert_eq!(parse_cursor(&cursor(listed)), Ok(listed));
-        for text in ["", "-", "zz-wf_00", "12"] {
-            assert_eq!(
-                parse_cursor(text).unwrap_err().code(),
-                "cursor_invalid",
-                "{text}"
-            );
-        }
-    }
 
     #[test]
     fn a_start_key_belongs_to_one_tenant() {

@@ -5,7 +5,10 @@ use btrust_platform::telemetry::causes;
 use btrust_schemas::problem::Problem;
 use serde_json::Value;
 
+use crate::deletion::Kept;
+use crate::retention::RETENTION_UNKNOWN;
 use crate::schedules::ScheduleRefusal;
+use crate::search::SEARCH_ATTRIBUTE_INVALID;
 use crate::storage::is_full;
 use crate::store::StoreError;
 
@@ -16,6 +19,9 @@ pub const RETRY_AFTER_S: u64 = 1;
 pub const QUEUE_FORBIDDEN: &str = "queue_forbidden";
 /// The code of an incident in which the state machine itself has failed.
 pub const MACHINE_FAULT: &str = "machine_fault";
+
+/// Codes of requests that are well formed and still cannot be.
+const UNPROCESSABLE: [&str; 2] = [SEARCH_ATTRIBUTE_INVALID, RETENTION_UNKNOWN];
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
@@ -49,6 +55,9 @@ pub enum EngineError {
     /// Its keys are destroyed; only codes are left of it.
     #[error("the workflow's data has been erased")]
     Erased,
+    /// The workflow is not deleted.
+    #[error(transparent)]
+    Kept(#[from] Kept),
     /// The request itself is wrong.
     #[error("{detail}")]
     Invalid { code: &'static str, detail: String },
@@ -156,6 +165,7 @@ impl EngineError {
             Self::Refused(refusal) => refusal.code(),
             Self::Incident { .. } => "workflow_incident",
             Self::Erased => "workflow_erased",
+            Self::Kept(kept) => kept.code(),
             Self::Invalid { code, .. } => code,
             Self::QueueForbidden => QUEUE_FORBIDDEN,
             Self::Overloaded => "overloaded",
@@ -188,6 +198,8 @@ impl EngineError {
             },
             Self::Incident { .. } => 409,
             Self::Erased => 410,
+            Self::Kept(_) => 409,
+            Self::Invalid { code, .. } if UNPROCESSABLE.contains(code) => 422,
             Self::Invalid { .. } => 400,
             Self::QueueForbidden => 403,
             Self::IncidentUnknown => 404,

@@ -9,11 +9,14 @@ use btrust_machine::{Applied, Command, Definition, Origin, Payload};
 use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::ids::WorkflowId;
 
+use crate::annotations::Annotate;
 use crate::definitions::Published;
+use crate::deletion::Delete;
 use crate::error::EngineError;
 use crate::queues::Queues;
 use crate::recovery::Recovered;
 use crate::room::{REPORTS_ROOM, Room, WaitingBytes, is_report};
+use crate::search::Attributes;
 use crate::store::StartKey;
 use crate::workflow::Workflow;
 
@@ -46,6 +49,7 @@ pub struct Start {
     pub conflict: Conflict,
     /// The workflow, which has ended, that it starts again.
     pub restart_of: Option<WorkflowId>,
+    pub attributes: Attributes,
 }
 
 /// Moves a running workflow to another version, as it was judged.
@@ -75,6 +79,9 @@ pub enum Request {
         partitions: Vec<u8>,
         done: oneshot::Sender<()>,
     },
+    Annotate(Box<Annotate>),
+    /// It carries its own reply: nothing is left that the others could be answered with.
+    Delete(Box<Delete>),
     /// Looks at the clock again.
     Wake,
 }
@@ -86,6 +93,8 @@ impl Request {
             Self::Start(start) => Some(partition_of(&start.key)),
             Self::Command { workflow, .. } => Some(workflow.partition()),
             Self::Migrate(migration) => Some(migration.before.id.partition()),
+            Self::Annotate(annotate) => Some(annotate.workflow.partition()),
+            Self::Delete(delete) => Some(delete.workflow.partition()),
             Self::Adopt(recovered) => Some(recovered.partition.number),
             Self::GiveUp { .. } | Self::Wake => None,
         }
@@ -198,6 +207,28 @@ impl Mailbox {
             }
         });
         join_all(orders).await;
+    }
+
+    /// Sends what carries its own reply to the lane of its partition.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask`].
+    pub fn tell(&self, request: Request) -> Result<(), EngineError> {
+        let lane = lane_of(request.partition().unwrap_or_default(), self.lanes.len());
+        let lane = &self.lanes[lane];
+        if lane.capacity() <= REPORTS_ROOM {
+            return Err(EngineError::Overloaded);
+        }
+        let mail = Mail {
+            request,
+            reply: None,
+            room: None,
+        };
+        lane.try_send(mail).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
+        })
     }
 
     /// Makes the committers look at their clock; for clocks that are moved by hand.

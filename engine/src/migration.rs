@@ -14,11 +14,12 @@ use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::step;
 
 use crate::definitions::Published;
-use crate::engine::{Engine, cursor, parse_cursor};
+use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::lists::{cursor, parse_cursor};
 use crate::mailbox::{Migration, Request};
 use crate::round::{contained, env};
-use crate::store::{ListFilter, Listed};
+use crate::store::lists::{ListFilter, ListedPage};
 use crate::workflow::Workflow;
 
 /// Most workflows that one call looks at.
@@ -33,6 +34,10 @@ pub const MIGRATION_LIMIT_DEFAULT: u32 = 200;
 const JUDGING_MAX: Duration = Duration::from_secs(10);
 /// How often a workflow is judged anew that has changed between its judgement and its commit.
 const TRIES_MAX: usize = 3;
+/// Pages of the list that one call goes through to find those of the version.
+///
+/// Source: fifty thousand running workflows, about half a second.
+const PAGES_MAX: usize = 50;
 /// Workflows named for each reason; the count has all of them.
 const EXAMPLES_MAX: usize = 5;
 /// Reasons with a message of their own; what comes after them is counted by its code.
@@ -97,18 +102,19 @@ impl Engine {
             .await?;
         let from = request.from;
         definitions.compiled(tenant, name, from).await?;
-        let (listed, mut has_next) = self.page(name, &request).await?;
+        let ListedPage { rows, mut next } = self.page(name, &request).await?;
         let way = Way { tenant, from, to };
         let until = Instant::now() + JUDGING_MAX;
         let mut judged = Vec::new();
-        for it in &listed {
-            if !judged.is_empty() && until <= Instant::now() {
-                has_next = true;
+        let mut last = None;
+        for it in &rows {
+            if last.is_some() && until <= Instant::now() {
+                next = last;
                 break;
             }
-            judged.push((*it, self.judge(&way, it.workflow).await));
+            judged.push((it.workflow, self.judge(&way, it.workflow).await));
+            last = Some(it.key());
         }
-        let last = judged.last().map(|(it, _)| *it);
         let carried_out = judged.into_iter().map(|(it, judged)| {
             let way = &way;
             async move {
@@ -116,7 +122,7 @@ impl Engine {
                     Ok(migration) if !request.dry_run => self.carry_out(way, migration).await,
                     judged => judged.map(drop),
                 };
-                (it.workflow, done)
+                (it, done)
             }
         });
         let mut tally = Tally::default();
@@ -134,33 +140,42 @@ impl Engine {
             actor = request.actor,
             "moved running workflows to another version"
         );
-        Ok(tally.view(last.filter(|_| has_next).map(cursor)))
+        Ok(tally.view(next.as_ref().map(cursor)))
     }
 
-    /// The running workflows of the version to leave, and whether there are more than these.
+    /// The running workflows of the version to leave, and where there are more.
     async fn page(
         &self,
         name: &str,
         request: &MigrationRequest,
-    ) -> Result<(Vec<Listed>, bool), EngineError> {
+    ) -> Result<ListedPage, EngineError> {
         let limit = request
             .limit
             .unwrap_or(MIGRATION_LIMIT_DEFAULT)
             .clamp(1, MIGRATION_LIMIT_MAX);
-        let filter = ListFilter {
+        let mut filter = ListFilter {
             tenant: request.tenant.clone(),
             status: Some(Status::Running.as_str().to_owned()),
             definition: Some(name.to_owned()),
             version: Some(i64::from(request.from)),
             after: request.cursor.as_deref().map(parse_cursor).transpose()?,
-            limit: limit + 1,
+            limit,
             ..ListFilter::default()
         };
-        let mut listed = self.shared.store.list(&filter).await?;
-        let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_next = page_size < listed.len();
-        listed.truncate(page_size);
-        Ok((listed, has_next))
+        let mut found = ListedPage::default();
+        // Running ones of other versions are passed over, many at a time.
+        for _ in 0..PAGES_MAX {
+            let page = self.shared.lists.page(&filter).await?;
+            let n_rows = u32::try_from(page.rows.len()).unwrap_or(u32::MAX);
+            filter.limit = filter.limit.saturating_sub(n_rows);
+            found.rows.extend(page.rows);
+            found.next = page.next;
+            filter.after.clone_from(&found.next);
+            if filter.limit == 0 || found.next.is_none() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Where a workflow would stand; nothing has changed yet.

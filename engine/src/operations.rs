@@ -16,6 +16,7 @@ use crate::engine::{Engine, check_idempotency_key, start_key, takes};
 use crate::error::EngineError;
 use crate::mailbox::{Request, Start};
 use crate::nodes::Destination;
+use crate::search;
 use crate::store::StartKey;
 
 /// Workflows named as examples of those that an act was refused for.
@@ -148,7 +149,10 @@ impl Engine {
                 return self.repeated_start(&tenant, started, 0, refusal).await;
             }
         };
+        let declared = published.compiled.search_attributes();
+        let before = search::of_column(old.columns.attributes.as_deref());
         let start = Start {
+            attributes: search::owed_values(declared, &before, &input),
             key,
             digest: request_digest,
             tenant,

@@ -14,6 +14,7 @@ use crate::definitions::Published;
 use crate::engine::{Engine, LOCALE_DEFAULT};
 use crate::error::EngineError;
 use crate::mailbox::{Request, Start};
+use crate::search::{self, Attributes};
 use crate::store::StartKey;
 use crate::store::schedules::ScheduleRecord;
 use crate::workflow::Workflow;
@@ -39,6 +40,9 @@ pub struct Parcel {
     subject: Option<String>,
     locale: String,
     priority: u8,
+    /// Search attributes of the run before, as its row has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attributes: Option<String>,
 }
 
 /// What the receiver has made of a message.
@@ -59,7 +63,10 @@ impl Parcel {
             Message::Ended { .. } => Some(sender.state.end_as_child()?),
             _ => None,
         };
+        let is_next_run = matches!(&owed.message, Message::Start { origin, .. } if origin.continued_from.is_some());
+        let attributes = sender.columns.attributes.clone();
         Some(Self {
+            attributes: attributes.filter(|_| is_next_run),
             tenant: sender.columns.tenant.clone(),
             to: owed.to.parse().ok()?,
             message: owed.message.clone(),
@@ -93,6 +100,7 @@ impl Parcel {
             subject: None,
             locale: LOCALE_DEFAULT.to_owned(),
             priority: PRIORITY_DEFAULT,
+            attributes: None,
         }
     }
 }
@@ -113,6 +121,7 @@ impl Engine {
             subject,
             locale,
             priority,
+            attributes,
         } = parcel;
         let command = match message {
             Message::Start {
@@ -128,6 +137,7 @@ impl Engine {
                     subject,
                     locale,
                     priority,
+                    attributes: search::of_column(attributes.as_deref()),
                 };
                 return self.start_owed(tenant, to, wanted, input, *origin).await;
             }
@@ -197,7 +207,9 @@ impl Engine {
                 findings: Vec::new(),
             });
         }
+        let declared = published.compiled.search_attributes();
         let start = Start {
+            attributes: search::owed_values(declared, &wanted.attributes, &input),
             digest: key.key_hash.clone(),
             key,
             id: Some(to),
@@ -248,6 +260,8 @@ struct Wanted {
     subject: Option<String>,
     locale: String,
     priority: u8,
+    /// Those of the run before.
+    attributes: Attributes,
 }
 
 impl Taken {

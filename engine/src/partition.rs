@@ -69,6 +69,16 @@ impl Partitions {
         self.0[usize::from(number)] = None;
     }
 
+    /// The lowest number of all: nobody else can have it.
+    pub fn lowest(&self) -> u8 {
+        self.0
+            .iter()
+            .flatten()
+            .map(|it| it.number)
+            .next()
+            .unwrap_or_default()
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
         self.0.iter_mut().flatten()
     }

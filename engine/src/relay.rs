@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use btrust_platform::flushes::{self, Flushed};
@@ -50,6 +50,7 @@ pub enum RelayError {
 pub struct Outbox {
     waiting: Mutex<Waiting>,
     marked: Notify,
+    published: watch::Sender<BTreeMap<u8, i64>>,
 }
 
 #[derive(Default)]
@@ -98,6 +99,18 @@ impl Outbox {
         }
         drop(waiting);
         self.marked.notify_one();
+    }
+
+    /// Tells whoever listens how far partitions are published.
+    fn published(&self, reached: &[(u8, Position)]) {
+        self.published.send_modify(|known| {
+            known.extend(reached.iter().map(|(partition, it)| (*partition, it.batch)))
+        });
+    }
+
+    /// The last batch of each partition that this process has published.
+    pub fn listen(&self) -> watch::Receiver<BTreeMap<u8, i64>> {
+        self.published.subscribe()
     }
 
     fn take(&self) -> BTreeMap<u8, Pending> {
@@ -271,6 +284,7 @@ impl Relay {
                 self.store_cursors().await?;
             }
             self.publish(rows).await?;
+            self.shared.outbox.published(&reached);
             self.positions.extend(reached.iter().copied());
             self.moved.extend(reached);
         }

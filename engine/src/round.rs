@@ -19,6 +19,7 @@ use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use crate::queues::Queues;
 use crate::seal::{self, Binding};
+use crate::search::{column_of, entries};
 use crate::store::{StartRecord, WorkflowColumns, Write};
 use crate::stream_events;
 use crate::workflow::{CHAIN_START, Workflow, column, status};
@@ -94,6 +95,8 @@ pub struct Round {
     /// In the order of the first command.
     order: Vec<WorkflowId>,
     answers: Vec<(Option<oneshot::Sender<Answer>>, Verdict)>,
+    /// Writes that take workflows away.
+    deletions: Vec<Write>,
     /// Workflows that a command has run into a fault.
     pub incidents: Vec<(WorkflowId, String)>,
     /// Commands in a row that ran out of time, for each workflow with such.
@@ -108,6 +111,7 @@ impl Round {
             drafts: HashMap::new(),
             order: Vec::new(),
             answers: Vec::new(),
+            deletions: Vec::new(),
             incidents: Vec::new(),
             n_timeouts: HashMap::new(),
         }
@@ -213,6 +217,9 @@ impl Round {
             started_ms: now_ms,
             closed_ms: None,
             restart_of: start.restart_of,
+            attributes: column_of(&start.attributes),
+            retention: None,
+            legal_hold: false,
         };
         let workflow = Workflow {
             id,
@@ -363,6 +370,52 @@ impl Round {
         ));
     }
 
+    /// The draft of a workflow of this tenant, as it is now.
+    pub fn draft_of(&mut self, id: WorkflowId, tenant: &str) -> Option<&mut Workflow> {
+        let draft = self.drafts.get_mut(&id)?;
+        (draft.workflow.columns.tenant == tenant).then_some(&mut draft.workflow)
+    }
+
+    /// Writes what changes nothing about the course of a workflow into its history.
+    pub fn note(
+        &mut self,
+        id: WorkflowId,
+        command: &Command,
+        now_ms: i64,
+    ) -> Result<(), EngineError> {
+        let draft = self.drafts.get_mut(&id).ok_or(EngineError::Unknown)?;
+        let (definition, state) = (&draft.workflow.definition, draft.workflow.state.clone());
+        let env = env(&*self.random, now_ms);
+        let applied = contained(|| apply(definition, Some(state), command, &env))?;
+        let applied = applied.map_err(EngineError::Refused)?;
+        draft.now_ms = now_ms;
+        draft.workflow.state = applied.state;
+        draft.events.extend(applied.events);
+        Ok(())
+    }
+
+    /// Takes a workflow away that nothing else in this round is about.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Changed`]: try again.
+    pub fn delete(&mut self, write: Write) -> Result<(), EngineError> {
+        let id = write.workflow;
+        let is_deleted = self.deletions.iter().any(|it| it.workflow == id);
+        if is_deleted || self.drafts.contains_key(&id) {
+            return Err(EngineError::Changed);
+        }
+        self.deletions.push(write);
+        Ok(())
+    }
+
+    /// Answers a caller whose command was carried out.
+    pub fn done(&mut self, reply: Option<oneshot::Sender<Answer>>, workflow: WorkflowId) {
+        let is_new = true;
+        self.answers
+            .push((reply, Verdict::Done { workflow, is_new }));
+    }
+
     /// Counts a command that ran out of time, and says whether its workflow gets another try.
     fn may_try_again(&mut self, id: WorkflowId) -> bool {
         let n_timeouts = self.n_timeouts.entry(id).or_default();
@@ -401,6 +454,7 @@ impl Round {
                 writes.push(draft.seal(incarnation));
             }
         }
+        writes.append(&mut self.deletions);
         writes
     }
 
@@ -499,6 +553,9 @@ impl Draft {
         };
         workflow.columns = workflow.current_columns();
         let changed = self.listed.as_ref() != Some(&workflow.columns);
+        let found_by = |it: &WorkflowColumns| it.attributes.clone();
+        let is_found_otherwise =
+            self.listed.as_ref().and_then(found_by) != found_by(&workflow.columns);
         Write {
             workflow: workflow.id,
             batch: 0,
@@ -510,6 +567,9 @@ impl Draft {
             snapshot: workflow.snapshot_columns(),
             sealed_snapshot,
             columns: changed.then(|| workflow.columns.clone()),
+            before: self.listed.take().filter(|_| changed),
+            attributes: is_found_otherwise.then(|| entries(workflow.columns.attributes.as_deref())),
+            deletion: None,
             start: self.start.clone(),
         }
     }

@@ -19,9 +19,11 @@ use crate::engine::Ports;
 use crate::error::EngineError;
 use crate::nodes::{Ownership, Routes};
 use crate::relay::Outbox;
+use crate::retention::RetentionPolicies;
 use crate::schedules::Schedules;
 use crate::seal::{self, Binding};
 use crate::storage::{Storage, is_full};
+use crate::store::lists::ListStore;
 use crate::store::operations::OperationStore;
 use crate::store::{Store, WorkflowRecord};
 use crate::subjects::Subjects;
@@ -31,6 +33,8 @@ use crate::workflow::Workflow;
 
 pub struct Shared {
     pub store: Arc<dyn Store>,
+    pub lists: Arc<dyn ListStore>,
+    pub retention: RetentionPolicies,
     pub keys: Arc<dyn WorkflowKeys>,
     pub definitions: Definitions,
     pub clock: SharedClock,
@@ -68,6 +72,7 @@ impl Shared {
             Arc::clone(&ports.definitions),
             Arc::clone(&ports.clock),
             ports.second_person.clone(),
+            ports.retention.clone(),
         );
         let schedules = Schedules::new(
             Arc::clone(&ports.schedules),
@@ -76,6 +81,8 @@ impl Shared {
         );
         Self {
             store: Arc::clone(&ports.store),
+            lists: Arc::clone(&ports.lists),
+            retention: ports.retention.clone(),
             keys: Arc::clone(&ports.workflow_keys),
             definitions,
             clock: Arc::clone(&ports.clock),

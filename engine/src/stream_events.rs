@@ -215,6 +215,10 @@ fn summary(it: &mut Object<'_>, event: &Event) {
             it.put("from", from);
             it.put("to", to);
         }
+        EventKind::WorkflowAnnotated { annotation, by } => {
+            it.put("annotation", annotation);
+            it.put("by", by);
+        }
         EventKind::TaskScheduled {
             task,
             attempt,

@@ -1,5 +1,6 @@
 //! A workflow as the engine holds it between two commits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use btrust_machine::{Definition, OpenPrompt, State, Status as MachineStatus};
@@ -11,6 +12,7 @@ use btrust_schemas::ids::{PromptId, WorkflowId};
 use btrust_schemas::prompt::{PromptView, PromptsView};
 use btrust_schemas::turn::Audience;
 
+use crate::search::of_column;
 use crate::store::{SnapshotColumns, WorkflowColumns};
 
 /// The head of a hash chain before its first record.
@@ -53,6 +55,8 @@ impl Workflow {
             waiting_for: waiting_for(state),
             decision: state.decision().map(str::to_owned),
             outcomes: state.outcomes().clone(),
+            search_attributes: shown_attributes(&self.columns),
+            legal_hold: self.columns.legal_hold,
             error: state.error().map(str::to_owned),
             cause: state.cause().map(str::to_owned),
             started_at: rfc3339(self.columns.started_ms),
@@ -140,6 +144,7 @@ impl Workflow {
             },
             decision: self.state.decision().map(str::to_owned),
             closed_ms: self.state.closed_ms(),
+            retention: self.definition.retention().map(str::to_owned),
             ..self.columns.clone()
         }
     }
@@ -164,6 +169,15 @@ impl Workflow {
             children: (!children.is_empty()).then(|| children.join(" ")),
         }
     }
+}
+
+/// The search attributes of a workflow as JSON.
+pub fn shown_attributes(columns: &WorkflowColumns) -> BTreeMap<String, serde_json::Value> {
+    let attributes = of_column(columns.attributes.as_deref());
+    let shown = attributes
+        .into_iter()
+        .map(|(name, it)| (name, it.to_json()));
+    shown.collect()
 }
 
 /// A number of the machine as a column; none of ours comes near the end of the range.

@@ -51,6 +51,12 @@ impl Status {
         }
     }
 
+    /// Whether a workflow with this status goes on.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Running)
+    }
+
     /// The status that `text` spells, if any.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -71,6 +77,8 @@ pub struct WorkflowView {
     pub decision: Option<String>,
     /// Latest outcome of each step state that has one.
     pub outcomes: BTreeMap<String, String>,
+    pub search_attributes: BTreeMap<String, Value>,
+    pub legal_hold: bool,
     pub error: Option<String>,
     pub cause: Option<String>,
     /// RFC 3339.
@@ -148,6 +156,9 @@ pub struct StartRequest {
     /// 0 to 9, the higher the sooner; 5 when absent.
     #[serde(default)]
     pub priority: Option<u8>,
+    /// First values of declared search attributes.
+    #[serde(default)]
+    pub search_attributes: BTreeMap<String, Value>,
     pub idempotency_key: String,
     /// SHA-256 hex of the public request body: the same key with another digest is refused.
     pub request_digest: String,
@@ -258,9 +269,13 @@ pub struct TaskHeartbeatRequest {
 pub struct ListQuery {
     pub tenant: String,
     pub status: Option<Status>,
+    /// Open or closed ones only.
+    pub is_open: Option<bool>,
     pub definition: Option<String>,
     pub decision: Option<String>,
     pub paused: Option<bool>,
+    /// JSON of a list of [`AttributeQuery`](crate::search::AttributeQuery).
+    pub attributes: Option<String>,
     /// Whom an open prompt asks.
     pub open_prompt: Option<Audience>,
     pub started_after: Option<String>,
@@ -275,13 +290,6 @@ pub struct ListQuery {
 pub const LIST_LIMIT_MAX: u32 = 200;
 /// Workflows on a page when the caller does not say.
 pub const LIST_LIMIT_DEFAULT: u32 = 50;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListPage {
-    pub workflows: Vec<WorkflowView>,
-    pub next: Option<String>,
-}
 
 /// A tenant's statement that it knows of a limit and accepts it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -17,6 +17,7 @@ pub mod problem;
 pub mod prompt;
 pub mod queues;
 pub mod schedules;
+pub mod search;
 pub mod step;
 pub mod task_limits;
 pub mod turn;

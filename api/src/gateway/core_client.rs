@@ -13,7 +13,7 @@ use btrust_schemas::{
         SignalResponse,
     },
     core::{
-        Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
+        Acknowledgement, CancelRequest, HistoryPage, ListQuery, ResultView, StartRequest,
         StartResponse, SubmissionRequest, SubmissionResponse, TaskFailureRequest,
         TaskHeartbeatRequest, TaskSuccessRequest, WorkflowView,
     },
@@ -29,6 +29,7 @@ use btrust_schemas::{
         NewScheduleRequest, ScheduleAct, SchedulePage, ScheduleRequest, ScheduleView,
         TriggerRequest, Triggered,
     },
+    search::{AttributesRequest, CountQuery, CountsView, DeletionRequest, HoldRequest, ListPage},
     task_limits::{TaskLimitsRequest, TaskLimitsView},
     turn::Audience,
 };
@@ -193,7 +194,38 @@ impl CoreClient {
     }
 
     pub async fn list(&self, query: &ListQuery) -> Result<ListPage, CoreError> {
-        self.get(&["workflows"], &pairs(query)).await
+        self.get(&["workflows"], &borrowed(&pairs(query))).await
+    }
+
+    pub async fn counts(&self, query: &CountQuery) -> Result<CountsView, CoreError> {
+        self.get(&["workflows", "counts"], &borrowed(&pairs(query)))
+            .await
+    }
+
+    pub async fn change_attributes(
+        &self,
+        id: WorkflowId,
+        request: &AttributesRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(
+            &["workflows", &id.to_string(), "search-attributes"],
+            request,
+        )
+        .await
+    }
+
+    pub async fn hold(
+        &self,
+        id: WorkflowId,
+        request: &HoldRequest,
+    ) -> Result<WorkflowView, CoreError> {
+        self.post(&["workflows", &id.to_string(), "legal-hold"], request)
+            .await
+    }
+
+    pub async fn delete(&self, id: WorkflowId, request: &DeletionRequest) -> Result<(), CoreError> {
+        self.post(&["workflows", &id.to_string(), "deletion"], request)
+            .await
     }
 
     pub async fn result(
@@ -347,7 +379,7 @@ impl CoreClient {
     }
 
     pub async fn incidents(&self, query: &IncidentQuery) -> Result<IncidentPage, CoreError> {
-        self.get(&["incidents"], &pairs(query)).await
+        self.get(&["incidents"], &borrowed(&pairs(query))).await
     }
 
     pub async fn incident(&self, tenant: &str, id: IncidentId) -> Result<IncidentView, CoreError> {
@@ -595,29 +627,23 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
 }
 
 /// The fields of a flat structure as query pairs; absent ones are left out.
-fn pairs(query: &impl Serialize) -> Vec<(&'static str, String)> {
-    const NAMES: [&str; 13] = [
-        "tenant",
-        "status",
-        "definition",
-        "decision",
-        "paused",
-        "openPrompt",
-        "startedAfter",
-        "startedBefore",
-        "limit",
-        "cursor",
-        "resolved",
-        "code",
-        "step",
-    ];
-    let fields = serde_json::to_value(query).unwrap_or_default();
-    let field = |name: &'static str| match &fields[name] {
+fn pairs(query: &impl Serialize) -> Vec<(String, String)> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(query) else {
+        return Vec::new();
+    };
+    let pair = |(name, value): (String, Value)| match value {
         Value::Null => None,
-        Value::String(text) => Some((name, text.clone())),
+        Value::String(text) => Some((name, text)),
         other => Some((name, other.to_string())),
     };
-    NAMES.into_iter().filter_map(field).collect()
+    fields.into_iter().filter_map(pair).collect()
+}
+
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, String)> {
+    pairs
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.clone()))
+        .collect()
 }
 
 /// The wire form of a value that is spelled as a string.
@@ -639,7 +665,9 @@ mod tests {
         let query = ListQuery {
             tenant: "t".to_owned(),
             status: Some(Status::TimedOut),
+            is_open: Some(false),
             definition: Some("d".to_owned()),
+            attributes: Some("[]".to_owned()),
             decision: Some("approved".to_owned()),
             paused: Some(true),
             open_prompt: Some(Audience::Reviewer),
@@ -651,8 +679,10 @@ mod tests {
         let fields = serde_json::to_value(&query).unwrap();
         let pairs = pairs(&query);
         assert_eq!(pairs.len(), fields.as_object().unwrap().len());
-        assert!(pairs.contains(&("status", "timed_out".to_owned())));
-        assert!(pairs.contains(&("openPrompt", "reviewer".to_owned())));
-        assert!(pairs.contains(&("limit", "7".to_owned())));
+        let has = |name: &str, text: &str| pairs.contains(&(name.to_owned(), text.to_owned()));
+        assert!(has("status", "timed_out"));
+        assert!(has("openPrompt", "reviewer"));
+        assert!(has("limit", "7"));
+        assert!(has("isOpen", "false"));
     }
 }

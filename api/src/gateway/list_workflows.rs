@@ -9,8 +9,10 @@ use btrust_platform::clock::parse_rfc3339;
 use btrust_schemas::core::{LIST_LIMIT_DEFAULT, ListQuery, Status};
 
 use super::{
-    Gateway, cursor,
-    views::{AudienceWord, StatusWord, WorkflowDocument},
+    Gateway,
+    attribute_parameters::AttributeParameters,
+    cursor,
+    views::{AudienceWord, ListedDocument, StatusWord},
 };
 use crate::{
     access::{Caller, WorkflowsRead},
@@ -22,8 +24,9 @@ pub struct ListWorkflows(pub Arc<Gateway>);
 
 #[derive(Object)]
 struct WorkflowPage {
-    workflows: Vec<WorkflowDocument>,
-    /// Send it back as `cursor`, with the same filters; null on the last page
+    workflows: Vec<ListedDocument>,
+    /// Send it back as `cursor`, with the same filters; null on the last page. A page with fewer
+    /// workflows than asked for, or none, may still have a next one
     next: Option<String>,
 }
 
@@ -36,14 +39,23 @@ enum ListWorkflowsResponse {
 
 refusals! {
     ListWorkflowsRefusals {
+        FILTER_TOO_BROAD = 400 "filter_too_broad" "more than three filters by attribute";
         CURSOR_INVALID = 400 "cursor_invalid" "the cursor is not one of a list with these filters";
+        SEARCH_ATTRIBUTE_INVALID = 422 "search_attribute_invalid"
+            "a filter by attribute names what no attribute can be";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }
 }
 
 #[OpenApi]
 impl ListWorkflows {
-    /// Lists the workflows of the tenant; every filter that is given must hold.
+    /// Lists the workflows of the tenant, the newest first; every filter that is given must hold.
+    ///
+    /// Search attributes are filtered by parameters of their name: `attribute.branch=NORTH` for a value,
+    /// `attribute.amount.from=100` (inclusive) and `attribute.amount.to=500` (exclusive) for numbers and
+    /// times. A list by a range and no other attribute's value has the greatest value first.
+    /// A page costs a bounded amount of work: where several filters leave little, it may be short or
+    /// empty and still have a `next`.
     #[oai(path = "/v1/workflows", method = "get", operation_id = "listWorkflows")]
     #[expect(
         clippy::too_many_arguments,
@@ -52,7 +64,11 @@ impl ListWorkflows {
     async fn list_workflows(
         &self,
         caller: Caller<WorkflowsRead>,
+        attributes: AttributeParameters,
         status: Query<Option<StatusWord>>,
+        /// Open or closed ones only
+        #[oai(name = "isOpen")]
+        is_open: Query<Option<bool>>,
         definition: Query<Option<String>>,
         decision: Query<Option<String>>,
         /// Whether it is paused; a paused one is found under no `openPrompt`
@@ -81,7 +97,9 @@ impl ListWorkflows {
         let mut query = ListQuery {
             tenant: caller.tenant().to_owned(),
             status: status.0.map(Status::from),
+            is_open: is_open.0,
             definition: definition.0,
+            attributes: attributes.as_json(),
             decision: decision.0,
             paused: paused.0,
             open_prompt: open_prompt.0.map(Into::into),

@@ -27,9 +27,12 @@ use super::{
     acknowledge::Acknowledge,
     act_on_workflows::ActOnWorkflows,
     cancel_workflow::CancelWorkflow,
+    change_search_attributes::ChangeSearchAttributes,
     core_client::CoreClient,
+    count_workflows::CountWorkflows,
     create_schedule::CreateSchedule,
     delete_schedule::DeleteSchedule,
+    delete_workflow::DeleteWorkflow,
     diff_versions::DiffVersions,
     fail_task::FailTask,
     gates::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES},
@@ -41,6 +44,7 @@ use super::{
     get_result::GetResult,
     get_schedule::GetSchedule,
     get_workflow::GetWorkflow,
+    hold_workflow::HoldWorkflow,
     keep_task::KeepTask,
     list_acknowledgements::ListAcknowledgements,
     list_definitions::ListDefinitions,
@@ -242,6 +246,13 @@ type OperatorEndpoints = (
     RedriveWorkflow,
     ActOnWorkflows,
 );
+/// Operations on how workflows are found and kept.
+type KeepingEndpoints = (
+    CountWorkflows,
+    ChangeSearchAttributes,
+    HoldWorkflow,
+    DeleteWorkflow,
+);
 /// Operations of people, and of the tenant as a whole.
 type PeopleEndpoints = (
     ListPrompts,
@@ -274,6 +285,7 @@ type Endpoints = (
     DefinitionEndpoints,
     WorkflowEndpoints,
     OperatorEndpoints,
+    KeepingEndpoints,
     PeopleEndpoints,
     ScheduleEndpoints,
     TaskEndpoints,
@@ -311,6 +323,12 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         RedriveWorkflow(gateway()),
         ActOnWorkflows(gateway()),
     );
+    let keeping = (
+        CountWorkflows(gateway()),
+        ChangeSearchAttributes(gateway()),
+        HoldWorkflow(gateway()),
+        DeleteWorkflow(gateway()),
+    );
     let people = (
         ListPrompts(gateway()),
         Submit(gateway()),
@@ -343,6 +361,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         definitions,
         workflows,
         operators,
+        keeping,
         people,
         schedules,
         tasks,

@@ -1,5 +1,6 @@
 //! `POST /v1/workflows`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use poem_openapi::{
@@ -56,6 +57,8 @@ struct NewWorkflow {
     /// What the key means while the workflow that it has started runs;
     /// `existing` when absent: that workflow, if it is the same request
     conflict: Option<ConflictWord>,
+    /// First values of search attributes that the definition declares; they win over its `from`
+    search_attributes: Option<BTreeMap<String, Any<Value>>>,
 }
 
 /// `ifFailed` and `ifClosed` start a new workflow, the former unless the earlier one has succeeded.
@@ -176,6 +179,8 @@ refusals! {
             "the key has started a workflow with another request";
         INPUT_INVALID = 422 "input_invalid"
             "the input does not fit the definition's `inputSchema`; `errors` says where";
+        SEARCH_ATTRIBUTE_INVALID = 422 "search_attribute_invalid"
+            "a search attribute is not declared by the definition, or its value is of another type";
         PAYLOAD_TOO_LARGE = 413 "payload_too_large" "the input is larger than a state's data may be";
         PAYLOAD_TOO_DEEP = 413 "payload_too_deep" "the input is nested deeper than a state's data may be";
         TOO_MANY_REQUESTS = 429 "too_many_requests"
@@ -220,8 +225,10 @@ impl StartWorkflow {
             priority,
             reuse,
             conflict,
+            search_attributes,
         } = workflow.0;
         let wait_s = prefer.0.as_deref().and_then(wait_of);
+        let search_attributes = search_attributes.unwrap_or_default().into_iter();
         let request = StartRequest {
             tenant: caller.tenant().to_owned(),
             definition,
@@ -230,6 +237,7 @@ impl StartWorkflow {
             subject_ref,
             locale,
             priority,
+            search_attributes: search_attributes.map(|(name, it)| (name, it.0)).collect(),
             idempotency_key: idempotency_key.0,
             request_digest,
             actor: caller.claims.sub,

@@ -11,6 +11,7 @@ use btrust_schemas::{
     definition::{DefinitionView, LiveView, VersionStatus},
     ids::WorkflowId,
     prompt::{PromptView, PromptsView},
+    search::ListedWorkflow,
     turn::Audience,
 };
 
@@ -98,6 +99,10 @@ pub struct WorkflowDocument {
     pub decision: Option<String>,
     /// Latest outcome of each step that has one; an applicant sees none
     pub outcomes: BTreeMap<String, String>,
+    /// By which it is found; an applicant sees none
+    pub search_attributes: BTreeMap<String, Any<Value>>,
+    /// Whether nothing of it may be deleted
+    pub legal_hold: bool,
     pub error: Option<String>,
     pub cause: Option<String>,
     /// RFC 3339
@@ -190,6 +195,8 @@ impl From<WorkflowView> for WorkflowDocument {
             waiting_for: view.waiting_for.map(Into::into),
             decision: view.decision,
             outcomes: view.outcomes,
+            search_attributes: shown(view.search_attributes),
+            legal_hold: view.legal_hold,
             error: view.error,
             cause: view.cause,
             started_at: view.started_at,
@@ -213,12 +220,61 @@ fn id(workflow: Option<WorkflowId>) -> Option<String> {
     workflow.map(|it| it.to_string())
 }
 
+/// A workflow as a list shows it: its outcomes and errors are in the workflow itself.
+#[derive(Object)]
+#[oai(rename = "ListedWorkflow", rename_all = "camelCase")]
+pub struct ListedDocument {
+    pub id: String,
+    pub definition: String,
+    pub version: u32,
+    pub status: StatusWord,
+    /// Whom the oldest open prompt asks
+    pub waiting_for: Option<AudienceWord>,
+    /// Whether it is paused; then it waits for nobody else
+    pub paused: bool,
+    pub decision: Option<String>,
+    pub search_attributes: BTreeMap<String, Any<Value>>,
+    /// Whether nothing of it may be deleted
+    pub legal_hold: bool,
+    /// RFC 3339
+    pub started_at: String,
+    /// RFC 3339
+    pub closed_at: Option<String>,
+}
+
+impl From<ListedWorkflow> for ListedDocument {
+    fn from(it: ListedWorkflow) -> Self {
+        Self {
+            id: it.id.to_string(),
+            definition: it.definition,
+            version: it.version,
+            status: it.status.into(),
+            waiting_for: it.waiting_for.map(Into::into),
+            paused: it.paused,
+            decision: it.decision,
+            search_attributes: shown(it.search_attributes),
+            legal_hold: it.legal_hold,
+            started_at: it.started_at,
+            closed_at: it.closed_at,
+        }
+    }
+}
+
+fn shown(values: BTreeMap<String, Value>) -> BTreeMap<String, Any<Value>> {
+    values
+        .into_iter()
+        .map(|(name, it)| (name, Any(it)))
+        .collect()
+}
+
 impl WorkflowDocument {
     /// What the applicant may know of it: how far it is, and not which check said
     /// what, which would teach how to pass it.
     #[must_use]
     pub fn for_applicant(mut self) -> Self {
         self.outcomes.clear();
+        self.search_attributes.clear();
+        self.legal_hold = false;
         self.error = None;
         self.cause = None;
         self.running.clear();

@@ -150,6 +150,36 @@ pub enum Command {
         reason: Option<String>,
         by: Option<String>,
     },
+    /// Notes what was done about the workflow and not to it; taken whether it is open or closed.
+    Annotate {
+        annotation: Annotation,
+        /// Subject of the token that did it.
+        by: String,
+    },
+}
+
+/// Something done about a workflow: its history tells of it, its course does not change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Annotation {
+    /// Search attributes have other values now. Named only: values are no history.
+    SearchAttributesChanged {
+        names: Vec<String>,
+    },
+    LegalHoldPlaced,
+    LegalHoldReleased,
+}
+
+impl Annotation {
+    /// The code of the act.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::SearchAttributesChanged { .. } => "searchAttributesChanged",
+            Self::LegalHoldPlaced => "legalHoldPlaced",
+            Self::LegalHoldReleased => "legalHoldReleased",
+        }
+    }
 }
 
 /// How to go on after an incident.
@@ -280,6 +310,8 @@ pub enum Refusal {
     KeyReused,
     #[error("the workflow cannot go on from where it failed: {detail}")]
     RedriveImpossible { detail: &'static str },
+    #[error("the workflow's history is full")]
+    HistoryFull,
     /// The wall-clock guard ended an expression: abort uncommitted and raise an incident.
     #[error(
         "an expression of state `{state}` ran longer than {} ms",
@@ -324,6 +356,7 @@ impl Refusal {
             Self::SignalsFull => "signals_full",
             Self::KeyReused => "idempotency_key_reused",
             Self::RedriveImpossible { .. } => "redrive_impossible",
+            Self::HistoryFull => "history_full",
             Self::EvaluationLimit { .. } => "evaluation_limit",
             Self::StateMismatch { .. } => "state_mismatch",
         }

@@ -5,7 +5,7 @@ mod projection;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::command::Submitter;
+use crate::command::{Annotation, Submitter};
 use crate::effect::CloseReason;
 use crate::origin::Origin;
 use crate::payload::Payload;
@@ -228,6 +228,12 @@ pub enum EventKind {
     IncidentResolved {
         task: Option<u32>,
         action: String,
+        by: String,
+    },
+    /// Something was done about the workflow that does not change its course.
+    WorkflowAnnotated {
+        annotation: Annotation,
+        /// Subject of the token that did it.
         by: String,
     },
     ExecutionSucceeded {

@@ -30,8 +30,8 @@ mod state;
 
 pub use catalogue::{Catalogue, Contract};
 pub use check::{Counterexample, PathStep, Proof, Report, check};
-pub use command::{Command, IncidentAction, Refusal, Reply, Submitter, TurnResult};
-pub use definition::{Decision, Definition, EvidenceRule, TaskLabels};
+pub use command::{Annotation, Command, IncidentAction, Refusal, Reply, Submitter, TurnResult};
+pub use definition::{Decision, Definition, EvidenceRule, SearchAttribute, SearchKind, TaskLabels};
 pub use diff::{DiffOp, Difference, diff};
 pub use effect::{CloseReason, Effect, OpenPrompt, OpenTurn, TurnReason};
 pub use event::{Event, EventKind, StateType};

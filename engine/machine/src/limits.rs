@@ -217,3 +217,14 @@ pub const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;
 ///
 /// Source: a deployment or a machine that dies costs one or two; five in a row are the turn's own doing.
 pub const LEASES_LOST_MAX: u32 = 5;
+
+/// Search attributes of one definition.
+///
+/// Source: each is a row and an entry of an index for every workflow.
+pub const SEARCH_ATTRIBUTES_MAX: usize = 10;
+
+/// Longest name of a search attribute, in bytes; part of every entry of its index.
+pub const SEARCH_ATTRIBUTE_NAME_BYTES_MAX: usize = 32;
+
+/// Schemas looked at for one field that a search attribute is taken from: references may go in circles.
+pub const SCHEMA_REFERENCES_MAX: usize = 1_000;

@@ -10,6 +10,7 @@ use btrust_platform::workflow_keys;
 use btrust_schemas::task_limits::TaskLimits;
 
 use crate::definitions::SecondPerson;
+use crate::retention::RetentionPolicies;
 use crate::store;
 
 /// Where core keeps its state and finds its neighbours.
@@ -33,6 +34,8 @@ pub struct CoreConfig {
     pub second_person: SecondPerson,
     /// `TASK_LIMITS`: JSON; what operators store later takes its place.
     pub task_limits: TaskLimits,
+    /// `RETENTION_POLICIES`: days by the name of the policy, as JSON.
+    pub retention: RetentionPolicies,
 }
 
 impl CoreConfig {
@@ -52,9 +55,17 @@ impl CoreConfig {
                 .get(name)
                 .unwrap_or_else(|| format!("http://localhost:{port}"))
         };
+        let retention = match settings.get("RETENTION_POLICIES") {
+            None => RetentionPolicies::default(),
+            Some(text) => RetentionPolicies::parse(&text).ok_or_else(|| ConfigError::Invalid {
+                name: "RETENTION_POLICIES".to_owned(),
+                expected: "JSON as {\"aml-5y\": 1827}: days by the name of the policy".to_owned(),
+            })?,
+        };
         Ok(Self {
             state: store::location(settings, &data_dir)?,
             keys: workflow_keys::location(settings, &data_dir)?,
+            retention,
             auth_url: url("AUTH_URL", 5800),
             node_url: settings
                 .get("NODE_URL")
@@ -142,6 +153,15 @@ mod tests {
         for wrong in ["{", "[]", r#"{"tenants":{"acme":{"weight":0}}}"#] {
             assert!(read(&[("TASK_LIMITS", wrong)]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_operator_says_what_policies_mean() {
+        let config = read(&[("RETENTION_POLICIES", r#"{"aml-5y": 2557}"#)]).unwrap();
+        assert_ne!(config.retention, RetentionPolicies::default());
+        assert_eq!(read(&[]).unwrap().retention, RetentionPolicies::default());
+        let error = read(&[("RETENTION_POLICIES", "five years")]).err().unwrap();
+        assert!(error.to_string().contains("RETENTION_POLICIES"), "{error}");
     }
 
     #[test]

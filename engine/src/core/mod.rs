@@ -8,6 +8,8 @@ mod acknowledgements;
 mod acts;
 mod cancel;
 mod config;
+mod counts;
+mod deletion;
 mod draft;
 mod exchange;
 mod fail_task;
@@ -17,6 +19,7 @@ mod history;
 mod incident;
 mod incidents;
 mod keep_task;
+mod legal_hold;
 mod list_definitions;
 mod list_workflows;
 mod live;
@@ -32,6 +35,7 @@ mod result;
 mod resume;
 mod retirement;
 mod schedules;
+mod search_attributes;
 mod signals;
 mod start;
 mod submit;
@@ -66,6 +70,7 @@ use btrust_schemas::ids::TaskToken;
 use crate::engine::{Engine, Ports};
 use crate::error::EngineError;
 use crate::nodes::Membership;
+use crate::restore::{self, RestoreError};
 use crate::store::{self, Stores};
 
 pub use config::CoreConfig;
@@ -91,6 +96,8 @@ pub enum ServeError {
     WorkflowKeys(#[from] workflow_keys::OpenError),
     #[error("the keyring cannot be opened")]
     Keyring(#[source] KeyError),
+    #[error("the database is not served")]
+    Restored(#[from] RestoreError),
     #[error("the streams cannot be opened")]
     Streams(#[source] io::Error),
     #[error("the engine cannot start")]
@@ -178,12 +185,20 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let stores = Stores::open(&config.state).await?;
+    let folder = config.data_dir.root().to_owned();
+    restore::refuse_restored(&*stores.store, &*stores.restore, &folder).await?;
+    let incarnation = stores
+        .restore
+        .incarnation()
+        .await
+        .map_err(EngineError::from)?;
     let keys = LocalKeyring::open(&config.keyring).map_err(ServeError::Keyring)?;
     let keys = Arc::new(keys);
     let workflow_keys = workflow_keys::open_at(&config.keys, Arc::clone(&keys) as _).await?;
     let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
     let ports = Ports {
         store: stores.store,
+        lists: stores.lists,
         definitions: stores.definitions,
         schedules: stores.schedules,
         tenants: stores.tenants,
@@ -200,10 +215,19 @@ pub async fn serve(
             url: config.node_url,
         }),
         second_person: config.second_person,
+        retention: config.retention,
     };
     // The engine stops after the last request has been answered.
     let engine_shutdown = Shutdown::new();
+    // The mark is written after the relay's last look.
+    let marked = Shutdown::new();
     let (engine, mut running) = Engine::start(ports, &engine_shutdown).await?;
+    let marking = tokio::spawn(restore::keep_mark(
+        folder,
+        incarnation,
+        engine.published(),
+        marked.clone(),
+    ));
     let health = Health::new(SERVICE)
         .own("db", stores.check)
         .own("partitions", PartitionsCheck(Arc::clone(&engine)))
@@ -223,6 +247,10 @@ pub async fn serve(
     };
     engine_shutdown.trigger();
     running.stopped().await;
+    marked.trigger();
+    if let Err(error) = marking.await {
+        tracing::error!(%error, "a task of the engine has failed");
+    }
     served
 }
 
@@ -261,7 +289,14 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
             "/workflows",
             post(start::start).get(list_workflows::list_workflows),
         )
+        .at("/workflows/counts", get(counts::counts))
         .at("/workflows/:id", get(workflow::workflow))
+        .at(
+            "/workflows/:id/search-attributes",
+            post(search_attributes::search_attributes),
+        )
+        .at("/workflows/:id/legal-hold", post(legal_hold::legal_hold))
+        .at("/workflows/:id/deletion", post(deletion::deletion))
         .at("/workflows/:id/result", get(result::result))
         .at("/workflows/:id/history", get(history::history))
         .at("/workflows/:id/prompts", get(prompts::prompts))

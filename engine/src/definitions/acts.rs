@@ -26,6 +26,7 @@ impl Definitions {
     /// # Errors
     ///
     /// `definition_refused` for an envelope that does not parse: the gateway checks before it asks.
+    /// `retention_unknown` for a policy that the operator does not know.
     /// [`VersionRefusal::SecondPerson`] and [`VersionRefusal::Retired`] where it is to be published.
     pub async fn draft(&self, request: DraftRequest) -> Result<DraftResponse, EngineError> {
         let compiled = Definition::parse(&request.envelope)
@@ -33,6 +34,7 @@ impl Definitions {
         if compiled.name() != request.name {
             return Err(refused("the envelope names another definition".to_owned()));
         }
+        self.retention.check(compiled.retention())?;
         let publishes = match request.publish {
             Publish::No => false,
             Publish::IfAllowed => !self.second_person.is_asked_by(&request.tenant),
@@ -99,6 +101,9 @@ impl Definitions {
             if is_author && self.second_person.is_asked_by(tenant) {
                 return Err(VersionRefusal::SecondPerson.into());
             }
+            // The operator may have taken the policy away since the draft was stored.
+            let compiled = self.compiled(tenant, name, version).await?;
+            self.retention.check(compiled.retention())?;
             let act = self.act(&request.actor);
             let key = key(tenant, name, version);
             if self.store.publish(key, &act, request.live).await? {

@@ -14,6 +14,7 @@ use btrust_platform::clock::SharedClock;
 use btrust_schemas::definition::VersionStatus;
 
 use crate::error::{EngineError, VersionRefusal};
+use crate::retention::RetentionPolicies;
 use crate::store::definitions::{DefinitionStore, VersionKey, VersionRecord};
 
 pub use second_person::SecondPerson;
@@ -36,6 +37,7 @@ pub struct Definitions {
     store: Arc<dyn DefinitionStore>,
     clock: SharedClock,
     second_person: SecondPerson,
+    retention: RetentionPolicies,
     compiled: Mutex<HashMap<Key, Arc<Definition>>>,
 }
 
@@ -44,11 +46,13 @@ impl Definitions {
         store: Arc<dyn DefinitionStore>,
         clock: SharedClock,
         second_person: SecondPerson,
+        retention: RetentionPolicies,
     ) -> Self {
         Self {
             store,
             clock,
             second_person,
+            retention,
             compiled: Mutex::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Banks and applicants: they start, ask, answer, cancel, and repeat what they are not sure of.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,7 @@ impl Client {
             reuse: Reuse::default(),
             conflict: Conflict::default(),
             wait_ms: 0,
+            search_attributes: BTreeMap::new(),
         }
     }
 

@@ -218,6 +218,10 @@ impl Tables {
 
     fn write(&mut self, write: &Write) {
         let id = write.workflow;
+        assert!(
+            write.deletion.is_none(),
+            "nothing is deleted in a simulation"
+        );
         if write.has_events() {
             self.batches.insert((id.partition(), write.batch), id);
             self.journal.entry(id).or_default().push(Journalled {

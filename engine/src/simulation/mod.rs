@@ -11,6 +11,7 @@
 mod chance;
 mod client;
 mod database;
+mod lists;
 mod network;
 mod node;
 mod oracle;

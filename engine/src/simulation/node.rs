@@ -13,6 +13,7 @@ use btrust_schemas::task_limits::TaskLimits;
 
 use crate::definitions::SecondPerson;
 use crate::engine::{Engine, Ports, Running};
+use crate::retention::RetentionPolicies;
 
 use super::outside::{SimulatedMasterKeys, SimulatedStreams, SimulatedWorkflowKeys};
 use super::store::SimulatedStore;
@@ -200,7 +201,8 @@ fn ports(world: &Arc<World>, process: &Arc<Process>, clock: &Arc<SimulatedClock>
         definitions: Arc::clone(&store) as _,
         tenants: Arc::clone(&store) as _,
         operations: Arc::clone(&store) as _,
-        schedules: store,
+        schedules: Arc::clone(&store) as _,
+        lists: store,
         keys: Arc::new(SimulatedMasterKeys),
         workflow_keys: Arc::new(SimulatedWorkflowKeys::new(
             Arc::clone(world),
@@ -216,6 +218,7 @@ fn ports(world: &Arc<World>, process: &Arc<Process>, clock: &Arc<SimulatedClock>
         membership: None,
         second_person: SecondPerson::default(),
         task_limits: TaskLimits::default(),
+        retention: RetentionPolicies::default(),
     }
 }
 

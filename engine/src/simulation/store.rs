@@ -17,10 +17,9 @@ use crate::store::operations::{
 use crate::store::schedules::{FiredRecord, ScheduleRecord, ScheduleStore};
 use crate::store::tenants::{AcknowledgementRecord, TenantStore};
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, ListFilter, Listed,
-    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
+    StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
-use crate::workflow::OPERATOR;
 
 use super::node::Process;
 use super::world::World;
@@ -55,11 +54,11 @@ pub const STORE_FAULTS: [StoreFault; 6] = [
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct SimulatedStore {
-    world: Arc<World>,
-    process: Arc<Process>,
+    pub(super) world: Arc<World>,
+    pub(super) process: Arc<Process>,
 }
 
-fn unavailable() -> StoreError {
+pub(super) fn unavailable() -> StoreError {
     StoreError::Unavailable(sqlx::Error::PoolTimedOut)
 }
 
@@ -69,7 +68,7 @@ impl SimulatedStore {
     }
 
     /// The way to the database and back, for what writes nothing.
-    async fn read(&self) -> Result<(), StoreError> {
+    pub(super) async fn read(&self) -> Result<(), StoreError> {
         let fault = self.world.read_fault();
         self.begins(fault).await.map(drop)
     }
@@ -218,25 +217,6 @@ impl Store for SimulatedStore {
         Ok(rows.map(|it| it.row.clone()).collect())
     }
 
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-        self.read().await?;
-        let tables = self.world.database.tables();
-        let mut listed: Vec<Listed> = tables
-            .workflows
-            .values()
-            .filter(|it| is_listed(filter, it))
-            .map(|it| Listed {
-                started_ms: it.columns.started_ms,
-                workflow: it.workflow,
-            })
-            .collect();
-        let place = |it: &Listed| std::cmp::Reverse((it.started_ms, it.workflow));
-        listed.sort_by_key(place);
-        listed.retain(|it| filter.after.is_none_or(|after| place(&after) < place(it)));
-        listed.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
-        Ok(listed)
-    }
-
     async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError> {
         self.read().await?;
         let tables = self.world.database.tables();
@@ -312,28 +292,6 @@ impl Store for SimulatedStore {
         }
         self.write_ends(fault, Committed { fenced }).await
     }
-}
-
-fn is_listed(filter: &ListFilter, record: &WorkflowRecord) -> bool {
-    let columns = &record.columns;
-    let is = |wanted: &Option<String>, is: Option<&str>| {
-        wanted.as_deref().is_none_or(|it| Some(it) == is)
-    };
-    columns.tenant == filter.tenant
-        && is(&filter.status, Some(&columns.status))
-        && is(&filter.definition, Some(&columns.definition))
-        && is(&filter.decision, columns.decision.as_deref())
-        && is(&filter.waiting_for, columns.waiting_for.as_deref())
-        && filter
-            .paused
-            .is_none_or(|it| it == (columns.waiting_for.as_deref() == Some(OPERATOR)))
-        && filter.version.is_none_or(|it| it == columns.version)
-        && filter
-            .started_from_ms
-            .is_none_or(|it| it <= columns.started_ms)
-        && filter
-            .started_until_ms
-            .is_none_or(|it| columns.started_ms < it)
 }
 
 /// Versions are put there before a simulation begins and only read in it.

@@ -8,8 +8,8 @@
 use btrust_schemas::ids::WorkflowId;
 
 use super::{
-    AcquireRequest, Batch, Committed, Cursor, EMBEDDED_LEASE_MS, Fence, ListFilter, Listed,
-    SnapshotColumns, StartKey, StartRecord, Store, StoreError, Takeover, WorkflowColumns, Write,
+    AcquireRequest, Batch, Committed, Cursor, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
+    StartRecord, Store, StoreError, Takeover, WorkflowColumns, Write,
 };
 
 /// Runs every rule against `store`.
@@ -22,7 +22,6 @@ pub async fn check(store: &dyn Store) {
     a_write_without_events_replaces_the_snapshot_only(store).await;
     a_refused_batch_leaves_nothing_behind(store).await;
     only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit(store).await;
-    lists_are_filtered_and_paged(store).await;
     the_outbox_is_read_in_order_from_a_cursor(store).await;
     an_earlier_owner_and_an_ended_lease_are_fenced(store).await;
     a_key_moves_to_another_workflow_from_the_one_that_it_means(store).await;
@@ -72,9 +71,12 @@ fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
             waiting_for: Some("applicant".to_owned()),
             decision: None,
             started_ms: 100 + i64::from(n / 2),
-            closed_ms: None,
             restart_of: Some(workflow(9, n)),
+            ..WorkflowColumns::default()
         }),
+        before: None,
+        attributes: None,
+        deletion: None,
         start: Some(StartRecord {
             key: start_key(n),
             digest: "d".repeat(64),
@@ -115,6 +117,7 @@ async fn what_is_committed_is_read_back(store: &dyn Store) {
     let batch = Batch {
         fences: fences.clone(),
         writes: writes.clone(),
+        shard: 0,
     };
     assert_eq!(store.commit(&batch).await.unwrap(), Committed::default());
     assert_eq!(store.last_batches(&[1, 2, 9]).await.unwrap(), [2, 1, 0]);
@@ -177,7 +180,14 @@ async fn a_write_without_events_replaces_the_snapshot_only(store: &dyn Store) {
     };
     quiet.snapshot.wake_at_ms = Some(6_000);
     let writes = vec![quiet.clone()];
-    store.commit(&Batch { fences, writes }).await.unwrap();
+    store
+        .commit(&Batch {
+            fences,
+            writes,
+            shard: 0,
+        })
+        .await
+        .unwrap();
     let record = store.load(&[id]).await.unwrap().remove(0);
     assert_eq!(record.sealed_snapshot, quiet.sealed_snapshot);
     assert_eq!(record.snapshot, quiet.snapshot);
@@ -201,6 +211,7 @@ async fn a_refused_batch_leaves_nothing_behind(store: &dyn Store) {
         .commit(&Batch {
             fences,
             writes: vec![good, bad],
+            shard: 0,
         })
         .await
         .unwrap_err();
@@ -237,6 +248,7 @@ async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit
         .commit(&Batch {
             fences,
             writes: vec![second.clone()],
+            shard: 0,
         })
         .await
         .unwrap();
@@ -259,84 +271,6 @@ async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit
     // In the middle of a row: the row is the answer.
     assert_eq!(spans(store.history(id, 5, 10).await.unwrap()), [(4, 9)]);
     assert_eq!(spans(store.history(id, 9, 10).await.unwrap()), []);
-}
-
-async fn lists_are_filtered_and_paged(store: &dyn Store) {
-    let everything = ListFilter {
-        tenant: "acme".to_owned(),
-        limit: 10,
-        ..ListFilter::default()
-    };
-    let ids =
-        |rows: Vec<Listed>| -> Vec<WorkflowId> { rows.iter().map(|it| it.workflow).collect() };
-    // Starts 101, 101 and 100: the later start first, the greater id first among equals.
-    let (a, b, c) = (workflow(2, 3), workflow(1, 2), workflow(1, 1));
-    let rows = store.list(&everything).await.unwrap();
-    assert_eq!(ids(rows.clone()), [a, b, c]);
-    let second_page = ListFilter {
-        after: Some(rows[0]),
-        limit: 1,
-        ..everything.clone()
-    };
-    assert_eq!(ids(store.list(&second_page).await.unwrap()), [b]);
-
-    for (filter, expected) in [
-        (
-            ListFilter {
-                tenant: "other".to_owned(),
-                ..everything.clone()
-            },
-            vec![],
-        ),
-        (
-            ListFilter {
-                status: Some("failed".to_owned()),
-                ..everything.clone()
-            },
-            vec![],
-        ),
-        (
-            ListFilter {
-                waiting_for: Some("applicant".to_owned()),
-                ..everything.clone()
-            },
-            vec![a, b, c],
-        ),
-        (
-            ListFilter {
-                definition: Some("onboarding".to_owned()),
-                ..everything.clone()
-            },
-            vec![a, b, c],
-        ),
-        (
-            ListFilter {
-                decision: Some("approved".to_owned()),
-                ..everything.clone()
-            },
-            vec![],
-        ),
-        (
-            ListFilter {
-                started_from_ms: Some(101),
-                ..everything.clone()
-            },
-            vec![a, b],
-        ),
-        (
-            ListFilter {
-                started_until_ms: Some(101),
-                ..everything.clone()
-            },
-            vec![c],
-        ),
-    ] {
-        assert_eq!(
-            ids(store.list(&filter).await.unwrap()),
-            expected,
-            "{filter:?}"
-        );
-    }
 }
 
 async fn the_outbox_is_read_in_order_from_a_cursor(store: &dyn Store) {
@@ -395,6 +329,7 @@ async fn an_earlier_owner_and_an_ended_lease_are_fenced(store: &dyn Store) {
         .commit(&Batch {
             fences: stale,
             writes,
+            shard: 0,
         })
         .await
         .unwrap();
@@ -406,6 +341,7 @@ async fn an_earlier_owner_and_an_ended_lease_are_fenced(store: &dyn Store) {
         .commit(&Batch {
             fences: newer,
             writes,
+            shard: 0,
         })
         .await
         .unwrap();
@@ -417,6 +353,7 @@ async fn an_earlier_owner_and_an_ended_lease_are_fenced(store: &dyn Store) {
         .commit(&Batch {
             fences: ended,
             writes,
+            shard: 0,
         })
         .await
         .unwrap();
@@ -442,10 +379,13 @@ async fn a_key_moves_to_another_workflow_from_the_one_that_it_means(store: &dyn 
         });
         if let Some(columns) = &mut write.columns {
             "movers".clone_into(&mut columns.tenant);
-            columns.waiting_for = (n == 61).then(|| "operator".to_owned());
         }
-        let (fences, writes) = (fences.clone(), vec![write]);
-        store.commit(&Batch { fences, writes }).await
+        let batch = Batch {
+            fences: fences.clone(),
+            writes: vec![write],
+            shard: 7,
+        };
+        store.commit(&batch).await
     };
     let meant = async || store.find_starts(&[start_key(60)]).await.unwrap()[0].workflow;
     commit(first, 60, 1, None).await.unwrap();
@@ -456,19 +396,4 @@ async fn a_key_moves_to_another_workflow_from_the_one_that_it_means(store: &dyn 
     assert!(matches!(refused, StoreError::DataRefused(_)), "{refused:?}");
     assert_eq!(meant().await, second);
     assert_eq!(store.load(&[third]).await.unwrap(), []);
-
-    let listed = async |paused| {
-        let filter = ListFilter {
-            tenant: "movers".to_owned(),
-            paused: Some(paused),
-            limit: 10,
-            ..ListFilter::default()
-        };
-        let listed = store.list(&filter).await.unwrap();
-        listed.iter().map(|it| it.workflow).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        (listed(true).await, listed(false).await),
-        (vec![second], vec![first])
-    );
 }

@@ -4,13 +4,18 @@
 //! The statements of all adapters are the files of `sql/`; its `mod.rs` says how to add one.
 
 pub mod conformance;
+pub mod counts;
 pub mod definitions;
+mod deletion_text;
+pub mod lists;
+pub mod lists_conformance;
 pub mod mysql;
 mod mysql_write;
 pub mod nodes;
 pub mod nodes_conformance;
 mod open;
 pub mod operations;
+pub mod restore;
 pub mod schedules;
 pub mod sqlite;
 mod sqlite_write;
@@ -63,9 +68,6 @@ pub trait Store: Send + Sync {
         after: i64,
         limit: u32,
     ) -> Result<Vec<JournalRow>, StoreError>;
-
-    /// A page of a tenant's workflows, the latest start first.
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError>;
 
     /// Finds which of `keys` have started a workflow before.
     async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError>;
@@ -180,6 +182,8 @@ pub struct Batch {
     /// In the order of partitions, one for each partition of `writes`.
     pub fences: Vec<Fence>,
     pub writes: Vec<Write>,
+    /// A partition that no other writer counts under, so that counters never wait for each other.
+    pub shard: u8,
 }
 
 /// Everything that one commit changes about one workflow.
@@ -198,6 +202,12 @@ pub struct Write {
     pub sealed_snapshot: Vec<u8>,
     /// The list columns, where they changed.
     pub columns: Option<WorkflowColumns>,
+    /// The list columns as the store has them, where they changed; `None` for a new workflow.
+    pub before: Option<WorkflowColumns>,
+    /// Every search attribute as name and text, where one has changed.
+    pub attributes: Option<Vec<(String, String)>>,
+    /// Takes the workflow away instead: only the row in the journal that tells of it stays.
+    pub deletion: Option<Deletion>,
     /// The key that starts this workflow, in its first commit.
     pub start: Option<StartRecord>,
 }
@@ -210,7 +220,14 @@ impl Write {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a deletion has to know to find every row of a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// When it was started: the time of its start key too.
+    pub started_ms: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotColumns {
     /// Head of the hash chain, hex.
     pub chain: String,
@@ -229,7 +246,7 @@ pub struct SnapshotColumns {
     pub children: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkflowColumns {
     pub tenant: String,
     pub definition: String,
@@ -243,6 +260,12 @@ pub struct WorkflowColumns {
     pub closed_ms: Option<i64>,
     /// The workflow whose input it started with.
     pub restart_of: Option<WorkflowId>,
+    /// Search attributes, as [`crate::search::column_of`] writes them.
+    pub attributes: Option<String>,
+    /// The policy that the definition names for the time after the end.
+    pub retention: Option<String>,
+    /// Nothing of it is deleted while this holds.
+    pub legal_hold: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -309,28 +332,4 @@ pub struct StartRecord {
     pub workflow: WorkflowId,
     /// The workflow that the key has meant until now, where it has meant one.
     pub replaces: Option<WorkflowId>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct ListFilter {
-    pub tenant: String,
-    pub status: Option<String>,
-    pub definition: Option<String>,
-    pub version: Option<i64>,
-    pub decision: Option<String>,
-    pub waiting_for: Option<String>,
-    pub paused: Option<bool>,
-    /// Inclusive.
-    pub started_from_ms: Option<i64>,
-    /// Exclusive.
-    pub started_until_ms: Option<i64>,
-    /// The last workflow of the page before.
-    pub after: Option<Listed>,
-    pub limit: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
-    pub started_ms: i64,
-    pub workflow: WorkflowId,
 }

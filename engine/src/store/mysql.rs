@@ -51,6 +51,11 @@ const FOR_UPDATE: &str = " FOR UPDATE";
 /// The same, but for rows that somebody else has locked.
 const FOR_UPDATE_OF_FREE: &str = " FOR UPDATE SKIP LOCKED";
 
+/// Names the index that a `SELECT` reads: a list is in the order of one.
+fn led_by(index: &str) -> String {
+    format!(" FORCE INDEX ({index})")
+}
+
 /// The value of a column. Its type is the table's; keys are VARBINARY, which the driver's own check would
 /// not let anybody read as text.
 fn decode<'r, T>(row: &'r Row, column: &str) -> Result<T, sqlx::Error>

@@ -6,6 +6,8 @@ use tokio::time::{Instant, timeout_at};
 
 use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 
+use super::counts::deltas;
+use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::mysql::sql::leases::lost;
 use super::mysql::{BEGIN, unavailable};
 use super::{Batch, Committed, StartRecord, StoreError, Write};
@@ -76,7 +78,7 @@ async fn prepare<'c>(
         .iter()
         .filter(|it| !fenced.contains(&it.workflow.partition()))
         .collect();
-    insert(&mut transaction, &writes, limits)
+    insert(&mut transaction, &writes, limits, batch.shard)
         .await
         .map_err(classify)?;
     Ok((transaction, fenced))
@@ -86,16 +88,115 @@ async fn insert(
     connection: &mut MySqlConnection,
     writes: &[&Write],
     limits: &Limits,
+    shard: u8,
 ) -> Result<(), sqlx::Error> {
     let with_events: Vec<&Write> = writes
         .iter()
         .copied()
         .filter(|it| it.has_events())
         .collect();
+    let (deleted, kept): (Vec<&Write>, Vec<&Write>) =
+        writes.iter().copied().partition(|it| it.deletion.is_some());
+    for write in deleted {
+        delete(connection, write).await?;
+    }
     insert_events(connection, &with_events, limits).await?;
-    replace_snapshots(connection, writes, limits).await?;
-    replace_columns(connection, writes).await?;
-    insert_starts(connection, writes).await
+    replace_snapshots(connection, &kept, limits).await?;
+    replace_columns(connection, &kept).await?;
+    replace_attributes(connection, &kept).await?;
+    insert_starts(connection, &kept).await?;
+    count(connection, writes, shard).await
+}
+
+/// Takes every row of a workflow away; what tells of that is inserted as its last event.
+async fn delete(connection: &mut MySqlConnection, write: &Write) -> Result<(), sqlx::Error> {
+    let Some(deletion) = write.deletion else {
+        return Ok(());
+    };
+    let workflow = write.workflow.to_string();
+    for statement in DELETIONS {
+        sqlx::query(statement)
+            .bind(&workflow)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(DELETE_START_KEY)
+        .bind(deletion.started_ms)
+        .bind(&workflow)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(INSERT_DELETED)
+        .bind(write.workflow.partition())
+        .bind(write.batch)
+        .bind(&workflow)
+        .bind(write.before.as_ref().map(|it| it.tenant.as_str()))
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+/// Moves the counters, in the order of their keys: few rows, however many workflows the batch has.
+async fn count(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+    shard: u8,
+) -> Result<(), sqlx::Error> {
+    let deltas: Vec<_> = deltas(writes.iter().copied()).into_iter().collect();
+    for rows in chunks(&deltas, usize::MAX, |_| 0) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO workflow_count (tenant, basis, day, definition, version, status, decision, \
+             shard, n) ",
+        );
+        query.push_values(rows, |mut row, (cell, n)| {
+            row.push_bind(cell.tenant)
+                .push_bind(cell.basis.as_str())
+                .push_bind(cell.day)
+                .push_bind(cell.definition)
+                .push_bind(cell.version)
+                .push_bind(cell.status)
+                .push_bind(cell.decision)
+                .push_bind(shard)
+                .push_bind(*n);
+        });
+        query.push(" ON DUPLICATE KEY UPDATE n = n + VALUES(n)");
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn replace_attributes(
+    connection: &mut MySqlConnection,
+    writes: &[&Write],
+) -> Result<(), sqlx::Error> {
+    let mut entries = Vec::new();
+    for write in writes {
+        let (Some(attributes), Some(columns)) = (&write.attributes, &write.columns) else {
+            continue;
+        };
+        // A new workflow has none yet.
+        if write.start.is_none() {
+            sqlx::query(DELETE_ATTRIBUTES)
+                .bind(write.workflow.to_string())
+                .execute(&mut *connection)
+                .await?;
+        }
+        let entry = |(name, value)| (write.workflow, columns, name, value);
+        entries.extend(attributes.iter().map(|(name, value)| entry((name, value))));
+    }
+    for rows in chunks(&entries, usize::MAX, |_| 0) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO search_attribute (workflow, name, tenant, value, started_ms) ",
+        );
+        query.push_values(rows, |mut row, (workflow, columns, name, value)| {
+            row.push_bind(workflow.to_string())
+                .push_bind(name.as_str())
+                .push_bind(columns.tenant.as_str())
+                .push_bind(value.as_str())
+                .push_bind(columns.started_ms);
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 async fn insert_events(
@@ -177,7 +278,8 @@ async fn replace_columns(
     for rows in chunks(&changed, usize::MAX, |_| 0) {
         let mut query = QueryBuilder::<MySql>::new(
             "INSERT INTO workflow (workflow, tenant, definition, version, subject, locale, status, \
-             waiting_for, decision, started_ms, closed_ms, restart_of) ",
+             waiting_for, decision, started_ms, closed_ms, restart_of, attributes, retention, \
+             legal_hold) ",
         );
         query.push_values(rows, |mut row, (workflow, columns)| {
             row.push_bind(workflow.to_string())
@@ -191,14 +293,19 @@ async fn replace_columns(
                 .push_bind(columns.decision.as_deref())
                 .push_bind(columns.started_ms)
                 .push_bind(columns.closed_ms)
-                .push_bind(columns.restart_of.map(|it| it.to_string()));
+                .push_bind(columns.restart_of.map(|it| it.to_string()))
+                .push_bind(columns.attributes.as_deref())
+                .push_bind(columns.retention.as_deref())
+                .push_bind(columns.legal_hold);
         });
         query.push(
             " ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), definition = VALUES(definition), \
              version = VALUES(version), subject = VALUES(subject), locale = VALUES(locale), \
              status = VALUES(status), waiting_for = VALUES(waiting_for), \
              decision = VALUES(decision), started_ms = VALUES(started_ms), \
-             closed_ms = VALUES(closed_ms), restart_of = VALUES(restart_of)",
+             closed_ms = VALUES(closed_ms), restart_of = VALUES(restart_of), \
+             attributes = VALUES(attributes), retention = VALUES(retention), \
+             legal_hold = VALUES(legal_hold)",
         );
         query.build().execute(&mut *connection).await?;
     }

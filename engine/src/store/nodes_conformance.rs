@@ -50,7 +50,7 @@ async fn take(nodes: &dyn NodeStore, node: &str, partitions: &[u8]) -> Vec<Fence
 async fn fenced(store: &dyn Store, fences: &[Fence]) -> Vec<u8> {
     let batch = Batch {
         fences: fences.to_vec(),
-        writes: Vec::new(),
+        ..Batch::default()
     };
     let of_commit = store.commit(&batch).await.unwrap().fenced;
     let cursor = |it: &Fence| Cursor {

@@ -11,9 +11,11 @@ use btrust_platform::sqlite::DbError;
 
 use super::Store;
 use super::definitions::DefinitionStore;
+use super::lists::ListStore;
 use super::mysql::MySqlStore;
 use super::nodes::NodeStore;
 use super::operations::OperationStore;
+use super::restore::RestoreStore;
 use super::schedules::ScheduleStore;
 use super::sqlite::SqliteStore;
 use super::tenants::TenantStore;
@@ -41,6 +43,7 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Stores {
     pub store: Arc<dyn Store>,
+    pub lists: Arc<dyn ListStore>,
     pub definitions: Arc<dyn DefinitionStore>,
     pub operations: Arc<dyn OperationStore>,
     pub schedules: Arc<dyn ScheduleStore>,
@@ -48,6 +51,7 @@ pub struct Stores {
     pub nodes: Arc<dyn NodeStore>,
     /// Whether several nodes may share the database; a file belongs to one.
     pub is_shared: bool,
+    pub restore: Arc<dyn RestoreStore>,
     /// Whether the database answers.
     pub check: Arc<dyn Check>,
 }
@@ -76,21 +80,25 @@ impl Stores {
     fn of<S>(store: Arc<S>, check: Arc<dyn Check>, is_shared: bool) -> Self
     where
         S: Store
+            + ListStore
             + DefinitionStore
+            + NodeStore
             + OperationStore
+            + RestoreStore
             + ScheduleStore
             + TenantStore
-            + NodeStore
             + 'static,
     {
         Self {
             store: Arc::clone(&store) as _,
+            lists: Arc::clone(&store) as _,
             definitions: Arc::clone(&store) as _,
             operations: Arc::clone(&store) as _,
             schedules: Arc::clone(&store) as _,
             tenants: Arc::clone(&store) as _,
-            nodes: store,
+            nodes: Arc::clone(&store) as _,
             is_shared,
+            restore: store,
             check,
         }
     }

@@ -39,6 +39,11 @@ const FOR_UPDATE: &str = "";
 /// The same, but for rows that somebody else has locked.
 const FOR_UPDATE_OF_FREE: &str = "";
 
+/// Names the index that a `SELECT` reads: a list is in the order of one.
+fn led_by(index: &str) -> String {
+    format!(" INDEXED BY {index}")
+}
+
 /// The value of a column, if it is of that type.
 fn decode<'r, T>(row: &'r Row, column: &str) -> Result<T, sqlx::Error>
 where
@@ -68,6 +73,12 @@ impl SqliteStore {
             writer: Mutex::new(None),
             commits: Commits::to(path),
         })
+    }
+
+    /// Closes every connection, so that one file has everything.
+    pub(crate) async fn close(self) {
+        drop(self.writer);
+        self.pool.close().await;
     }
 
     pub(crate) fn pool(&self) -> &SqlitePool {
@@ -148,7 +159,9 @@ mod tests {
     use btrust_schemas::ids::WorkflowId;
 
     use super::*;
+    use crate::search::AttributeValue;
     use crate::store::definitions::{DefinitionStore, LiveRecord};
+    use crate::store::lists::{AttributeFilter, ListFilter, Wanted};
     use crate::store::tenants::{AcknowledgementRecord, TenantStore};
     use crate::store::{Cursor, Store};
 
@@ -159,6 +172,8 @@ mod tests {
             .await
             .unwrap();
         crate::store::conformance::check(&store).await;
+        crate::store::lists_conformance::check(&store, &store).await;
+        crate::store::restore::check(&store, &store).await;
         crate::store::definitions::check(&store).await;
         crate::store::tenants::check(&store).await;
         let known = WorkflowId::new(1, [1; 15]);
@@ -222,6 +237,55 @@ mod tests {
             batch: 1,
         };
         store.put_cursors(&[cursor], &[]).await.unwrap();
+    }
+
+    /// The lines of the plan of a page.
+    async fn plan(store: &SqliteStore, change: impl FnOnce(&mut ListFilter)) -> Vec<String> {
+        let mut filter = ListFilter {
+            tenant: "acme".to_owned(),
+            ..ListFilter::default()
+        };
+        change(&mut filter);
+        let query = sql::lists::keys_query(&filter, &filter.lead(), 10);
+        let text = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&store.pool);
+        let rows = rows.await.unwrap();
+        let detail = |row: &Row| sqlx::Row::get::<String, _>(row, "detail");
+        rows.iter().map(detail).collect()
+    }
+
+    #[tokio::test]
+    async fn a_page_of_one_stretch_is_read_from_its_index_without_sorting() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let running = |it: &mut ListFilter| it.status = Some("running".to_owned());
+        let decided = |it: &mut ListFilter| it.decision = Some("approved".to_owned());
+        let paused = |it: &mut ListFilter| it.paused = Some(true);
+        let of_definition = |it: &mut ListFilter| {
+            running(it);
+            it.definition = Some("flow".to_owned());
+            it.started_from_ms = Some(5);
+        };
+        let amount = |it: &mut ListFilter| {
+            it.attributes = vec![AttributeFilter {
+                name: "amount".to_owned(),
+                wanted: Wanted::Within {
+                    from: AttributeValue::Integer(5),
+                    until: None,
+                },
+            }];
+        };
+        for (index, plan) in [
+            ("workflow_by_status", plan(&store, running).await),
+            ("workflow_by_decision", plan(&store, decided).await),
+            ("workflow_by_wait", plan(&store, paused).await),
+            ("workflow_by_definition", plan(&store, of_definition).await),
+            ("search_attribute_by_value", plan(&store, amount).await),
+        ] {
+            let searched = format!("USING COVERING INDEX {index} (tenant=?");
+            assert!(plan.len() == 1 && plan[0].contains(&searched), "{plan:?}");
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 
 use btrust_platform::sqlite::BUSY_TIMEOUT;
 
-use super::{Batch, Committed, Fence, StartRecord, StoreError, WorkflowColumns, Write};
+use super::counts::deltas;
+use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
+use super::{Batch, Committed, Deletion, Fence, StartRecord, StoreError, WorkflowColumns, Write};
 
 /// Pages of the write-ahead log above which it is merged into the file.
 ///
@@ -128,9 +130,16 @@ struct Statements<'c> {
     moved_snapshot: Statement<'c>,
     new_columns: Statement<'c>,
     columns: Statement<'c>,
+    no_attributes: Statement<'c>,
+    attribute: Statement<'c>,
     start: Statement<'c>,
     /// Of a key that means another workflow from now on.
     moved_start: Statement<'c>,
+    /// Each takes the workflow.
+    deletions: Vec<Statement<'c>>,
+    no_start: Statement<'c>,
+    deleted: Statement<'c>,
+    count: Statement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -166,12 +175,17 @@ impl<'c> Statements<'c> {
             )?,
             new_columns: connection.prepare(
                 "INSERT INTO workflow (definition, version, subject, locale, status, waiting_for, \
-                 decision, started_ms, closed_ms, restart_of, tenant, workflow) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 decision, started_ms, closed_ms, restart_of, attributes, retention, legal_hold, \
+                 tenant, workflow) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
             columns: connection.prepare(
                 "UPDATE workflow SET version = ?, status = ?, waiting_for = ?, decision = ?, \
-                 closed_ms = ? WHERE workflow = ?",
+                 closed_ms = ?, attributes = ?, retention = ?, legal_hold = ? WHERE workflow = ?",
+            )?,
+            no_attributes: connection.prepare(DELETE_ATTRIBUTES)?,
+            attribute: connection.prepare(
+                "INSERT INTO search_attribute (workflow, name, tenant, value, started_ms) \
+                 VALUES (?, ?, ?, ?, ?)",
             )?,
             start: connection.prepare(
                 "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) \
@@ -180,6 +194,17 @@ impl<'c> Statements<'c> {
             moved_start: connection.prepare(
                 "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ? \
                  WHERE tenant = ? AND key_hash = ? AND workflow = ?",
+            )?,
+            deletions: DELETIONS
+                .into_iter()
+                .map(|it| connection.prepare(it))
+                .collect::<rusqlite::Result<_>>()?,
+            no_start: connection.prepare(DELETE_START_KEY)?,
+            deleted: connection.prepare(INSERT_DELETED)?,
+            count: connection.prepare(
+                "INSERT INTO workflow_count (tenant, basis, day, definition, version, status, \
+                 decision, shard, n) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                 ON CONFLICT DO UPDATE SET n = n + excluded.n",
             )?,
         })
     }
@@ -203,11 +228,12 @@ impl<'c> Statements<'c> {
 
     fn write(&mut self, batch: &Batch) -> Result<Vec<u8>, StoreError> {
         let fenced = self.lost_partitions(&batch.fences).map_err(unavailable)?;
-        for write in &batch.writes {
-            if !fenced.contains(&write.workflow.partition()) {
-                self.write_one(write).map_err(classify)?;
-            }
+        let ours = batch.writes.iter();
+        let ours = ours.filter(|it| !fenced.contains(&it.workflow.partition()));
+        for write in ours.clone() {
+            self.write_one(write).map_err(classify)?;
         }
+        self.count(ours, batch.shard).map_err(classify)?;
         Ok(fenced)
     }
 
@@ -230,6 +256,9 @@ impl<'c> Statements<'c> {
 
     fn write_one(&mut self, write: &Write) -> rusqlite::Result<()> {
         let id = write.workflow.to_string();
+        if let Some(deletion) = write.deletion {
+            self.delete(&id, write, deletion)?;
+        }
         if write.has_events() {
             self.events.execute(params![
                 id,
@@ -242,9 +271,15 @@ impl<'c> Statements<'c> {
                 write.public,
             ])?;
         }
+        if write.deletion.is_some() {
+            return Ok(());
+        }
         self.write_snapshot(&id, write)?;
         if let Some(columns) = &write.columns {
             self.write_columns(&id, columns, write.start.is_some())?;
+            if let Some(attributes) = &write.attributes {
+                self.write_attributes(&id, columns, attributes, write.start.is_some())?;
+            }
         }
         if let Some(start) = &write.start {
             self.write_start(&id, start, write.committed_ms)?;
@@ -325,6 +360,9 @@ impl<'c> Statements<'c> {
                 it.waiting_for,
                 it.decision,
                 it.closed_ms,
+                it.attributes,
+                it.retention,
+                it.legal_hold,
                 id,
             ])?
         };
@@ -340,8 +378,65 @@ impl<'c> Statements<'c> {
                 it.started_ms,
                 it.closed_ms,
                 it.restart_of.map(|it| it.to_string()),
+                it.attributes,
+                it.retention,
+                it.legal_hold,
                 it.tenant,
                 id,
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn write_attributes(
+        &mut self,
+        id: &str,
+        columns: &WorkflowColumns,
+        attributes: &[(String, String)],
+        is_new: bool,
+    ) -> rusqlite::Result<()> {
+        if !is_new {
+            self.no_attributes.execute([id])?;
+        }
+        for (name, value) in attributes {
+            self.attribute
+                .execute(params![id, name, columns.tenant, value, columns.started_ms])?;
+        }
+        Ok(())
+    }
+
+    /// Takes every row of a workflow away; what tells of that is inserted as its last event.
+    fn delete(&mut self, id: &str, write: &Write, deletion: Deletion) -> rusqlite::Result<()> {
+        for statement in &mut self.deletions {
+            statement.execute([id])?;
+        }
+        self.no_start.execute(params![deletion.started_ms, id])?;
+        self.deleted.execute(params![
+            write.workflow.partition(),
+            write.batch,
+            id,
+            write.before.as_ref().map(|it| &it.tenant),
+        ])?;
+        Ok(())
+    }
+
+    /// Moves the counters: few rows, however many workflows the batch has.
+    fn count<'w>(
+        &mut self,
+        writes: impl Iterator<Item = &'w Write>,
+        shard: u8,
+    ) -> rusqlite::Result<()> {
+        for (cell, n) in deltas(writes) {
+            self.count.execute(params![
+                cell.tenant,
+                cell.basis.as_str(),
+                cell.day,
+                cell.definition,
+                cell.version,
+                cell.status,
+                cell.decision,
+                shard,
+                n,
             ])?;
         }
         Ok(())

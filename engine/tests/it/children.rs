@@ -8,6 +8,7 @@ use btrust_schemas::core::{CancelRequest, ListQuery, ResultView, Status, Workflo
 use btrust_schemas::definition::{DraftRequest, Publish};
 use btrust_schemas::exchange::ExchangeResponse;
 use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::search::ListedWorkflow;
 use btrust_schemas::turn::TurnInput;
 
 use crate::world::{
@@ -120,7 +121,7 @@ async fn take(node: &Node, worker: &mut Worker) -> TurnInput {
     worker.take(node).await
 }
 
-async fn listed(node: &Node, definition: &str) -> Vec<WorkflowView> {
+async fn listed(node: &Node, definition: &str) -> Vec<ListedWorkflow> {
     let query = ListQuery {
         tenant: TENANT.to_owned(),
         definition: Some(definition.to_owned()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 
 use btrust_engine::check::check;
-use btrust_engine::store::{ListFilter, Store};
+use btrust_engine::store::lists::ListFilter;
 
 use crate::world::{TENANT, World, start_request};
 
@@ -41,7 +41,7 @@ async fn a_hundred_identical_starts_at_once_are_one_workflow() {
         limit: u32::try_from(2 * KEYS).unwrap(),
         ..ListFilter::default()
     };
-    assert_eq!(node.store.list(&everything).await.unwrap().len(), KEYS);
+    assert_eq!(node.lists.page(&everything).await.unwrap().rows.len(), KEYS);
     let checked = check(&*node.store).await.unwrap();
     assert_eq!((checked.n_open, checked.offenders), (KEYS, vec![]));
 }

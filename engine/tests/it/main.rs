@@ -9,6 +9,7 @@ mod faults;
 mod forwarding;
 mod http;
 mod identical_starts;
+mod keeping;
 mod lanes;
 mod lifecycle;
 mod migrations;

@@ -12,6 +12,7 @@ use btrust_engine::store::mysql::MySqlStore;
 use btrust_engine::store::{
     AcquireRequest, Batch, Committed, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
     StartRecord, Store, StoreError, Takeover, WorkflowColumns, Write, conformance,
+    lists_conformance, restore,
 };
 use btrust_platform::config::Settings;
 use btrust_platform::database_url::{self, DATABASE, DatabaseUrl, MySqlAddress};
@@ -90,9 +91,11 @@ fn write(partition: u8, batch: i64) -> Write {
             waiting_for: None,
             decision: None,
             started_ms: batch,
-            closed_ms: None,
-            restart_of: None,
+            ..WorkflowColumns::default()
         }),
+        before: None,
+        attributes: None,
+        deletion: None,
         start: Some(StartRecord {
             key: StartKey {
                 tenant: "acme".to_owned(),
@@ -127,6 +130,7 @@ fn batch(fences: &[Fence], writes: Vec<Write>) -> Batch {
             .map(|it| fences[usize::from(*it)])
             .collect(),
         writes,
+        shard: 0,
     }
 }
 
@@ -182,6 +186,8 @@ async fn a_mysql_database_is_a_store() {
     let server = MariaDb::start();
     let store = open(&server.database().await).await;
     conformance::check(&store).await;
+    lists_conformance::check(&store, &store).await;
+    restore::check(&store, &store).await;
     btrust_engine::store::definitions::check(&store).await;
     btrust_engine::store::tenants::check(&store).await;
     let known = WorkflowId::new(1, [1; 15]);

@@ -4,11 +4,12 @@ use chrono::DateTime;
 use serde_json::json;
 
 use btrust_platform::clock::rfc3339;
-use btrust_schemas::core::{ListQuery, Status, WorkflowView};
+use btrust_schemas::core::{ListQuery, Status};
 use btrust_schemas::schedules::{
     CatchUp, NewScheduleRequest, Overlap, ScheduleAct, ScheduleRequest, ScheduleSpec, ScheduleView,
     TriggerRequest,
 };
+use btrust_schemas::search::ListedWorkflow;
 
 use crate::world::{Fault, NOW_MS, Node, Plan, TENANT, WAIT_MS, Worker, World, complete};
 
@@ -49,7 +50,7 @@ fn act(tag: Option<String>) -> ScheduleAct {
     }
 }
 
-async fn started(node: &Node) -> Vec<WorkflowView> {
+async fn started(node: &Node) -> Vec<ListedWorkflow> {
     let query = ListQuery {
         tenant: TENANT.to_owned(),
         definition: Some("flow".to_owned()),
@@ -86,7 +87,8 @@ pub async fn a_schedule_starts_a_workflow_at_each_of_its_times() {
     let workflows = started(&node).await;
     assert_eq!(workflows.len(), 1);
     assert_eq!((last.workflow, last.error), (Some(workflows[0].id), None));
-    assert_eq!(workflows[0].lineage.schedule.as_deref(), Some("minutely"));
+    let shown = node.engine.view(TENANT, workflows[0].id).await.unwrap();
+    assert_eq!(shown.lineage.schedule.as_deref(), Some("minutely"));
     assert_eq!(view.next[0], rfc3339(NOW_MS + 2 * MINUTE_MS));
     let turn = Worker::new("a").take(&node).await;
     assert_eq!(turn.arguments["secret"], "only-for-the-schedule");

@@ -230,7 +230,7 @@ methods! {
     nothing_is_lost_or_doubled_when_load_fails "load" None,
     nothing_is_lost_or_doubled_when_open_workflows_fails "open_workflows" None,
     nothing_is_lost_or_doubled_when_history_fails "history" None,
-    nothing_is_lost_or_doubled_when_list_fails "list" None,
+    nothing_is_lost_or_doubled_when_page_fails "page" None,
     nothing_is_lost_or_doubled_when_find_starts_fails "find_starts" None,
     nothing_is_lost_or_doubled_when_outbox_fails "outbox" None,
     nothing_is_lost_or_doubled_when_cursors_fails "cursors" None,

@@ -1,6 +1,7 @@
 //! A folder of real stores, engines on it, and a worker that speaks the exchange.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 
@@ -10,12 +11,17 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use btrust_engine::engine::Running;
-use btrust_engine::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, ListFilter, Listed,
-    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord,
-    location,
+use btrust_engine::store::lists::{
+    AuditCount, AuditRow, Counted, CountsQuery, CountsRow, DeletedWorkflow, Ended, EndedQuery,
+    ListFilter, ListStore, ListedPage,
 };
-use btrust_engine::{Engine, EngineError, Membership, Ports, Queues, SecondPerson};
+use btrust_engine::store::{
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
+    StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord, location,
+};
+use btrust_engine::{
+    Engine, EngineError, Membership, Ports, Queues, RetentionPolicies, SecondPerson,
+};
 use btrust_platform::clock::ManualClock;
 use btrust_platform::config::Settings;
 use btrust_platform::data_dir::DataDir;
@@ -113,13 +119,14 @@ impl World {
             url: format!("http://{name}"),
         });
         let streams = self.streams().join(plan.member.unwrap_or_default());
-        let watched = Arc::new(WatchedStore::new(stores.store, plan));
+        let watched = Arc::new(WatchedStore::new(stores.store, stores.lists, plan));
         let keys = Arc::new(LocalKeyring::open(&self.dir.path().join("keyring.json")).unwrap());
         let workflow_keys = workflow_keys::open(settings, &data_dir, Arc::clone(&keys) as _)
             .await
             .unwrap();
         let ports = Ports {
             store: Arc::clone(&watched) as _,
+            lists: Arc::clone(&watched) as _,
             definitions: stores.definitions,
             schedules: stores.schedules,
             tenants: stores.tenants,
@@ -133,12 +140,14 @@ impl World {
             nodes: vec!["http://localhost:5002".to_owned()],
             membership,
             second_person,
+            retention: RetentionPolicies::default(),
         };
         let shutdown = Shutdown::new();
         let (engine, running) = Engine::start(ports, &shutdown).await?;
         publish(&engine).await;
         Ok(Node {
             engine,
+            lists: Arc::clone(&watched) as _,
             store: watched,
             workflow_keys,
             shutdown,
@@ -155,6 +164,7 @@ impl World {
 pub struct Node {
     pub engine: Arc<Engine>,
     pub store: Arc<WatchedStore>,
+    pub lists: Arc<dyn ListStore>,
     pub workflow_keys: Arc<dyn WorkflowKeys>,
     shutdown: Shutdown,
     pub running: Running,
@@ -243,6 +253,7 @@ pub fn start_request(key: &str) -> StartRequest {
         subject_ref: None,
         locale: Some("he".to_owned()),
         priority: None,
+        search_attributes: BTreeMap::new(),
         idempotency_key: key.to_owned(),
         request_digest: "1".repeat(64),
         actor: "bank".to_owned(),
@@ -478,6 +489,7 @@ pub struct Plan {
 /// A store that counts commits and fails as planned.
 pub struct WatchedStore {
     inner: Arc<dyn Store>,
+    lists: Arc<dyn ListStore>,
     plan: Plan,
     n_commits: std::sync::atomic::AtomicUsize,
     /// Calls so far of the method that the plan names.
@@ -514,9 +526,10 @@ impl Gate {
 }
 
 impl WatchedStore {
-    fn new(inner: Arc<dyn Store>, plan: Plan) -> Self {
+    fn new(inner: Arc<dyn Store>, lists: Arc<dyn ListStore>, plan: Plan) -> Self {
         Self {
             inner,
+            lists,
             plan,
             n_commits: 0.into(),
             n_calls: 0.into(),
@@ -554,6 +567,15 @@ impl WatchedStore {
     /// Commits so far that wrote something.
     pub fn n_commits(&self) -> usize {
         self.n_commits.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// What the journal has of a workflow.
+    pub async fn history_rows(&self, id: WorkflowId) -> Vec<JournalRow> {
+        self.inner.history(id, 0, 1_000).await.unwrap()
+    }
+
+    pub async fn last_batch(&self, partition: u8) -> i64 {
+        self.inner.last_batches(&[partition]).await.unwrap()[0]
     }
 
     /// Waits until the planned fault has happened.
@@ -654,10 +676,6 @@ impl Store for WatchedStore {
             .await
     }
 
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-        self.call("list", self.inner.list(filter)).await
-    }
-
     async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError> {
         self.call("find_starts", self.inner.find_starts(keys)).await
     }
@@ -693,5 +711,50 @@ impl Store for WatchedStore {
     ) -> Result<Committed, StoreError> {
         let put = self.inner.put_incident(workflow, code, fence);
         self.call("put_incident", put).await
+    }
+}
+
+#[async_trait]
+impl ListStore for WatchedStore {
+    async fn page(&self, filter: &ListFilter) -> Result<ListedPage, StoreError> {
+        self.call("page", self.lists.page(filter)).await
+    }
+
+    async fn count(&self, filter: &ListFilter) -> Result<Counted, StoreError> {
+        self.call("count", self.lists.count(filter)).await
+    }
+
+    async fn counts(&self, query: &CountsQuery) -> Result<Vec<CountsRow>, StoreError> {
+        self.call("counts", self.lists.counts(query)).await
+    }
+
+    async fn ended(&self, query: &EndedQuery) -> Result<Vec<Ended>, StoreError> {
+        self.call("ended", self.lists.ended(query)).await
+    }
+
+    async fn batches_of(&self, ids: &[WorkflowId]) -> Result<Vec<(WorkflowId, i64)>, StoreError> {
+        self.call("batches_of", self.lists.batches_of(ids)).await
+    }
+
+    async fn deleted(&self, limit: u32) -> Result<Vec<DeletedWorkflow>, StoreError> {
+        self.call("deleted", self.lists.deleted(limit)).await
+    }
+
+    async fn purge(&self, partition: u8, deleted: &[DeletedWorkflow]) -> Result<(), StoreError> {
+        self.call("purge", self.lists.purge(partition, deleted))
+            .await
+    }
+
+    async fn audit_rows(
+        &self,
+        after: Option<WorkflowId>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.call("audit_rows", self.lists.audit_rows(after, limit))
+            .await
+    }
+
+    async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError> {
+        self.call("audit_counts", self.lists.audit_counts()).await
     }
 }

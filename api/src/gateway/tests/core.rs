@@ -24,7 +24,7 @@ use btrust_platform::{clock::rfc3339, problem, token::Verifier};
 use btrust_schemas::{
     children::Lineage,
     core::{
-        Acknowledgement, CancelRequest, HistoryPage, ListPage, ListQuery, ResultView, StartRequest,
+        Acknowledgement, CancelRequest, HistoryPage, ListQuery, ResultView, StartRequest,
         StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
     },
     definition::{DefinitionView, LiveView},
@@ -33,6 +33,10 @@ use btrust_schemas::{
     problem::Problem,
     prompt::{PromptView, PromptsView},
     schedules::ScheduleView,
+    search::{
+        AttributesRequest, CountQuery, CountsView, DeletionRequest, HoldRequest, ListPage,
+        ListedWorkflow,
+    },
     task_limits::TaskLimitsRequest,
     turn::Audience,
 };
@@ -89,7 +93,11 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
         .at("/definitions/:name/migrations", post(migrate_it))
         .at("/definitions/:name/live", get(get_live).put(move_live))
         .at("/workflows", post(start_it).get(list_workflows))
+        .at("/workflows/counts", get(count_workflows))
         .at("/workflows/:id", get(get_workflow))
+        .at("/workflows/:id/search-attributes", post(change_attributes))
+        .at("/workflows/:id/legal-hold", post(hold_it))
+        .at("/workflows/:id/deletion", post(delete_it))
         .at("/workflows/:id/result", get(get_result))
         .at("/workflows/:id/history", get(get_history))
         .at("/workflows/:id/prompts", get(list_prompts))
@@ -197,6 +205,8 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
         decision: None,
         lineage: Lineage::default(),
         outcomes: BTreeMap::from([("VerifyPhone".to_owned(), "verified".to_owned())]),
+        search_attributes: it.search_attributes,
+        legal_hold: false,
         error: None,
         cause: None,
         started_at: rfc3339(i64::from(n)),
@@ -235,9 +245,82 @@ fn list_workflows(Data(core): Data<&Core>, Query(query): Query<ListQuery>) -> An
         *tenant == query.tenant && query.status.is_none_or(|status| status == it.status)
     });
     let own: Vec<WorkflowView> = own.map(|it| it.1.clone()).collect();
-    let workflows: Vec<_> = own.iter().skip(from).take(limit).cloned().collect();
+    let workflows: Vec<_> = own.iter().skip(from).take(limit).map(listed).collect();
     let next = (from + limit < own.len()).then(|| (from + limit).to_string());
     ok(ListPage { workflows, next })
+}
+
+fn listed(it: &WorkflowView) -> ListedWorkflow {
+    ListedWorkflow {
+        id: it.id,
+        definition: it.definition.clone(),
+        version: it.version,
+        status: it.status,
+        waiting_for: it.waiting_for,
+        paused: it.paused,
+        decision: it.decision.clone(),
+        search_attributes: it.search_attributes.clone(),
+        legal_hold: it.legal_hold,
+        started_at: it.started_at.clone(),
+        closed_at: it.closed_at.clone(),
+    }
+}
+
+/// Answers with what it was asked, so that tests see what has reached core.
+#[handler]
+fn count_workflows(Data(core): Data<&Core>, Query(query): Query<CountQuery>) -> Answer {
+    let tables = lock(core);
+    let own = tables
+        .workflows
+        .iter()
+        .filter(|(tenant, _)| *tenant == query.tenant);
+    let count = u64::try_from(own.count()).unwrap();
+    drop(tables);
+    let is_exact = query.attributes.is_none();
+    let groups = Vec::new();
+    ok(CountsView {
+        count,
+        is_exact,
+        groups,
+    })
+}
+
+#[handler]
+fn change_attributes(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Json(it): Json<AttributesRequest>,
+) -> Answer {
+    let mut tables = lock(core);
+    let workflow = tables.find(&it.tenant, &id)?;
+    if it.changes.contains_key("undeclared") {
+        return refuse(422, "search_attribute_invalid");
+    }
+    workflow.search_attributes.extend(it.changes);
+    ok(workflow.clone())
+}
+
+#[handler]
+fn hold_it(Data(core): Data<&Core>, Path(id): Path<String>, Json(it): Json<HoldRequest>) -> Answer {
+    let mut tables = lock(core);
+    let workflow = tables.find(&it.tenant, &id)?;
+    workflow.legal_hold = it.hold;
+    ok(workflow.clone())
+}
+
+#[handler]
+fn delete_it(
+    Data(core): Data<&Core>,
+    Path(id): Path<String>,
+    Json(it): Json<DeletionRequest>,
+) -> Answer {
+    let mut tables = lock(core);
+    let workflow = tables.find(&it.tenant, &id)?;
+    if workflow.legal_hold {
+        return refuse(409, "legal_hold");
+    }
+    tables.workflows.retain(|(_, it)| it.id.to_string() != id);
+    ok(())
 }
 
 #[handler]

@@ -7,6 +7,7 @@ mod core_operations;
 mod core_operators;
 mod core_schedules;
 mod definitions;
+mod keeping;
 mod lifecycle;
 mod objects;
 mod operations;
@@ -52,7 +53,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 45);
+    assert_eq!(n_operations, 50);
 }
 
 #[tokio::test]

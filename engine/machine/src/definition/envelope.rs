@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 
 use super::reader::Reader;
 use super::states::{Kind, Language, Machine};
-use super::{Decision, Definition, EvidenceRule, parse};
+use super::{Decision, Definition, EvidenceRule, parse, search};
 use crate::catalogue::SIGNAL;
 use crate::finding::{Finding, at};
 use crate::limits::SECONDS_MAX;
 
 /// The fields of the envelope; `contracts` is written when a definition is published.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "$schema",
     "name",
     "title",
@@ -21,6 +21,7 @@ const FIELDS: [&str; 11] = [
     "timeoutSeconds",
     "locales",
     "retention",
+    "searchAttributes",
     "evidence",
     "decisions",
     "definition",
@@ -62,6 +63,10 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
     let input_validator = input_schema
         .as_ref()
         .and_then(|it| compile_schema(reader, it, "/inputSchema"));
+    let search_attributes = fields
+        .get("searchAttributes")
+        .map(|it| search::read(reader, it, input_schema.as_ref()))
+        .unwrap_or_default();
     let Some(states) = fields.get("definition") else {
         reader.missing("definition", "");
         return None;
@@ -84,6 +89,7 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
         timeout_seconds,
         locales,
         retention,
+        search_attributes,
         evidence,
         decisions,
         machine,
@@ -111,6 +117,7 @@ pub(super) fn parse_bare(json: &Value) -> Result<Definition, Vec<Finding>> {
             timeout_seconds,
             locales: Vec::new(),
             retention: None,
+            search_attributes: Vec::new(),
             evidence: Vec::new(),
             decisions: BTreeMap::new(),
             machine,

@@ -3,6 +3,7 @@
 mod envelope;
 mod parse;
 mod reader;
+mod search;
 mod states;
 mod template;
 mod visit;
@@ -16,6 +17,7 @@ use crate::catalogue::{CHILD_RESOURCE, Catalogue};
 use crate::finding::{Finding, Gate};
 
 pub(crate) use reader::Reader;
+pub use search::{SearchAttribute, SearchKind};
 pub(crate) use states::{
     Again, Batcher, Catcher, Compensation, Condition, Items, Jitter, Kind, Language, Machine,
     MapDef, Next, Number, Paths, Placement, Retrier, Rule, Seconds, Selection, StateDef, TaskDef,
@@ -35,6 +37,7 @@ pub struct Definition {
     pub(crate) timeout_seconds: Option<i64>,
     pub(crate) locales: Vec<String>,
     pub(crate) retention: Option<String>,
+    pub(crate) search_attributes: Vec<SearchAttribute>,
     pub(crate) evidence: Vec<EvidenceRule>,
     pub(crate) decisions: BTreeMap<String, Decision>,
     pub(crate) machine: Machine,
@@ -151,6 +154,11 @@ impl Definition {
 
     pub fn retention(&self) -> Option<&str> {
         self.retention.as_deref()
+    }
+
+    /// The attributes by which workflows of this definition are found, in the order of the document.
+    pub fn search_attributes(&self) -> &[SearchAttribute] {
+        &self.search_attributes
     }
 
     pub fn evidence(&self) -> &[EvidenceRule] {

@@ -88,6 +88,7 @@ impl EventKind {
             Self::WorkflowMigrated { .. } => "WorkflowMigrated",
             Self::IncidentRaised { .. } => "IncidentRaised",
             Self::IncidentResolved { .. } => "IncidentResolved",
+            Self::WorkflowAnnotated { .. } => "WorkflowAnnotated",
             Self::EvidenceGained { .. } => "EvidenceGained",
             Self::EvidenceRetracted { .. } => "EvidenceRetracted",
         }
@@ -273,6 +274,7 @@ impl EventKind {
             Self::WorkflowRestarted { .. } => Some("workflowRestarted"),
             Self::WorkflowResumed { .. } => Some("workflowResumed"),
             Self::SignalReceived { .. } => Some("signalReceived"),
+            Self::WorkflowAnnotated { .. } => Some("workflowAnnotated"),
             Self::EvidenceGained { .. } => Some("evidenceGained"),
             Self::EvidenceRetracted { .. } => Some("evidenceRetracted"),
             _ => None,

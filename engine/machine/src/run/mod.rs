@@ -1,5 +1,6 @@
 //! The transition: one command applied to one workflow.
 
+mod annotate;
 mod cancel;
 mod child;
 mod close;
@@ -70,6 +71,9 @@ pub fn apply(
         (Some(_), Command::Start { .. }) => return Err(Refusal::WorkflowStarted),
         (Some(state), _) => state,
     };
+    if let Command::Annotate { annotation, by } = command {
+        return Run::new(definition, state, env).annotate(annotation, by);
+    }
     if is_repeated(&state, command)? {
         return Ok(unchanged(state, Reply::Duplicate));
     }
@@ -369,7 +373,7 @@ impl<'a> Run<'a> {
             }),
             Command::NoteRestart { workflow, by } => self.note_restart(workflow, by.clone()),
             Command::Redrive { key, reason, by } => self.redrive(key, reason.clone(), by.clone()),
-            Command::Tick | Command::Start { .. } => Ok(()),
+            Command::Tick | Command::Start { .. } | Command::Annotate { .. } => Ok(()),
         }
     }
 

@@ -115,6 +115,7 @@ pub fn show_event(event: &Event) -> String {
         } => format!("{task}.{turn} {code}"),
         EventKind::IncidentResolved { task, action, .. } => format!("{task:?} {action}"),
         EventKind::ExecutionContinued { next, version } => format!("{} {version}", &next[..5]),
+        EventKind::WorkflowAnnotated { annotation, .. } => annotation.as_str().to_owned(),
     };
     let shown = format!("{} {detail}", event.type_name());
     match &event.child {

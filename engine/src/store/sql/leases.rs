@@ -160,17 +160,23 @@ pub(crate) async fn database_now(connection: &mut Connection) -> Result<i64, sql
         .await
 }
 
-/// The last batch of a partition and the time of its commit; zeros where there is none.
+/// The last batch of a partition and the time of its commit; zeros where there is none. The row of the
+/// last batch may have been purged: then the floor has both.
 pub(super) async fn last_batch(
     connection: &mut Connection,
     partition: u8,
 ) -> Result<(i64, i64), StoreError> {
-    let last = sqlx::query_as(
+    let mut last = (0, 0);
+    for statement in [
+        "SELECT batch, committed_ms FROM partition_floor WHERE partition_no = ?",
         "SELECT batch, committed_ms FROM journal WHERE partition_no = ? ORDER BY batch DESC LIMIT 1",
-    )
-    .bind(partition)
-    .fetch_optional(connection)
-    .await
-    .map_err(unavailable)?;
-    Ok(last.unwrap_or((0, 0)))
+    ] {
+        let found: Option<(i64, i64)> = sqlx::query_as(statement)
+            .bind(partition)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        last = last.max(found.unwrap_or_default());
+    }
+    Ok(last)
 }

@@ -17,13 +17,17 @@
 //! 5. A table is a migration in `migrations/sqlite/state` and one of the same name in
 //!    `migrations/mysql/state`.
 
+mod counts;
 mod cursors;
 mod definitions;
 mod incidents;
 pub(crate) mod leases;
+pub(crate) mod lists;
 mod nodes;
 mod operations;
 mod reads;
+mod restore;
+mod retention;
 mod rows;
 mod schedules;
 mod store;
@@ -31,5 +35,5 @@ mod tenants;
 
 use super::{
     BEGIN, Connection, Db, FOR_UPDATE, FOR_UPDATE_OF_FREE, N_LANES, Row, SELECT_NOW_MS, SqlStore,
-    decode, unavailable,
+    decode, led_by, unavailable,
 };

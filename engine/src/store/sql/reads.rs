@@ -7,10 +7,34 @@ use btrust_schemas::ids::WorkflowId;
 use super::rows::{IN_LIST_MAX, get, id, push_ids};
 use super::{Db, Row, SqlStore, unavailable};
 use crate::store::{
-    JournalRow, ListFilter, Listed, OpenWorkflow, SnapshotColumns, StartKey, StartRecord,
-    StoreError, WorkflowColumns, WorkflowRecord,
+    JournalRow, OpenWorkflow, SnapshotColumns, StartKey, StartRecord, StoreError, WorkflowColumns,
+    WorkflowRecord,
 };
-use crate::workflow::OPERATOR;
+
+/// The columns that [`columns`] reads.
+pub(super) const COLUMNS: &str = "tenant, definition, version, subject, locale, status, waiting_for, \
+     decision, started_ms, closed_ms, restart_of, attributes, retention, legal_hold";
+
+/// The list columns of a row that has all of [`COLUMNS`].
+pub(super) fn columns(row: &Row) -> Result<WorkflowColumns, StoreError> {
+    let legal_hold: i16 = get(row, "legal_hold")?;
+    Ok(WorkflowColumns {
+        tenant: get(row, "tenant")?,
+        definition: get(row, "definition")?,
+        version: get(row, "version")?,
+        subject: get(row, "subject")?,
+        locale: get(row, "locale")?,
+        status: get(row, "status")?,
+        waiting_for: get(row, "waiting_for")?,
+        decision: get(row, "decision")?,
+        started_ms: get(row, "started_ms")?,
+        closed_ms: get(row, "closed_ms")?,
+        restart_of: restart_of(row)?,
+        attributes: get(row, "attributes")?,
+        retention: get(row, "retention")?,
+        legal_hold: legal_hold != 0,
+    })
+}
 
 pub(super) async fn load(
     store: &SqlStore,
@@ -18,12 +42,11 @@ pub(super) async fn load(
 ) -> Result<Vec<WorkflowRecord>, StoreError> {
     let mut records = Vec::with_capacity(workflows.len());
     for chunk in workflows.chunks(IN_LIST_MAX) {
-        let mut query = QueryBuilder::<Db>::new(
-            "SELECT w.workflow, tenant, definition, version, subject, locale, status, waiting_for, \
-             decision, started_ms, closed_ms, restart_of, sequence, chain, n_audit, n_analytics, \
-             is_open, n_turns, n_prompts, n_signals, wake_at_ms, n_owed, children, incident, sealed \
-             FROM workflow w JOIN snapshot s ON s.workflow = w.workflow WHERE w.workflow IN (",
-        );
+        let mut query = QueryBuilder::<Db>::new(format!(
+            "SELECT w.workflow, {COLUMNS}, sequence, chain, n_audit, n_analytics, is_open, \
+             n_turns, n_prompts, n_signals, wake_at_ms, n_owed, children, incident, sealed \
+             FROM workflow w JOIN snapshot s ON s.workflow = w.workflow WHERE w.workflow IN ("
+        ));
         push_ids(&mut query, chunk);
         for row in query
             .build()
@@ -96,22 +119,6 @@ pub(super) async fn history(
         .collect()
 }
 
-pub(super) async fn list(store: &SqlStore, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-    let rows = list_query(filter)
-        .build()
-        .fetch_all(store.pool())
-        .await
-        .map_err(unavailable)?;
-    rows.iter()
-        .map(|row| {
-            Ok(Listed {
-                started_ms: get(row, "started_ms")?,
-                workflow: id(row)?,
-            })
-        })
-        .collect()
-}
-
 pub(super) async fn find_starts(
     store: &SqlStore,
     keys: &[StartKey],
@@ -151,73 +158,10 @@ pub(super) async fn find_starts(
     Ok(records)
 }
 
-fn list_query(filter: &ListFilter) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new("SELECT started_ms, workflow FROM workflow WHERE tenant = ");
-    query.push_bind(filter.tenant.clone());
-    let equalities = [
-        (" AND status = ", &filter.status),
-        (" AND definition = ", &filter.definition),
-        (" AND decision = ", &filter.decision),
-        (" AND waiting_for = ", &filter.waiting_for),
-    ];
-    for (sql, value) in equalities {
-        if let Some(value) = value {
-            query.push(sql).push_bind(value.clone());
-        }
-    }
-    match filter.paused {
-        Some(true) => {
-            query.push(" AND waiting_for = ").push_bind(OPERATOR);
-        }
-        Some(false) => {
-            query
-                .push(" AND (waiting_for IS NULL OR waiting_for <> ")
-                .push_bind(OPERATOR)
-                .push(")");
-        }
-        None => {}
-    }
-    if let Some(version) = filter.version {
-        query.push(" AND version = ").push_bind(version);
-    }
-    if let Some(from_ms) = filter.started_from_ms {
-        query.push(" AND started_ms >= ").push_bind(from_ms);
-    }
-    if let Some(until_ms) = filter.started_until_ms {
-        query.push(" AND started_ms < ").push_bind(until_ms);
-    }
-    if let Some(after) = filter.after {
-        query
-            .push(" AND (started_ms < ")
-            .push_bind(after.started_ms);
-        query.push(" OR (started_ms = ").push_bind(after.started_ms);
-        query
-            .push(" AND workflow < ")
-            .push_bind(after.workflow.to_string())
-            .push("))");
-    }
-    query
-        .push(" ORDER BY started_ms DESC, workflow DESC LIMIT ")
-        .push_bind(filter.limit);
-    query
-}
-
 fn workflow_record(row: &Row) -> Result<WorkflowRecord, StoreError> {
     Ok(WorkflowRecord {
         workflow: id(row)?,
-        columns: WorkflowColumns {
-            tenant: get(row, "tenant")?,
-            definition: get(row, "definition")?,
-            version: get(row, "version")?,
-            subject: get(row, "subject")?,
-            locale: get(row, "locale")?,
-            status: get(row, "status")?,
-            waiting_for: get(row, "waiting_for")?,
-            decision: get(row, "decision")?,
-            started_ms: get(row, "started_ms")?,
-            closed_ms: get(row, "closed_ms")?,
-            restart_of: restart_of(row)?,
-        },
+        columns: columns(row)?,
         sequence: get(row, "sequence")?,
         snapshot: SnapshotColumns {
             chain: get(row, "chain")?,

@@ -4,10 +4,17 @@ use async_trait::async_trait;
 
 use btrust_schemas::ids::WorkflowId;
 
-use super::{N_LANES, SqlStore, cursors, incidents, leases, reads};
+use super::{
+    N_LANES, SqlStore, counts, cursors, incidents, leases, lists, reads, restore, retention,
+};
+use crate::store::lists::{
+    AuditCount, AuditRow, Counted, CountsQuery, CountsRow, DeletedWorkflow, Ended, EndedQuery,
+    ListFilter, ListStore, ListedPage,
+};
+use crate::store::restore::RestoreStore;
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, ListFilter, Listed,
-    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
+    StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
 
 #[async_trait]
@@ -52,10 +59,6 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Listed>, StoreError> {
-        self.bounded(reads::list(self, filter)).await
-    }
-
     async fn find_starts(&self, keys: &[StartKey]) -> Result<Vec<StartRecord>, StoreError> {
         self.bounded(reads::find_starts(self, keys)).await
     }
@@ -91,5 +94,64 @@ impl Store for SqlStore {
     ) -> Result<Committed, StoreError> {
         self.bounded(incidents::put_incident(self, workflow, code, fence))
             .await
+    }
+}
+
+#[async_trait]
+impl ListStore for SqlStore {
+    async fn page(&self, filter: &ListFilter) -> Result<ListedPage, StoreError> {
+        self.bounded(lists::page(self, filter)).await
+    }
+
+    async fn count(&self, filter: &ListFilter) -> Result<Counted, StoreError> {
+        self.bounded(lists::count(self, filter)).await
+    }
+
+    async fn counts(&self, query: &CountsQuery) -> Result<Vec<CountsRow>, StoreError> {
+        self.bounded(counts::counts(self, query)).await
+    }
+
+    async fn ended(&self, query: &EndedQuery) -> Result<Vec<Ended>, StoreError> {
+        self.bounded(retention::ended(self, query)).await
+    }
+
+    async fn batches_of(
+        &self,
+        workflows: &[WorkflowId],
+    ) -> Result<Vec<(WorkflowId, i64)>, StoreError> {
+        self.bounded(retention::batches_of(self, workflows)).await
+    }
+
+    async fn deleted(&self, limit: u32) -> Result<Vec<DeletedWorkflow>, StoreError> {
+        self.bounded(retention::deleted(self, limit)).await
+    }
+
+    async fn purge(&self, partition: u8, deleted: &[DeletedWorkflow]) -> Result<(), StoreError> {
+        self.bounded(retention::purge(self, partition, deleted))
+            .await
+    }
+
+    async fn audit_rows(
+        &self,
+        after: Option<WorkflowId>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.bounded(retention::audit_rows(self, after, limit))
+            .await
+    }
+
+    async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError> {
+        self.bounded(counts::audit(self)).await
+    }
+}
+
+#[async_trait]
+impl RestoreStore for SqlStore {
+    async fn incarnation(&self) -> Result<i64, StoreError> {
+        self.bounded(restore::incarnation(self)).await
+    }
+
+    async fn new_incarnation(&self, at_least: i64) -> Result<i64, StoreError> {
+        self.bounded(restore::new_incarnation(self, at_least)).await
     }
 }

@@ -1,0 +1,17 @@
+//! The statements that take a workflow away, for the commits of all databases.
+
+/// Each takes the workflow.
+pub const DELETIONS: [&str; 5] = [
+    "DELETE FROM journal WHERE workflow = ?",
+    "DELETE FROM snapshot WHERE workflow = ?",
+    "DELETE FROM workflow WHERE workflow = ?",
+    DELETE_ATTRIBUTES,
+    "DELETE FROM incident WHERE workflow = ?",
+];
+/// Takes the workflow.
+pub const DELETE_ATTRIBUTES: &str = "DELETE FROM search_attribute WHERE workflow = ?";
+/// Takes the time of the start and the workflow.
+pub const DELETE_START_KEY: &str = "DELETE FROM start_key WHERE created_ms = ? AND workflow = ?";
+/// Takes partition, batch, workflow and tenant.
+pub const INSERT_DELETED: &str =
+    "INSERT INTO deleted_workflow (partition_no, batch, workflow, tenant) VALUES (?, ?, ?, ?)";
