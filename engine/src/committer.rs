@@ -127,11 +127,15 @@ impl Committer {
         let Recovered {
             partition,
             incidents,
+            schedules,
         } = recovered;
         let (number, epoch) = (partition.number, partition.epoch);
         self.incidents.extend(incidents);
         self.partitions.put(partition);
+        // What was last read here of workflows that others have changed since.
+        self.shared.cache.forget(number);
         self.shared.ownership.adopt(number, epoch);
+        self.shared.schedules.adopt(number, &schedules);
         self.shared.outbox.mark(number);
     }
 
@@ -719,6 +723,10 @@ impl Committer {
 
     fn publish(&mut self, mut settled: Settled, now_ms: i64) {
         let workflow = settled.workflow;
+        if self.partitions.get(workflow.id.partition()).is_none() {
+            // It was lost in this round: others speak for it now.
+            return;
+        }
         if settled.is_written && self.incidents.remove(&workflow.id) {
             // It goes on, so all of its turns do, not only those that this commit has changed.
             settled.changes.extend(standing(&workflow));

@@ -15,7 +15,7 @@ use btrust_machine::{
     Command, Origin, PRIORITY_DEFAULT, PRIORITY_MAX, Payload, Submitter as MachineSubmitter,
 };
 use btrust_platform::clock::SharedClock;
-use btrust_platform::http::Shutdown;
+use btrust_platform::http::{self, Shutdown};
 use btrust_platform::keys::Keys;
 use btrust_platform::random::{self, RandomSource, SharedRandom};
 use btrust_platform::streams::Streams;
@@ -103,10 +103,11 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mailbox: Mailbox,
     pub(crate) acknowledgements: Acknowledgements,
-    pub(crate) has_neighbours: bool,
+    /// How the other nodes of the database are reached, where there may be some.
+    pub(crate) neighbours: Option<reqwest::Client>,
     /// Whoever moves workflows to another version has this one permit.
     pub(crate) migrating: Semaphore,
-    subjects: Arc<Subjects>,
+    pub(crate) subjects: Arc<Subjects>,
 }
 
 /// The tasks behind an engine; they end after the shutdown that the engine was started with.
@@ -195,7 +196,7 @@ impl Engine {
             shared,
             mailbox,
             acknowledgements,
-            has_neighbours: keeper.is_some(),
+            neighbours: keeper.as_ref().map(|_| http::client()),
             migrating: Semaphore::new(1),
             subjects,
         });
@@ -239,6 +240,10 @@ impl Engine {
             Arc::clone(&engine),
             shutdown.clone(),
         )));
+        if engine.has_neighbours() {
+            let looking = schedules::look_again(Arc::clone(&engine), shutdown.clone());
+            tasks.push(tokio::spawn(looking));
+        }
         Ok((engine, Running { tasks }))
     }
 

@@ -31,6 +31,7 @@ mod operations;
 mod parcel;
 mod partition;
 mod planted;
+mod post;
 mod queues;
 mod recovery;
 mod relay;

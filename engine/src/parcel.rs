@@ -14,6 +14,7 @@ use crate::definitions::Published;
 use crate::engine::{Engine, LOCALE_DEFAULT};
 use crate::error::EngineError;
 use crate::mailbox::{Request, Start};
+use crate::nodes::Destination;
 use crate::search::{self, Attributes};
 use crate::store::StartKey;
 use crate::store::schedules::ScheduleRecord;
@@ -112,6 +113,19 @@ impl Engine {
     ///
     /// Whatever may be otherwise later; the sender keeps the message.
     pub async fn deliver(&self, parcel: Parcel) -> Result<Taken, EngineError> {
+        match self.destination(parcel.to.partition()) {
+            Destination::There(url) => self.bring_parcel(&url, parcel).await,
+            // Of what is with nobody now, the mailbox says so.
+            Destination::Here | Destination::Nobody => self.take_in(parcel).await,
+        }
+    }
+
+    /// Hands a message to its receiver, which is this node's.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Elsewhere`] where it is not, and whatever else may be otherwise later.
+    pub(crate) async fn take_in(&self, parcel: Parcel) -> Result<Taken, EngineError> {
         let Parcel {
             tenant,
             to,

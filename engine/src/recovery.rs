@@ -15,6 +15,7 @@ use crate::incidents::{record_task, record_workflow};
 use crate::partition::Partition;
 use crate::planted::{Bug, is_planted};
 use crate::shared::Shared;
+use crate::store::schedules::ScheduleRecord;
 use crate::store::{
     AcquireRequest, Acquired, EMBEDDED_LEASE_MS, OwnedPartition, StoreError, Takeover,
     WorkflowRecord,
@@ -42,6 +43,7 @@ pub struct Recovered {
     pub partition: Partition,
     /// Workflows that an incident has stopped.
     pub incidents: Vec<WorkflowId>,
+    pub schedules: Vec<ScheduleRecord>,
 }
 
 /// Winds every timer of a partition and requeues every open turn.
@@ -58,10 +60,11 @@ pub async fn recover_partition(
         n_turns,
         "recovered the open workflows"
     );
-    shared.schedules.adopt(owned.partition).await?;
+    let schedules = shared.schedules.of_partition(owned.partition).await?;
     Ok(Recovered {
         partition,
         incidents: incidents.into_iter().collect(),
+        schedules,
     })
 }
 

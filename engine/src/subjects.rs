@@ -45,14 +45,20 @@ impl Subjects {
 
     /// What seals texts of a tenant that belong to no workflow, such as the inputs of its schedules.
     pub async fn sealer(&self, tenant: &str, purpose: &str) -> Result<Sealer, EngineError> {
-        let key = self.key(tenant).await?;
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
-        mac.update(b"sealer\0");
-        mac.update(purpose.as_bytes());
-        let derived = DataKey::from_bytes(mac.finalize().into_bytes().into());
-        // There is one of its kind; a store of several would number them here.
-        Ok(Sealer::new(derived, [0; 8]))
+        Ok(sealer(&self.key(tenant).await?, purpose))
+    }
+
+    /// The same, for a tenant that may not be there: nothing is minted.
+    pub async fn find_sealer(
+        &self,
+        tenant: &str,
+        purpose: &str,
+    ) -> Result<Option<Sealer>, EngineError> {
+        let is_opened = self.opened.lock().await.contains_key(tenant);
+        if !is_opened && self.store.find_digest_key(tenant).await?.is_none() {
+            return Ok(None);
+        }
+        self.sealer(tenant, purpose).await.map(Some)
     }
 
     async fn key(&self, tenant: &str) -> Result<DataKey, EngineError> {
@@ -77,4 +83,14 @@ impl Subjects {
             .await
             .map_err(unavailable)
     }
+}
+
+fn sealer(key: &DataKey, purpose: &str) -> Sealer {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+    mac.update(b"sealer\0");
+    mac.update(purpose.as_bytes());
+    let derived = DataKey::from_bytes(mac.finalize().into_bytes().into());
+    // There is one of its kind; a store of several would number them here.
+    Sealer::new(derived, [0; 8])
 }

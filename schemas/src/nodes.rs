@@ -25,3 +25,12 @@ pub struct NodesView {
     /// Its fair share.
     pub n_wanted: usize,
 }
+
+/// What a workflow of one node has to say to one of another, sealed under a key of the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedParcel {
+    pub tenant: String,
+    /// Base64.
+    pub sealed: String,
+}

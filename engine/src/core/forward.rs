@@ -19,6 +19,7 @@ use crate::engine::{Engine, start_key};
 use crate::error::EngineError;
 use crate::mailbox::partition_of;
 use crate::nodes::Destination;
+use crate::schedules;
 
 /// Marks a request that another node has brought: it goes no further.
 pub const FORWARDED: HeaderName = HeaderName::from_static("x-btrust-forwarded");
@@ -91,21 +92,20 @@ impl<E: Endpoint> Endpoint for Forwarding<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let is_last_hop = request.headers().contains_key(FORWARDED);
-        if is_last_hop || !self.engine.has_neighbours() {
-            return self
-                .inner
-                .call(request)
-                .await
-                .map(IntoResponse::into_response);
-        }
-        let Some(target) = Target::of(request.method(), request.uri()) else {
-            return self
-                .inner
-                .call(request)
-                .await
-                .map(IntoResponse::into_response);
+        let target = Target::of(request.method(), request.uri());
+        let target = target.filter(|_| self.engine.has_neighbours());
+        let Some(target) = target else {
+            return self.answer(request).await;
         };
+        if request.headers().contains_key(FORWARDED) {
+            // Whoever has brought it looks again where it belongs; a start says so by itself.
+            return match target {
+                Target::Partition(partition) if !self.engine.serves(partition) => {
+                    Err(refuse(EngineError::Elsewhere))
+                }
+                _ => self.answer(request).await,
+            };
+        }
         let (parts, body) = request.into_parts();
         let body = body.into_bytes().await?;
         let repeatable = Repeatable {
@@ -117,17 +117,18 @@ impl<E: Endpoint> Endpoint for Forwarding<E> {
         let Some(partition) = target.partition(&body) else {
             // What has no key is refused by the endpoint, with a reason.
             let request = Request::from_parts(parts, Body::from_bytes(body));
-            return self
-                .inner
-                .call(request)
-                .await
-                .map(IntoResponse::into_response);
+            return self.answer(request).await;
         };
         self.serve(partition, &repeatable).await
     }
 }
 
 impl<E: Endpoint> Forwarding<E> {
+    async fn answer(&self, request: Request) -> poem::Result<Response> {
+        let answer = self.inner.call(request).await;
+        answer.map(IntoResponse::into_response)
+    }
+
     /// Has the request answered here or by the owner, however often that changes within [`PATIENCE`].
     async fn serve(&self, partition: u8, request: &Repeatable) -> poem::Result<Response> {
         let until = Instant::now() + PATIENCE;
@@ -253,7 +254,7 @@ async fn received(answer: reqwest::Response) -> poem::Result<Tried> {
 }
 
 /// What says which partition a request is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
     Partition(u8),
     /// The key of a start, which is in the body.
@@ -285,6 +286,10 @@ impl Target {
             ("task-tokens", Some(token)) => {
                 token.parse::<TaskToken>().ok()?.task.workflow.partition()
             }
+            ("tenants", Some(tenant)) if segments.next() == Some("schedules") => {
+                let name = decoded(segments.next()?)?;
+                schedules::partition_of(&decoded(tenant)?, &name)
+            }
             _ => return None,
         };
         Some(Self::Partition(partition))
@@ -302,6 +307,32 @@ impl Target {
             }
         }
     }
+}
+
+/// A segment of a path without its percent signs.
+fn decoded(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = match (first, after) {
+            (b'%', [high, low, ..]) => {
+                let digit = |it: &u8| char::from(*it).to_digit(16);
+                digit(high).zip(digit(low))
+            }
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                bytes.push(u8::try_from(16 * high + low).ok()?);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Whether a read parks, which it can do at the owner only.
@@ -349,6 +380,20 @@ mod tests {
         check(Method::POST, "workflows/nonsense/cancel", None);
         check(Method::POST, "definitions", None);
         check(Method::POST, "tasks/exchange", None);
+    }
+
+    #[test]
+    fn what_is_done_to_a_schedule_goes_where_it_is_fired() {
+        let expected = Some(Target::Partition(schedules::partition_of("a b", "nightly")));
+        for path in ["nightly", "nightly/pause", "%6eightly/trigger"] {
+            check(
+                Method::POST,
+                &format!("tenants/a%20b/schedules/{path}"),
+                expected,
+            );
+        }
+        check(Method::GET, "tenants/acme/schedules/nightly", None);
+        check(Method::POST, "tenants/acme/acknowledgements", None);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod list_workflows;
 mod live;
 mod migrations;
 mod nodes;
+mod parcels;
 mod pause;
 mod prompts;
 mod publication;
@@ -74,6 +75,7 @@ use crate::restore::{self, RestoreError};
 use crate::store::{self, Stores};
 
 pub use config::CoreConfig;
+pub(crate) use forward::{ELSEWHERE, FORWARDED};
 
 /// Name of the service in logs, metrics and health.
 const SERVICE: &str = "core";
@@ -302,6 +304,7 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         .at("/workflows/:id/prompts", get(prompts::prompts))
         .at("/workflow-acts", post(acts::acts))
         .at("/workflows/:id/cancel", post(cancel::cancel))
+        .at("/workflows/:id/parcels", post(parcels::parcels))
         .at("/workflows/:id/signals", post(signals::signals))
         .at("/workflows/:id/pause", post(pause::pause))
         .at("/workflows/:id/resume", post(resume::resume))
@@ -383,7 +386,7 @@ fn refuse(error: EngineError) -> poem::Error {
     }
     if error == EngineError::Elsewhere {
         let yes = HeaderValue::from_static("1");
-        response.headers_mut().insert(forward::ELSEWHERE, yes);
+        response.headers_mut().insert(ELSEWHERE, yes);
     }
     poem::Error::from_response(response)
 }

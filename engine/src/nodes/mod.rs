@@ -31,7 +31,7 @@ pub struct Membership {
 impl Engine {
     /// Whether other nodes share the database, so that some workflows may be theirs.
     pub fn has_neighbours(&self) -> bool {
-        self.has_neighbours
+        self.neighbours.is_some()
     }
 
     /// Whom to ask about a partition now.
@@ -41,6 +41,11 @@ impl Engine {
         }
         let url = self.shared.routes.url(partition);
         url.map_or(Destination::Nobody, Destination::There)
+    }
+
+    /// Whether this process serves a partition now.
+    pub(crate) fn serves(&self, partition: u8) -> bool {
+        self.shared.ownership.owns(partition)
     }
 
     /// Whether this process serves a workflow now.

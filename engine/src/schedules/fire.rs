@@ -34,6 +34,11 @@ const MISSED_AFTER_MS: i64 = 60_000;
 const FIRED_AT_ONCE: usize = 64;
 /// The pause before a schedule that could not be fired is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often the schedules of one partition are read again, where there are other nodes.
+///
+/// Source: an act that falls into a hand-over may be heard of by the earlier owner only; so the next one
+/// knows of it within about a minute (256 of these).
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The longest sleep, so that a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
 /// Runs that are followed from the one that was started last to the one that runs now.
@@ -144,6 +149,38 @@ pub async fn run(engine: Arc<Engine>, shutdown: Shutdown) {
             () = queue.wanted.notified() => {}
             () = tokio::time::sleep(sleep), if !is_full => {}
         }
+    }
+}
+
+/// Reads the schedules of one partition after the other again, until `shutdown`.
+///
+/// A task of its own: waiting here for a connection must not keep those waiting that are being fired.
+pub async fn look_again(engine: Arc<Engine>, shutdown: Shutdown) {
+    for partition in (0..=u8::MAX).cycle() {
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => look_at(&engine, partition).await,
+        }
+    }
+}
+
+/// Reads the schedules of a partition again, if it is this node's.
+async fn look_at(engine: &Engine, partition: u8) {
+    if !engine.shared.ownership.owns(partition) {
+        return;
+    }
+    let schedules = engine.schedules();
+    match schedules.of_partition(partition).await {
+        Ok(records) => schedules.adopt(partition, &records),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot read schedules again"
+        ),
+    }
+    // It may have gone meanwhile.
+    if !engine.shared.ownership.owns(partition) {
+        schedules.forget(partition);
     }
 }
 
@@ -289,11 +326,8 @@ impl Engine {
             grace_seconds: 0,
             by: None,
         };
-        match self.command(record.tenant.clone(), workflow, command).await {
-            Err(error) if error.is_transient() => Err(error),
-            // It has ended meanwhile, or stands still until somebody has looked at it.
-            _ => Ok(()),
-        }
+        let tenant = record.tenant.clone();
+        self.act_anywhere(tenant, workflow, command).await.map(drop)
     }
 
     /// Starts what a schedule starts, now, whatever else runs; once for each key.

@@ -27,7 +27,7 @@ use crate::store::StoreError;
 use crate::store::schedules::{ScheduleRecord, ScheduleStore};
 use crate::subjects::Subjects;
 
-pub use fire::run;
+pub use fire::{look_again, run};
 use queue::Queue;
 pub use refusal::ScheduleRefusal;
 use views::{catch_up_text, overlap_text, tag, view};
@@ -60,16 +60,21 @@ impl Schedules {
         }
     }
 
-    /// Begins to look after the schedules of a partition.
+    /// The schedules of a partition, as they are stored.
     ///
     /// # Errors
     ///
     /// When the store does not answer.
-    pub async fn adopt(&self, partition: u8) -> Result<(), StoreError> {
-        for record in self.store.schedules_of(partition).await? {
-            self.wind(&record);
+    pub async fn of_partition(&self, partition: u8) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.store.schedules_of(partition).await
+    }
+
+    /// Looks after the schedules of a partition, which are these.
+    pub fn adopt(&self, partition: u8, records: &[ScheduleRecord]) {
+        self.queue.serve(partition);
+        for record in records {
+            self.wind(record);
         }
-        Ok(())
     }
 
     /// Leaves the schedules of a partition to another node.

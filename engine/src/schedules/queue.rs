@@ -35,6 +35,8 @@ pub struct Queue {
 struct Times {
     by_time: BTreeSet<(i64, Key)>,
     by_key: BTreeMap<Key, i64>,
+    /// Partitions whose schedules are this node's; those of others are due nowhere here.
+    served: BTreeSet<u8>,
 }
 
 impl Queue {
@@ -48,9 +50,15 @@ impl Queue {
         self.wanted.notify_one();
     }
 
-    /// Removes the schedules of a partition.
+    /// Takes the schedules of a partition from now on.
+    pub fn serve(&self, partition: u8) {
+        self.lock().served.insert(partition);
+    }
+
+    /// Removes the schedules of a partition, and takes none of it.
     pub fn forget(&self, partition: u8) {
         let mut times = self.lock();
+        times.served.remove(&partition);
         let keys: Vec<Key> = times
             .by_key
             .keys()
@@ -94,6 +102,7 @@ impl Times {
         if let Some(earlier_ms) = self.by_key.remove(&key) {
             self.by_time.remove(&(earlier_ms, key.clone()));
         }
+        let at_ms = at_ms.filter(|_| self.served.contains(&key.partition));
         if let Some(at_ms) = at_ms {
             self.by_time.insert((at_ms, key.clone()));
             self.by_key.insert(key, at_ms);
@@ -116,6 +125,7 @@ mod tests {
     #[test]
     fn what_is_due_is_taken_once_in_the_order_of_time() {
         let queue = Queue::default();
+        queue.serve(1);
         for (name, at_ms) in [("a", 30), ("b", 10), ("c", 20)] {
             queue.set_key(key(1, name), Some(at_ms));
         }
@@ -129,9 +139,13 @@ mod tests {
     #[test]
     fn what_another_node_fires_is_forgotten() {
         let queue = Queue::default();
+        queue.serve(1);
+        queue.serve(2);
         queue.set_key(key(1, "a"), Some(1));
         queue.set_key(key(2, "b"), Some(1));
         queue.forget(1);
+        // Whoever was firing it when it went says when it is due next, to nobody.
+        queue.set_key(key(1, "a"), Some(1));
         assert_eq!(queue.take_due(1, 9), [key(2, "b")]);
     }
 }

@@ -50,7 +50,7 @@ fn fill(next: Value) -> Value {
 }
 
 /// A child that asks for one form, and parents of it.
-async fn publish_all(node: &Node) {
+pub async fn publish_all(node: &Node) {
     let approved = json!({ "Type": "Succeed", "Output": { "decision": "approved" } });
     publish(node, "child", "Fill", fill(approved)).await;
     let again = json!({ "Type": "Succeed", "BTrust.ContinueAsNew": {

@@ -10,20 +10,20 @@ use btrust_schemas::ids::WorkflowId;
 use crate::http::{client, routes_of, send, token};
 use crate::world::{Node, Plan, TENANT, WAIT_MS, World, start_request};
 
-struct Server {
+pub struct Server {
     shutdown: Shutdown,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.trigger();
         self.serving.await.unwrap();
     }
 }
 
 /// A node whose server is at the address that the registry names.
-async fn served(world: &World) -> (Node, Server) {
+pub async fn served(world: &World) -> (Node, Server) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let plan = Plan {
@@ -38,7 +38,7 @@ async fn served(world: &World) -> (Node, Server) {
     (node, Server { shutdown, serving })
 }
 
-async fn both_have_their_share(nodes: [&Node; 2]) {
+pub async fn both_have_their_share(nodes: [&Node; 2]) {
     for node in nodes {
         let mut watch = node.engine.watch_partitions();
         watch.wait_for(|it| *it == 128).await.unwrap();

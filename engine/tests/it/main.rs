@@ -17,6 +17,7 @@ mod mysql;
 mod nodes;
 mod on_mariadb;
 mod operations;
+mod parcels;
 mod prompts;
 mod recovery;
 mod schedules;

@@ -45,6 +45,8 @@ once_more! {
     operations::many_workflows_are_paused_a_page_at_a_time_and_found_as_paused,
     operations::what_is_terminated_is_over_at_once_and_the_audit_stream_says_by_whom,
     operations::a_failed_workflow_goes_on_from_where_it_failed_with_what_it_had,
+    parcels::a_child_of_another_node_starts_ends_and_tells_its_parent,
+    parcels::a_schedule_is_fired_by_the_owner_of_its_partition_and_by_the_next_one,
     prompts::a_hundred_different_answers_have_one_winner,
     recovery::a_kill_at_any_commit_leaves_the_same_history,
     recovery::a_worker_goes_on_across_a_restart_of_core,

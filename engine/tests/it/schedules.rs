@@ -50,7 +50,7 @@ fn act(tag: Option<String>) -> ScheduleAct {
     }
 }
 
-async fn started(node: &Node) -> Vec<ListedWorkflow> {
+pub async fn started(node: &Node) -> Vec<ListedWorkflow> {
     let query = ListQuery {
         tenant: TENANT.to_owned(),
         definition: Some("flow".to_owned()),
