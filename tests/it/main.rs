@@ -6,6 +6,7 @@ mod crash;
 mod demo;
 mod disk;
 mod maps;
+mod nodes;
 mod phone;
 mod refusals;
 mod samples;
