@@ -36,6 +36,8 @@ pub enum Bug {
     TellBeforeCommit,
     /// A deadline whose commit has failed is not judged again.
     ForgetFailedTick,
+    /// Recovery does not look whether a workflow is paused.
+    ForgetPauses,
 }
 
 /// Whether this bug is to show itself.

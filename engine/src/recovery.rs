@@ -136,7 +136,7 @@ async fn recover(
 pub fn standing(workflow: &Workflow) -> Vec<Change> {
     let state = &workflow.state;
     // Before its turns, so that nobody is given one.
-    let first = if state.is_paused() {
+    let first = if state.is_paused() && !is_planted(Bug::ForgetPauses) {
         Change::Pause
     } else {
         Change::Resume

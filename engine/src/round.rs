@@ -291,10 +291,14 @@ impl Round {
                     .changes
                     .extend(applied.effects.into_iter().filter_map(change));
                 draft.events.extend(applied.events);
-                // Otherwise a restart would count the silence from the heartbeat before.
+                // Otherwise a restart would count the silence from the heartbeat before; and a process that
+                // was taken over would say from memory that what was resumed meanwhile is paused.
                 draft.is_touched |= matches!(
                     command,
-                    Command::TokenHeartbeat { .. } | Command::LeaseLost { .. }
+                    Command::TokenHeartbeat { .. }
+                        | Command::LeaseLost { .. }
+                        | Command::Pause { .. }
+                        | Command::Resume { .. }
                 ) || (command.is_message() && applied.reply == Reply::Done);
                 let is_new = applied.reply == Reply::Done;
                 self.answers.push((

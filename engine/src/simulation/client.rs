@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use btrust_schemas::commands::{Conflict, Reuse};
+use btrust_machine::State;
+use btrust_schemas::commands::{Conflict, RedriveRequest, Reuse};
 use btrust_schemas::core::{
     CancelRequest, StartRequest, StartResponse, Status, SubmissionRequest, TaskSuccessRequest,
     WorkflowView,
@@ -47,6 +48,8 @@ macro_rules! ask {
     };
 }
 
+pub(super) use ask;
+
 impl Client {
     pub async fn live(self) {
         let ms = self.world.chance.between(0, 60_000);
@@ -55,7 +58,8 @@ impl Client {
         let cancels_at_ms = (self.world.chance.happens(80))
             .then(|| self.world.elapsed_ms() + self.world.chance.below(60_000).cast_signed());
         loop {
-            if cancels_at_ms.is_some_and(|it| it <= self.world.elapsed_ms()) {
+            let is_redriven = self.world.memory().redriven.contains(&workflow);
+            if !is_redriven && cancels_at_ms.is_some_and(|it| it <= self.world.elapsed_ms()) {
                 self.cancel(workflow).await;
             }
             let is_over = match self.world.chance.below(4) {
@@ -63,7 +67,7 @@ impl Client {
                 1 => self.result(workflow).await,
                 _ => self.answer_prompts(workflow).await,
             };
-            if is_over {
+            if is_over && !self.goes_on(workflow).await {
                 break;
             }
             tokio::time::sleep(AGAIN).await;
@@ -317,6 +321,51 @@ impl Client {
                     format_args!("{id}"),
                 );
             }
+        }
+    }
+}
+
+impl Client {
+    /// Redrives a workflow that was cancelled, once, where there are operators; whether it did.
+    async fn goes_on(&self, id: WorkflowId) -> bool {
+        let is_cancelled = |it: State| it.status() == btrust_machine::Status::Cancelled;
+        let is_first = !self.world.memory().redriven.contains(&id);
+        if self.world.weather.operators == 0
+            || !is_first
+            || !self.world.state(id).is_some_and(is_cancelled)
+        {
+            return false;
+        }
+        self.world.memory().redriven.insert(id);
+        loop {
+            let request = RedriveRequest {
+                tenant: TENANT.to_owned(),
+                reason: None,
+                idempotency_key: "once".to_owned(),
+                actor: "operator".to_owned(),
+            };
+            let answer = ask!(&self.world, node => node.engine.redrive(id, request));
+            self.world.note(format_args!(
+                "{} is redriven: {}",
+                self.label,
+                answer.is_some()
+            ));
+            match answer {
+                Some(Ok(view)) => {
+                    self.judge_view(&view);
+                    let n_redrives = self.world.state(id).map_or(0, |it| it.n_redrives());
+                    if n_redrives != 1 {
+                        self.world.violated(
+                            "an acknowledged redrive is committed, once",
+                            format_args!("{id} {n_redrives}"),
+                        );
+                    }
+                    return true;
+                }
+                // Whoever was taken over may still know it as running; refused for ever, it never ends.
+                Some(Err(_)) | None => {}
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }

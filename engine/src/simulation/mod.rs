@@ -14,6 +14,7 @@ mod database;
 mod lists;
 mod network;
 mod node;
+mod operators;
 mod oracle;
 mod outside;
 mod reference;
@@ -45,6 +46,8 @@ const END_WITHIN: Duration = Duration::from_hours(2);
 /// How long the relay may take after the last workflow.
 const RELAY_WITHIN: Duration = Duration::from_mins(2);
 
+/// Operators of a simulation that has any.
+const N_OPERATORS: usize = 3;
 /// How often somebody looks whether something is wrong.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -64,24 +67,34 @@ pub struct Run {
 
 /// Simulates one seed, with a bug if one is planted.
 pub fn run(seed: u64, bug: Option<Bug>) -> Run {
+    run_in(seed, bug, false)
+}
+
+/// The same with operators, who pause what runs and redrive what was cancelled.
+pub fn run_operated(seed: u64, bug: Option<Bug>) -> Run {
+    run_in(seed, bug, true)
+}
+
+fn run_in(seed: u64, bug: Option<Bug>, is_operated: bool) -> Run {
     planted::plant(bug);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime of one thread");
-    let run = runtime.block_on(simulate(seed));
+    let run = runtime.block_on(simulate(seed, is_operated));
     planted::plant(None);
     run
 }
 
-async fn simulate(seed: u64) -> Run {
+async fn simulate(seed: u64, is_operated: bool) -> Run {
     let decide = chance::Chance::new(seed, "plan");
     let weather = Weather {
         store: *decide.pick(&[0, 10, 30, 80]),
         network: *decide.pick(&[0, 20, 60, 150]),
         workers: *decide.pick(&[0, 10, 30, 60]),
         nodes: *decide.pick(&[0, 300, 700]),
+        operators: if is_operated { 500 } else { 0 },
     };
     let world = Arc::new(World::new(seed, weather));
     world.note(format_args!("seed {seed} {weather:?}"));
@@ -98,6 +111,9 @@ async fn simulate(seed: u64) -> Run {
         background.spawn(worker::work(Arc::clone(&world), number));
     }
     background.spawn(client::operate(Arc::clone(&world)));
+    for _ in 0..N_OPERATORS {
+        background.spawn(operators::interfere(Arc::clone(&world)));
+    }
     let mut clients = JoinSet::new();
     for (label, definition) in &labels {
         let client = Client {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::node::Process;
 use super::store::SimulatedStore;
 use super::world::{Weather, World};
-use super::{Run, run};
+use super::{Run, run, run_operated};
 use crate::planted::Bug;
 
 /// Seeds of one test; the tests run beside each other.
@@ -20,7 +20,11 @@ const SEEDS_VARIABLE: &str = "BTRUST_SIMULATION_SEEDS";
 
 #[track_caller]
 fn check(seed: u64) -> Run {
-    let run = run(seed, None);
+    judged(seed, run(seed, None))
+}
+
+#[track_caller]
+fn judged(seed: u64, run: Run) -> Run {
     if let Some(violation) = &run.violation {
         panic!("seed {seed}: {violation}\n{}", run.tail);
     }
@@ -56,6 +60,36 @@ seeds! {
     nothing_is_lost_or_doubled_under_the_seeds_from_175 7,
 }
 
+/// Operators who pause and redrive come on top of everything else.
+#[track_caller]
+fn check_operated_block(block: u64) {
+    for seed in block * SEEDS_PER_TEST..(block + 1) * SEEDS_PER_TEST {
+        judged(seed, run_operated(seed, None));
+    }
+}
+
+#[test]
+fn pauses_and_redrives_change_no_end_under_the_seeds_from_0() {
+    check_operated_block(0);
+}
+
+#[test]
+fn pauses_and_redrives_change_no_end_under_the_seeds_from_25() {
+    check_operated_block(1);
+}
+
+#[test]
+fn pauses_that_recovery_forgets_are_found() {
+    let found = |seed: &u64| {
+        let run = run_operated(*seed, Some(Bug::ForgetPauses));
+        run.violation.is_some()
+    };
+    let seed = (0..SEEDS_FOR_A_BUG).find(found);
+    let seed = seed.expect("some seed finds it");
+    println!("it is found by seed {seed}");
+    judged(seed, run_operated(seed, None));
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 2, 3, 5, 8, 13] {
@@ -64,6 +98,7 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!(one.elapsed_ms, other.elapsed_ms, "seed {seed}");
     }
     assert_ne!(run(1, None).hash, run(2, None).hash);
+    assert_eq!(run_operated(3, None).hash, run_operated(3, None).hash);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,6 +108,7 @@ async fn the_simulated_store_conforms() {
         network: 0,
         workers: 0,
         nodes: 0,
+        operators: 0,
     };
     let world = Arc::new(World::new(1, calm));
     let process = Arc::new(Process::new("conformance".to_owned()));
@@ -156,16 +192,17 @@ fn check_until(next: &AtomicU64, n_seeds: u64) -> [usize; 5] {
         if n_seeds <= seed {
             return totals;
         }
-        let run = check(seed);
-        let of_run = [
-            run.n_workflows,
-            run.n_commits,
-            run.n_crashes,
-            run.n_takeovers,
-            run.n_fenced,
-        ];
-        for (total, it) in totals.iter_mut().zip(of_run) {
-            *total += it;
+        for run in [check(seed), judged(seed, run_operated(seed, None))] {
+            let of_run = [
+                run.n_workflows,
+                run.n_commits,
+                run.n_crashes,
+                run.n_takeovers,
+                run.n_fenced,
+            ];
+            for (total, it) in totals.iter_mut().zip(of_run) {
+                *total += it;
+            }
         }
     }
 }

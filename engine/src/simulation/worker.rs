@@ -427,6 +427,10 @@ impl World {
         let memory = self.memory();
         let is_known = memory.opened.contains(&input.key);
         let acknowledged_ms = memory.acknowledged.get(&input.key).copied();
+        // A cancelling ends a pause.
+        let workflow = input.key.task.workflow;
+        let paused_ms = memory.paused.get(&workflow).copied();
+        let paused_ms = paused_ms.filter(|_| !memory.cancelled.contains_key(&workflow));
         drop(memory);
         let key = input.key;
         if !is_known {
@@ -438,6 +442,12 @@ impl World {
         if is_current && acknowledged_ms.is_some_and(|it| it < begun_ms) {
             self.violated(
                 "an acknowledged turn is not given out again",
+                format_args!("{key:?}"),
+            );
+        }
+        if is_current && paused_ms.is_some_and(|it| it < begun_ms) {
+            self.violated(
+                "a paused workflow is handed to nobody",
                 format_args!("{key:?}"),
             );
         }

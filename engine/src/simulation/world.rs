@@ -33,6 +33,8 @@ pub struct Weather {
     pub network: u64,
     pub workers: u64,
     pub nodes: u64,
+    /// Of the looks of an operator, also when no faults are on; 0 where there are no operators.
+    pub operators: u64,
 }
 
 /// What the oracles remember.
@@ -54,6 +56,14 @@ pub struct Memory {
     pub answered: BTreeMap<PromptId, String>,
     /// Workflows whose cancelling was asked for, and whether that was acknowledged.
     pub cancelled: BTreeMap<WorkflowId, bool>,
+    /// Workflows that an operator has to do with now.
+    pub operated: BTreeSet<WorkflowId>,
+    /// Workflows that are paused, and since when that is acknowledged.
+    pub paused: BTreeMap<WorkflowId, i64>,
+    /// Workflows of which an act of an operator was not answered: it may be done later.
+    pub doubted: BTreeSet<WorkflowId>,
+    /// Workflows that were asked to go on after they had been cancelled.
+    pub redriven: BTreeSet<WorkflowId>,
     /// Nodes that have begun to start.
     pub n_starts: usize,
     pub n_stalls: usize,
