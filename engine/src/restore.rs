@@ -5,7 +5,8 @@
 //! forgets that is refused where it can be seen: the data folder remembers how far the streams were.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use crate::store::{Store, StoreError};
 /// The file of the data folder that remembers how far the streams were.
 const MARK_FILE: &str = "engine-mark.json";
 /// How often the mark is written at most: what is published in between is not noticed to be missing.
-const MARK_EVERY: Duration = Duration::from_secs(1);
+///
+/// Source: whatever backup somebody restores is older than that, and a flush in ten seconds costs nothing.
+const MARK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a store is not restored, or not served.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +81,12 @@ impl Mark {
         }
     }
 
+    /// Puts the mark in the place of the one before, of which a power cut leaves either.
     fn write(&self, folder: &Path) -> io::Result<()> {
         let (path, new) = (folder.join(MARK_FILE), folder.join("engine-mark.json.new"));
-        std::fs::write(&new, serde_json::to_vec(self)?)?;
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
         std::fs::rename(new, path)
     }
 
@@ -134,7 +140,9 @@ pub async fn keep_mark(
                 incarnation,
                 batches,
             };
-            if let Err(error) = mark.write(&folder) {
+            let folder = folder.clone();
+            let written = tokio::task::spawn_blocking(move || mark.write(&folder)).await;
+            if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 tracing::warn!(%error, "cannot remember how far the streams are");
             }
         }
@@ -242,6 +250,23 @@ fn remove_database(path: &Path) -> Result<(), RestoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_mark_is_kept_and_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Mark::read(dir.path()).unwrap(), None);
+        let (published, listening) = watch::channel(BTreeMap::new());
+        published.send_replace(BTreeMap::from([(3, 7)]));
+        let shutdown = Shutdown::new();
+        let kept = keep_mark(dir.path().to_owned(), 2, listening, shutdown.clone());
+        shutdown.trigger();
+        kept.await;
+        let mark = Mark {
+            incarnation: 2,
+            batches: BTreeMap::from([(3, 7)]),
+        };
+        assert_eq!(Mark::read(dir.path()).unwrap(), Some(mark));
+    }
 
     #[test]
     fn a_mark_is_ahead_of_a_store_that_has_lost_what_was_published() {

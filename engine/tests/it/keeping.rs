@@ -8,6 +8,7 @@ use btrust_engine::check::check;
 use btrust_engine::check_lists::check_lists;
 use btrust_engine::retention::Retained;
 use btrust_platform::streams::{Stream, read_jsonl};
+use btrust_schemas::commands::{ActRequest, RestartRequest};
 use btrust_schemas::core::{CancelRequest, ListQuery, StartRequest, Status};
 use btrust_schemas::definition::{MigrationRequest, Publish};
 use btrust_schemas::ids::WorkflowId;
@@ -222,6 +223,42 @@ pub async fn a_workflow_is_found_by_what_its_start_its_input_and_later_changes_s
         !any_file_has(&world.streams(), b"canary-west"),
         "names only"
     );
+}
+
+#[tokio::test]
+pub async fn a_workflow_that_is_started_again_is_found_by_what_it_was_found_by() {
+    let world = World::new();
+    let node = world.node().await;
+    node.publish_found_and_kept().await;
+    let first = node.start_with("a", "NORTH", 5).await;
+    node.change(first, json!({ "vip": true })).await.unwrap();
+    node.cancel(first).await;
+    let request = RestartRequest {
+        tenant: TENANT.to_owned(),
+        version: None,
+        idempotency_key: "again".to_owned(),
+        request_digest: "1".repeat(64),
+        actor: "ops".to_owned(),
+    };
+    let again = node.engine.restart(first, request).await.unwrap();
+    let second = again.workflow.id;
+    let filters = json!([
+        { "name": "amount", "equals": "5" },
+        { "name": "branch", "equals": "NORTH" },
+        { "name": "vip", "equals": "true" },
+    ]);
+    assert_eq!(node.by_attribute(filters).await.len(), 2);
+
+    let request = ActRequest {
+        tenant: TENANT.to_owned(),
+        reason: None,
+        actor: "ops".to_owned(),
+    };
+    node.engine.pause(second, request).await.unwrap();
+    assert_eq!(node.found(|it| it.paused = Some(true)).await, [second]);
+    assert_eq!(node.found(|it| it.paused = Some(false)).await, [first]);
+    node.assert_sound().await;
+    node.stop().await;
 }
 
 #[tokio::test]

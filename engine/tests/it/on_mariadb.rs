@@ -28,6 +28,7 @@ once_more! {
     faults::an_incident_that_a_commit_clears_gives_all_turns_back,
     lanes::workflows_of_all_lanes_come_to_their_end,
     keeping::a_workflow_is_found_by_what_its_start_its_input_and_later_changes_say,
+    keeping::a_workflow_that_is_started_again_is_found_by_what_it_was_found_by,
     keeping::counts_are_exact_whatever_happens_to_workflows,
     keeping::a_closed_workflow_is_deleted_after_its_time_unless_it_is_held,
     keeping::batches_of_a_partition_go_on_after_its_last_row_was_purged,
