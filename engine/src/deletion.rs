@@ -379,7 +379,7 @@ mod tests {
         let unknown = |it: &mut WorkflowRecord| it.columns.retention = Some("?".to_owned());
         assert_eq!(judged(&unknown, over_ms), kept(Kept::PolicyUnknown));
         assert_eq!(judged(&|it| it.columns.retention = None, DAY_MS), Ok(()));
-        let other = judged(&|it| it.columns.tenant = "other".to_owned(), over_ms);
+        let other = judged(&|it| "other".clone_into(&mut it.columns.tenant), over_ms);
         assert_eq!(other, Err(EngineError::Unknown));
     }
 

@@ -468,7 +468,7 @@ mod tests {
                 "{text}"
             );
         }
-        let many = vec![r#"{"name":"a","equals":"N"}"#; ATTRIBUTE_FILTERS_MAX + 1].join(",");
+        let many = [r#"{"name":"a","equals":"N"}"#; ATTRIBUTE_FILTERS_MAX + 1].join(",");
         assert_eq!(
             read(&format!("[{many}]")).unwrap_err().code(),
             FILTER_TOO_BROAD

@@ -104,7 +104,7 @@ impl Outbox {
     /// Tells whoever listens how far partitions are published.
     fn published(&self, reached: &[(u8, Position)]) {
         self.published.send_modify(|known| {
-            known.extend(reached.iter().map(|(partition, it)| (*partition, it.batch)))
+            known.extend(reached.iter().map(|(partition, it)| (*partition, it.batch)));
         });
     }
 

@@ -185,9 +185,10 @@ pub async fn restore_sqlite(from: &Path, to: &Path) -> Result<i64, RestoreError>
         path: from.to_owned(),
         source,
     })?;
-    let seen = match to.exists() {
-        true => incarnation_of(to).await.unwrap_or_default(),
-        false => 0,
+    let seen = if to.exists() {
+        incarnation_of(to).await.unwrap_or_default()
+    } else {
+        0
     };
     let store = SqliteStore::open(&staged).await?;
     let findings: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check")

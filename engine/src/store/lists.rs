@@ -492,7 +492,7 @@ mod tests {
         assert!(taken(&|_| {}));
         assert!(taken(&|it| it.is_open = Some(true)));
         assert!(!taken(&|it| it.is_open = Some(false)));
-        assert!(!taken(&|it| it.tenant = "other".to_owned()));
+        assert!(!taken(&|it| "other".clone_into(&mut it.tenant)));
         assert!(taken(&|it| it.paused = Some(false)));
         assert!(!taken(&|it| it.paused = Some(true)));
         assert!(!taken(&|it| it.decision = Some("approved".to_owned())));

@@ -199,7 +199,7 @@ async fn what_is_listed_is_what_the_filter_takes(lists: &dyn ListStore) {
     let some = |text: &str| Some(text.to_owned());
     let filters: [&dyn Fn(&mut ListFilter); 19] = [
         &|_| {},
-        &|it| it.tenant = "other".to_owned(),
+        &|it| "other".clone_into(&mut it.tenant),
         &|it| it.status = some("running"),
         &|it| it.status = some("failed"),
         &|it| it.is_open = Some(false),
@@ -213,7 +213,8 @@ async fn what_is_listed_is_what_the_filter_takes(lists: &dyn ListStore) {
         &|it| (it.paused, it.definition) = (Some(true), some("loan")),
         &|it| (it.definition, it.version) = (some("loan"), Some(2)),
         &|it| {
-            (it.started_from_ms, it.started_until_ms) = (Some(started_ms(20)), Some(started_ms(41)))
+            (it.started_from_ms, it.started_until_ms) =
+                (Some(started_ms(20)), Some(started_ms(41)));
         },
         &|it| it.attributes = vec![is("branch", "NORTH")],
         &|it| (it.attributes, it.is_open) = (vec![is("branch", "SOUTH")], Some(true)),
@@ -326,11 +327,11 @@ async fn counts_follow_every_change(store: &dyn Store, lists: &dyn ListStore, fe
     // 0 ends, and 1 runs again.
     let before = [columns(0), columns(1)];
     let mut ended = before[0].clone();
-    ended.status = "failed".to_owned();
+    "failed".clone_into(&mut ended.status);
     ended.waiting_for = None;
     ended.closed_ms = Some(20_001 * DAY_MS);
     let mut redriven = before[1].clone();
-    redriven.status = "running".to_owned();
+    "running".clone_into(&mut redriven.status);
     (redriven.decision, redriven.closed_ms) = (None, None);
     let [first, second] =
         [(0, &before[0], &ended), (1, &before[1], &redriven)].map(|(n, before, now)| Write {
@@ -430,7 +431,7 @@ async fn what_has_ended_is_found_by_its_policy(lists: &dyn ListStore) {
     assert_eq!(found, [ended(1), ended(3)]);
     query.after = found.last().copied();
     assert_eq!(lists.ended(&query).await.unwrap(), [ended(5)]);
-    query.retention = "another".to_owned();
+    "another".clone_into(&mut query.retention);
     assert_eq!(lists.ended(&query).await.unwrap(), []);
     let last = lists
         .batches_of(&[id(1), id(3), WorkflowId::new(PARTITION, [200; 15])])

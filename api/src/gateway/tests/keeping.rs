@@ -17,10 +17,10 @@ async fn a_backend_changes_search_attributes_and_sees_them_in_the_list() {
     let id = started["id"].as_str().unwrap();
     let path = format!("/v1/workflows/{id}/search-attributes");
     let changes = json!({ "searchAttributes": { "amount": 5, "vip": true } });
-    let (status, changed) = world.call("patch", &path, Some(&bank), changes).await;
-    assert_eq!(status, StatusCode::OK, "{changed}");
+    let (status, body) = world.call("patch", &path, Some(&bank), changes).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
     let all = json!({ "amount": 5, "branch": "NORTH", "vip": true });
-    assert_eq!(changed["searchAttributes"], all);
+    assert_eq!(body["searchAttributes"], all);
     let (_, page) = world.get("/v1/workflows", &bank).await;
     assert_eq!(page["workflows"][0]["searchAttributes"], all);
     assert_eq!(page["workflows"][0].get("outcomes"), None);
@@ -71,8 +71,8 @@ async fn an_operator_holds_and_deletes_and_a_backend_does_not() {
         let (status, body) = world.call(method, path, Some(&bank), json!({})).await;
         assert_problem(status, &body, (403, "scope_missing"));
     }
-    let (status, held) = world.call("put", &hold, Some(&operator), json!({})).await;
-    assert_eq!((status, &held["legalHold"]), (StatusCode::OK, &json!(true)));
+    let (status, body) = world.call("put", &hold, Some(&operator), json!({})).await;
+    assert_eq!((status, &body["legalHold"]), (StatusCode::OK, &json!(true)));
     let (status, body) = world
         .call("delete", &path, Some(&operator), json!({}))
         .await;

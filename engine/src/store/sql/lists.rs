@@ -178,11 +178,11 @@ async fn rows(store: &SqlStore, keys: &[ListKey]) -> Result<Vec<ListedRow>, Stor
         .find(|it| keys.len() <= *it)
         .unwrap_or(keys.len());
     let padding = std::iter::repeat_n(last, n_padded - keys.len());
-    let mut list = query.separated(", ");
+    let mut ids = query.separated(", ");
     for key in keys.iter().chain(padding) {
-        list.push_bind(key.workflow.to_string());
+        ids.push_bind(key.workflow.to_string());
     }
-    list.push_unseparated(")");
+    ids.push_unseparated(")");
     let found = query
         .build()
         .fetch_all(store.pool())
