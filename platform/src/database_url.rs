@@ -137,6 +137,8 @@ const A_FLAG: Expected =
     "a URL whose useSSL, requireSSL and verifyServerCertificate are true or false";
 const KNOWN_PARAMETERS: Expected =
     "a mysql: URL with no parameters but ssl-mode, ssl-ca, ssl-cert, ssl-key and socket";
+const A_MODE_THAT_VERIFIES: Expected =
+    "a URL whose ssl-mode uses its ssl-ca: VERIFY_IDENTITY, or no ssl-mode at all";
 const PEM_FILES: Expected =
     "a URL without Java key stores: name PEM files with ssl-ca, ssl-cert and ssl-key";
 
@@ -198,7 +200,7 @@ fn mysql_address(
     {
         options = options.password(password.expose());
     }
-    options = options.ssl_mode(parameters.tls_mode());
+    options = options.ssl_mode(parameters.tls_mode()?);
     if let Some(path) = &parameters.socket {
         options = options.socket(path);
     }
@@ -264,7 +266,13 @@ impl Parameters {
                 "usessl" if is_jdbc => it.uses_tls = Some(flag(&value)?),
                 "requiressl" if is_jdbc => it.requires_tls = flag(&value)?,
                 "verifyservercertificate" if is_jdbc => it.verifies = flag(&value)?,
-                "trustcertificatekeystoreurl" | "clientcertificatekeystoreurl" if is_jdbc => {
+                "trustcertificatekeystoreurl"
+                | "clientcertificatekeystoreurl"
+                | "serversslcert"
+                | "truststore"
+                | "keystore"
+                    if is_jdbc =>
+                {
                     return Err(PEM_FILES);
                 }
                 _ if is_jdbc => {}
@@ -276,15 +284,25 @@ impl Parameters {
 
     /// Source: Connector/J 8, `sslMode` and what it says `useSSL`, `requireSSL` and
     /// `verifyServerCertificate` are short for.
-    fn tls_mode(&self) -> MySqlSslMode {
-        match (self.mode, self.uses_tls) {
+    ///
+    /// The driver trusts the public authorities beside the one that is named, so a certificate is worth
+    /// nothing without the name of the host in it: who asks for one check gets both.
+    fn tls_mode(&self) -> Result<MySqlSslMode, Expected> {
+        let mode = match (self.mode, self.uses_tls) {
             (Some(mode), _) => mode,
             (None, Some(false)) => MySqlSslMode::Disabled,
-            (None, _) if self.verifies => MySqlSslMode::VerifyCa,
+            (None, _) if self.verifies || self.ca.is_some() => MySqlSslMode::VerifyIdentity,
             (None, _) if self.requires_tls => MySqlSslMode::Required,
             // Who says `useSSL=true` does not mean "unless the server would rather not".
             (None, Some(true)) => MySqlSslMode::Required,
             (None, None) => MySqlSslMode::Preferred,
+        };
+        match mode {
+            MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => {
+                Ok(MySqlSslMode::VerifyIdentity)
+            }
+            _ if self.ca.is_some() => Err(A_MODE_THAT_VERIFIES),
+            mode => Ok(mode),
         }
     }
 }
@@ -369,7 +387,7 @@ mod tests {
             let address = mysql(read_url(url));
             assert_eq!(
                 told(&address),
-                "bank@db.example:3307/btrust verify_ca",
+                "bank@db.example:3307/btrust verify_identity",
                 "{url}"
             );
             assert_eq!(address.to_string(), "db.example:3307/btrust");
@@ -396,6 +414,7 @@ mod tests {
             ("?useSSL=true", "required"),
             ("?requireSSL=true", "required"),
             ("?useSSL=true&sslMode=VERIFY_IDENTITY", "verify_identity"),
+            ("?sslCa=/ca.pem", "verify_identity"),
         ] {
             let address = mysql(read_url(&format!("jdbc:mysql://db/btrust{parameters}")));
             assert_eq!(told(&address), format!("root@db:3306/btrust {mode}"));
@@ -417,6 +436,11 @@ mod tests {
             (
                 "jdbc:mysql://host/db?trustCertificateKeyStoreUrl=hunter2",
                 PEM_FILES,
+            ),
+            ("jdbc:mariadb://host/db?serverSslCert=hunter2", PEM_FILES),
+            (
+                "mysql://host/db?ssl-mode=REQUIRED&ssl-ca=hunter2",
+                A_MODE_THAT_VERIFIES,
             ),
         ] {
             let error = read_url(url).unwrap_err();

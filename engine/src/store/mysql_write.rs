@@ -229,9 +229,7 @@ async fn replace_snapshots(
     writes: &[&Write],
     limits: &Limits,
 ) -> Result<(), sqlx::Error> {
-    for rows in chunks(writes, limits.statement_bytes_max, |it| {
-        it.sealed_snapshot.len()
-    }) {
+    for rows in chunks(writes, limits.statement_bytes_max, |it| snapshot_bytes(it)) {
         let mut query = QueryBuilder::<MySql>::new(
             "INSERT INTO snapshot (workflow, partition_no, sequence, chain, n_audit, n_analytics, \
              is_open, n_turns, n_prompts, n_signals, wake_at_ms, n_owed, children, incident, sealed) ",
@@ -369,7 +367,12 @@ fn event_bytes(write: &Write) -> usize {
 
 /// The size of the larger of a write's two large rows, in bytes.
 fn largest_row(write: &Write) -> usize {
-    event_bytes(write).max(write.sealed_snapshot.len())
+    event_bytes(write).max(snapshot_bytes(write))
+}
+
+fn snapshot_bytes(write: &Write) -> usize {
+    let children = write.snapshot.children.as_ref().map_or(0, String::len);
+    write.sealed_snapshot.len() + children
 }
 
 /// Cuts `rows` into pieces whose lengths are all among [`CHUNKS`], and which have at most `bytes_max` bytes

@@ -4,8 +4,8 @@
 CREATE TABLE incident (
     workflow     CHAR(35) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     task         BIGINT       NOT NULL, -- 0: the whole workflow stands still
-    tenant       VARBINARY(64) NOT NULL,
-    definition   VARBINARY(128) NOT NULL,
+    tenant       VARBINARY(256) NOT NULL,
+    definition   VARBINARY(512) NOT NULL,
     version      BIGINT       NOT NULL,
     code         VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     state        VARCHAR(255) NULL,
@@ -15,7 +15,7 @@ CREATE TABLE incident (
     raised_ms    BIGINT       NOT NULL,
     is_open      SMALLINT     NOT NULL,
     resolved_ms  BIGINT       NULL,
-    resolved_by  VARCHAR(128) NULL,
+    resolved_by  VARCHAR(255) NULL,
     action       VARCHAR(16)  NULL,     -- retry, fail, terminate, or overtaken: it went on by itself
     note         TEXT         NULL,
     PRIMARY KEY (workflow, task)
@@ -27,6 +27,6 @@ CREATE TABLE task_limits (
     id         SMALLINT     NOT NULL PRIMARY KEY, -- always 1
     revision   BIGINT       NOT NULL,             -- counts the changes, from 1
     document   LONGTEXT     NOT NULL,
-    changed_by VARCHAR(128) NOT NULL,
+    changed_by VARCHAR(255) NOT NULL,
     changed_ms BIGINT       NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

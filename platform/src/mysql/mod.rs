@@ -35,6 +35,17 @@ pub const SILENCE_MAX_S: u32 = 3;
 pub const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// When an idle connection is given up: before the server does.
 pub const IDLE_MAX: Duration = Duration::from_secs(2);
+/// How long a connection that comes back to a pool may take to show that it lives.
+///
+/// Source: a server that is there answers within a round trip; without a limit a host that has vanished would
+/// keep the pool's places until TCP gives up, after a quarter of an hour.
+const RETURN_MAX: Duration = Duration::from_secs(1);
+/// How long a process waits for others that bring the tables up to date.
+const MIGRATION_MAX_S: u32 = 600;
+/// How long the server waits in the middle of a statement, s, before it frees what a dead client has locked.
+///
+/// Source: as [`SILENCE_MAX_S`]; a statement of 4 MiB takes less than a second on any network between them.
+const READ_MAX_S: u32 = 3;
 /// Reading connections of one pool.
 ///
 /// Source: two for each core of a node of four cores; a server's default of 151 serves a dozen nodes.
@@ -94,14 +105,23 @@ impl Database {
         let mut connection = connected.map_err(failed)?;
         let server = settings::ask(&mut connection).await.map_err(failed)?;
         settings::check(&server, address.storage_writes_whole_pages)?;
-        // A server that does not say goodbye has said everything that counts.
-        let _ = connection.close().await;
+        // The migrator's own lock waits without end, which MariaDB takes for not at all. This one ends with
+        // its connection.
+        let locking = sqlx::query_scalar::<_, Option<i64>>(
+            "SELECT GET_LOCK(CONCAT('btrust:', SHA1(DATABASE())), ?)",
+        );
+        let locked = locking.bind(MIGRATION_MAX_S).fetch_one(&mut connection);
+        if locked.await.map_err(failed)? != Some(1) {
+            return Err(failed(timed_out()));
+        }
         let pool = MySqlPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(CONNECT_MAX)
             .connect_lazy_with(address.options().clone());
         let migrated = migrations.run(&pool).await;
         pool.close().await;
+        // A server that does not say goodbye has said everything that counts.
+        let _ = connection.close().await;
         migrated.map_err(|source| MySqlError::Migrate {
             address: address.to_string(),
             source,
@@ -128,6 +148,13 @@ impl Database {
                     if TRUSTED_FOR < meta.idle_for {
                         connection.ping().await?;
                     }
+                    Ok(true)
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let answer = tokio::time::timeout(RETURN_MAX, connection.ping()).await;
+                    answer.unwrap_or_else(|_| Err(timed_out()))?;
                     Ok(true)
                 })
             })
@@ -179,7 +206,7 @@ async fn prepare(connection: &mut MySqlConnection, session: String) -> Result<()
 /// What every session says about itself, whatever the server's defaults are.
 ///
 /// Strict: what does not fit is refused instead of cut. `unique_checks` and `foreign_key_checks` may have
-/// been turned off for a load of data.
+/// been turned off for a load of data. A chained COMMIT would open a transaction that nobody ends.
 fn session(server: &Server) -> String {
     let statement_max = if server.is_mariadb {
         format!("max_statement_time = {STATEMENT_MAX_S}")
@@ -190,7 +217,8 @@ fn session(server: &Server) -> String {
     format!(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
-         autocommit = 1, unique_checks = 1, foreign_key_checks = 1, wait_timeout = {SILENCE_MAX_S}, \
+         autocommit = 1, completion_type = 0, unique_checks = 1, foreign_key_checks = 1, \
+         wait_timeout = {SILENCE_MAX_S}, net_read_timeout = {READ_MAX_S}, \
          innodb_lock_wait_timeout = {LOCK_WAIT_MAX_S}, {statement_max}"
     )
 }
