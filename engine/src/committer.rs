@@ -20,6 +20,7 @@ use btrust_schemas::ids::WorkflowId;
 use crate::deletion::split_deletes;
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
+use crate::halving::halve;
 use crate::incidents;
 use crate::mailbox::{Mail, Request};
 use crate::metrics;
@@ -129,14 +130,14 @@ impl Committer {
             incidents,
             schedules,
         } = recovered;
-        let (number, epoch) = (partition.number, partition.epoch);
+        let (number, epoch, last) = (partition.number, partition.epoch, partition.last_batch);
         self.incidents.extend(incidents);
         self.partitions.put(partition);
         // What was last read here of workflows that others have changed since.
         self.shared.cache.forget(number);
         self.shared.ownership.adopt(number, epoch);
         self.shared.schedules.adopt(number, &schedules);
-        self.shared.outbox.mark(number);
+        self.shared.outbox.adopt(number, last);
     }
 
     /// Serves a partition no more, and forgets everything about it.
@@ -457,24 +458,15 @@ impl Committer {
             };
             match result {
                 Ok(fenced) => self.committed(batch, &fenced, &mut fates),
-                Err(StoreError::DataRefused(_)) if 1 < batch.writes.len() => {
-                    metrics::COMMITS.with_label_values(&["halved"]).inc();
-                    let second = batch.writes.split_off(batch.writes.len() / 2);
-                    pending.push(second);
-                    pending.push(batch.writes);
-                }
                 Err(StoreError::DataRefused(cause)) => {
-                    metrics::COMMITS.with_label_values(&["refused"]).inc();
-                    let id = batch.writes[0].workflow;
-                    tracing::error!(error = &cause as &dyn std::error::Error, workflow.id = %id, "the store refuses a workflow");
-                    let code = "commit_refused";
-                    self.raise_incident(id, code).await;
-                    fates.insert(
-                        id,
-                        Fate::Failed(EngineError::Incident {
-                            code: code.to_owned(),
-                        }),
-                    );
+                    let (first, second) = halve(batch.writes);
+                    if second.is_empty() {
+                        self.refused(&first, &cause, &mut fates).await;
+                    } else {
+                        metrics::COMMITS.with_label_values(&["halved"]).inc();
+                        pending.push(second);
+                        pending.push(first);
+                    }
                 }
                 Err(error) => {
                     metrics::COMMITS.with_label_values(&["failed"]).inc();
@@ -490,6 +482,27 @@ impl Committer {
             }
         }
         fates
+    }
+
+    /// Sets aside what the store refuses: a workflow, or a start with what it does to others.
+    async fn refused(
+        &mut self,
+        writes: &[Write],
+        cause: &sqlx::Error,
+        fates: &mut BTreeMap<WorkflowId, Fate>,
+    ) {
+        metrics::COMMITS.with_label_values(&["refused"]).inc();
+        let code = "commit_refused";
+        for write in writes {
+            let id = write.workflow;
+            tracing::error!(error = cause as &dyn std::error::Error, workflow.id = %id, "the store refuses a workflow");
+            // Those that a refused start would have changed are as they were, and well.
+            if writes.len() == 1 || write.start.is_some() {
+                self.raise_incident(id, code).await;
+            }
+            let code = code.to_owned();
+            fates.insert(id, Fate::Failed(EngineError::Incident { code }));
+        }
     }
 
     /// Waits for the end of the lease, and a little for commits that are nearly done: whatever they say is
@@ -624,13 +637,14 @@ impl Committer {
 
     /// Partitions in which the batch is not; `None` when it is in all of them.
     async fn look_for(&self, batch: &Batch, numbers: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        // Under the lock of the lease rows, so that the lost transaction has ended one way or the other.
+        // Under the lock of the lease rows, so that the lost transaction has ended one way or the other. Who
+        // is still the owner afterwards was so before, and nobody else has written what was found.
+        let last = self.shared.store.last_batches(numbers).await?;
         let probe = Batch {
             fences: batch.fences.clone(),
             ..Batch::default()
         };
         let fenced = self.shared.store.commit(&probe).await?.fenced;
-        let last = self.shared.store.last_batches(numbers).await?;
         // What has no row in the journal leaves no number there. One transaction carries all, so it is there
         // if anything beside it is; and where nothing could tell, the caller may well do it again.
         let expected = |number: u8| {

@@ -20,6 +20,7 @@ mod dispatch;
 pub mod engine;
 mod error;
 mod exchange;
+mod halving;
 mod incidents;
 mod lists;
 mod losses;

@@ -57,6 +57,9 @@ pub struct Outbox {
 struct Waiting {
     partitions: BTreeMap<u8, Pending>,
     n_bytes: usize,
+    /// The last batch of each partition that the store has acknowledged to its owner; what the store shows
+    /// beyond that may not be durable yet.
+    acknowledged: BTreeMap<u8, i64>,
 }
 
 #[derive(Default)]
@@ -83,9 +86,16 @@ impl Outbox {
         self.marked.notify_one();
     }
 
+    /// Begins with a partition whose last acknowledged batch is known.
+    pub fn adopt(&self, partition: u8, last_batch: i64) {
+        self.lock().acknowledged.insert(partition, last_batch);
+        self.mark(partition);
+    }
+
     /// Takes what a commit has written about a partition.
     pub fn put(&self, partition: u8, row: OutboxRow) {
         let mut waiting = self.lock();
+        waiting.acknowledged.insert(partition, row.batch);
         let n_bytes = row.public.len();
         if WAITING_BYTES_MAX < waiting.n_bytes + n_bytes {
             waiting.fall_behind(partition);
@@ -114,7 +124,15 @@ impl Outbox {
     }
 
     fn take(&self) -> BTreeMap<u8, Pending> {
-        std::mem::take(&mut *self.lock()).partitions
+        let mut waiting = self.lock();
+        waiting.n_bytes = 0;
+        std::mem::take(&mut waiting.partitions)
+    }
+
+    /// The last batch of a partition that may be published.
+    fn acknowledged(&self, partition: u8) -> i64 {
+        let waiting = self.lock();
+        waiting.acknowledged.get(&partition).copied().unwrap_or(0)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -265,7 +283,9 @@ impl Relay {
             page.retain(|it| after < it.batch);
             let is_gapless = page.first().is_none_or(|it| it.batch == after + 1);
             if pending.is_behind || !is_gapless {
+                let acknowledged = self.shared.outbox.acknowledged(partition);
                 page = self.shared.store.outbox(partition, after, ROWS_MAX).await?;
+                page.retain(|it| it.batch <= acknowledged);
                 if !page.is_empty() {
                     // There may be another page.
                     self.shared.outbox.mark(partition);

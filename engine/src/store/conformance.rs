@@ -39,7 +39,7 @@ fn start_key(n: u8) -> StartKey {
 }
 
 /// The first commit of a workflow, as batch `batch` of its partition.
-fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
+pub(crate) fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
     Write {
         workflow: id,
         batch,

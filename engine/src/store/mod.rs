@@ -218,6 +218,15 @@ impl Write {
     pub fn has_events(&self) -> bool {
         !self.sealed_events.is_empty()
     }
+
+    /// Other workflows that the start in this write may have changed: what its key has meant, and what it
+    /// is a restart of.
+    pub fn touched_by_start(&self) -> impl Iterator<Item = WorkflowId> {
+        let replaced = self.start.as_ref().map(|it| it.replaces);
+        let restarted = self.columns.as_ref().map(|it| it.restart_of);
+        let restarted = restarted.filter(|_| self.start.is_some());
+        replaced.flatten().into_iter().chain(restarted.flatten())
+    }
 }
 
 /// What a deletion has to know to find every row of a workflow.

@@ -45,6 +45,12 @@ pub(crate) type Connection = MySqlConnection;
 pub(crate) type Row = sqlx::mysql::MySqlRow;
 /// Reads the database's own clock, ms since the epoch: the time at which this statement has begun.
 const SELECT_NOW_MS: &str = "SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
+/// InnoDB lets others see a commit before it has flushed it. What a later commit has flushed includes it, if
+/// that one has anything to flush.
+const WRITE_ANYTHING: Option<&str> = Some(
+    "INSERT INTO store_meta (name, value) VALUES ('lookups', 1) \
+     ON DUPLICATE KEY UPDATE value = value + 1",
+);
 pub(super) const BEGIN: &str = "START TRANSACTION";
 /// Locks the rows of a `SELECT` until the end of the transaction.
 const FOR_UPDATE: &str = " FOR UPDATE";

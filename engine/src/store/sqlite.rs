@@ -32,6 +32,8 @@ pub(crate) type Row = sqlx::sqlite::SqliteRow;
 /// Reads the database's own clock, ms since the epoch.
 pub(super) const SELECT_NOW_MS: &str =
     "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
+/// What others see is flushed already.
+const WRITE_ANYTHING: Option<&str> = None;
 /// Takes the write lock at once instead of at the first write, so that a reader is never upgraded.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Locks the rows of a `SELECT`. [`BEGIN`] has locked everything.

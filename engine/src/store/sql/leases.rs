@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use sqlx::{Connection as _, QueryBuilder};
 
 use super::rows::get;
-use super::{BEGIN, Connection, Db, FOR_UPDATE, Row, SELECT_NOW_MS, SqlStore, unavailable};
+use super::{
+    BEGIN, Connection, Db, FOR_UPDATE, Row, SELECT_NOW_MS, SqlStore, WRITE_ANYTHING, unavailable,
+};
 use crate::store::{AcquireRequest, Acquired, Fence, OwnedPartition, StoreError, Takeover};
 
 /// Lengths of the list of leases that a statement names: few texts, so that all stay prepared.
@@ -76,7 +78,7 @@ pub(super) async fn acquire(
     })
 }
 
-/// The last batch of each partition, under the lock that a commit takes.
+/// The last batch of each partition, under the lock that a commit takes; durable when this returns.
 pub(super) async fn last_batches(
     store: &SqlStore,
     partitions: &[u8],
@@ -92,7 +94,13 @@ pub(super) async fn last_batches(
     for &partition in partitions {
         batches.push(last_batch(&mut lock, partition).await?.0);
     }
-    lock.rollback().await.map_err(unavailable)?;
+    if let Some(write) = WRITE_ANYTHING {
+        sqlx::query(write)
+            .execute(&mut *lock)
+            .await
+            .map_err(unavailable)?;
+    }
+    lock.commit().await.map_err(unavailable)?;
     writer.keep();
     Ok(batches)
 }

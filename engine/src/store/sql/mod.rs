@@ -35,5 +35,5 @@ mod tenants;
 
 use super::{
     BEGIN, Connection, Db, FOR_UPDATE, FOR_UPDATE_OF_FREE, N_LANES, Row, SELECT_NOW_MS, SqlStore,
-    decode, led_by, unavailable,
+    WRITE_ANYTHING, decode, led_by, unavailable,
 };
