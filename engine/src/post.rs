@@ -147,10 +147,10 @@ impl Engine {
     ) -> Result<SealedParcel, EngineError> {
         let sealer = self.subjects.sealer(tenant, PURPOSE).await?;
         let text = serde_json::to_vec(brought).expect("it is plain data");
-        let sealed = sealer.seal(&binding(tenant, to), &text);
+        let bytes = sealer.seal(&binding(tenant, to), &text);
         Ok(SealedParcel {
             tenant: tenant.to_owned(),
-            sealed: STANDARD.encode(sealed),
+            sealed: STANDARD.encode(bytes),
         })
     }
 
@@ -168,10 +168,10 @@ impl Engine {
         let Some(sealer) = self.subjects.find_sealer(tenant, PURPOSE).await? else {
             return Ok(None);
         };
-        let Ok(sealed) = STANDARD.decode(&parcel.sealed) else {
+        let Ok(bytes) = STANDARD.decode(&parcel.sealed) else {
             return Ok(None);
         };
-        let Ok(text) = sealer.open(&binding(tenant, to), &sealed) else {
+        let Ok(text) = sealer.open(&binding(tenant, to), &bytes) else {
             return Ok(None);
         };
         let brought = serde_json::from_slice(&text).ok();

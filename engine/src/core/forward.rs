@@ -295,9 +295,9 @@ impl Target {
         Some(Self::Partition(partition))
     }
 
-    fn partition(&self, body: &[u8]) -> Option<u8> {
+    fn partition(self, body: &[u8]) -> Option<u8> {
         match self {
-            Self::Partition(partition) => Some(*partition),
+            Self::Partition(partition) => Some(partition),
             Self::StartKey => {
                 let keyed: Keyed = serde_json::from_slice(body).ok()?;
                 Some(partition_of(&start_key(
@@ -321,15 +321,12 @@ fn decoded(segment: &str) -> Option<String> {
             }
             _ => None,
         };
-        match escaped {
-            Some((high, low)) => {
-                bytes.push(u8::try_from(16 * high + low).ok()?);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
+        if let Some((high, low)) = escaped {
+            bytes.push(u8::try_from(16 * high + low).ok()?);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
         }
     }
     String::from_utf8(bytes).ok()

@@ -10,6 +10,6 @@ use super::{Core, answer};
 
 /// The nodes that live, how many partitions each has, and the share of the one that answers.
 #[handler]
-pub async fn nodes(_: Gateway, Data(core): Data<&Arc<Core>>) -> poem::Result<Response> {
+pub fn nodes(_: Gateway, Data(core): Data<&Arc<Core>>) -> poem::Result<Response> {
     answer(Ok(core.engine.nodes()))
 }

@@ -303,11 +303,11 @@ impl Keeper {
 
     async fn leave(&self) {
         self.shared.ownership.end_lease();
-        match timeout(STORE_MAX, self.membership.store.leave(&self.node)).await {
-            Ok(Ok(())) => tracing::info!(node = self.node, "left the registry of nodes"),
-            _ => tracing::warn!(
-                "cannot leave the registry; the others wait for the end of the lease"
-            ),
+        let left = timeout(STORE_MAX, self.membership.store.leave(&self.node)).await;
+        if matches!(left, Ok(Ok(()))) {
+            tracing::info!(node = self.node, "left the registry of nodes");
+        } else {
+            tracing::warn!("cannot leave the registry; the others wait for the end of the lease");
         }
     }
 }

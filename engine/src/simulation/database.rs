@@ -142,10 +142,10 @@ impl Tables {
 
     /// Moves cursors, but for the partitions whose lease is lost; returns those.
     pub fn put_cursors(&mut self, cursors: &[Cursor], fences: &[Fence], now_ms: i64) -> Vec<u8> {
-        let fenced = self.fenced(fences, now_ms);
-        let ours = cursors.iter().filter(|it| !fenced.contains(&it.partition));
+        let taken = self.fenced(fences, now_ms);
+        let ours = cursors.iter().filter(|it| !taken.contains(&it.partition));
         self.cursors.extend(ours.map(|it| (it.partition, it.batch)));
-        fenced
+        taken
     }
 
     /// Marks a workflow as stopped, unless the lease of its partition is lost; returns the partition then.

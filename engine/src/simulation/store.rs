@@ -263,13 +263,13 @@ impl Store for SimulatedStore {
         let fault = self.write_begins().await?;
         let lock = self.world.database.lock_leases().await;
         let now_ms = self.world.now_ms();
-        let fenced = self
+        let taken = self
             .world
             .database
             .tables()
             .put_cursors(cursors, fences, now_ms);
         drop(lock);
-        self.write_ends(fault, Committed { fenced }).await
+        self.write_ends(fault, Committed { fenced: taken }).await
     }
 
     async fn put_incident(

@@ -63,10 +63,10 @@ pub(super) async fn put_cursors(
         .begin_with(BEGIN)
         .await
         .map_err(unavailable)?;
-    let fenced = lost(&mut transaction, fences).await?;
+    let taken = lost(&mut transaction, fences).await?;
     for cursor in cursors {
         let is_fenced = |it: &Fence| it.partition == cursor.partition;
-        if fenced.contains(&cursor.partition) || !fences.iter().any(is_fenced) {
+        if taken.contains(&cursor.partition) || !fences.iter().any(is_fenced) {
             continue;
         }
         sqlx::query("REPLACE INTO relay_cursor (partition_no, batch) VALUES (?, ?)")
@@ -78,5 +78,5 @@ pub(super) async fn put_cursors(
     }
     transaction.commit().await.map_err(unavailable)?;
     writer.keep();
-    Ok(Committed { fenced })
+    Ok(Committed { fenced: taken })
 }
