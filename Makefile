@@ -16,10 +16,10 @@ up: packages build models ## Start the whole platform on var/ and print its URLs
 test: packages build models ## Install what the tests need and run all of them
 	@scripts/run-tests
 
-soak: build ## Millions of made-up inputs of the machine, 20,000 simulations of the engine, 300 crashes, 60 power cuts (hours); see engine/machine/SOAK.md and engine/SIMULATION.md
+soak: build ## Millions of made-up inputs of the machine, 20,000 simulations of the engine, 300 crashes, 60 power cuts, a storm over 2,000 workflows (hours); see engine/machine/SOAK.md and engine/SIMULATION.md
 	cargo run --release --package btrust-machine --example fuzz -- --inputs 1000000
 	BTRUST_SIMULATION_SEEDS=20000 cargo test --release --package btrust-engine --lib -- --nocapture in_the_long_run
-	BTRUST_SOAK=1 cargo test --package btrust-tests --test it -- --nocapture disk::
+	BTRUST_SOAK=1 cargo test --package btrust-tests --test it -- --nocapture disk:: storm::
 
 check: packages ## Format, lints, unused dependencies, spelling, documentation
 	@scripts/install-tools

@@ -10,4 +10,5 @@ mod nodes;
 mod phone;
 mod refusals;
 mod samples;
+mod storm;
 mod up;
