@@ -31,6 +31,7 @@ use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
 use crate::start_policy::{begin, name_new};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
+use crate::unknown_commit::absent_from;
 use crate::workflow::Workflow;
 
 /// Most commands of one round; bounds the time until the first of them is answered.
@@ -645,27 +646,7 @@ impl Committer {
             ..Batch::default()
         };
         let fenced = self.shared.store.commit(&probe).await?.fenced;
-        // What has no row in the journal leaves no number there. One transaction carries all, so it is there
-        // if anything beside it is; and where nothing could tell, the caller may well do it again.
-        let expected = |number: u8| {
-            let of_partition = batch
-                .writes
-                .iter()
-                .filter(|it| it.workflow.partition() == number && it.has_events());
-            of_partition.map(|it| it.batch).max()
-        };
-        let lasts = || numbers.iter().copied().zip(last.iter().copied());
-        let is_there = lasts().any(|(number, last)| {
-            !fenced.contains(&number) && expected(number).is_some_and(|it| it <= last)
-        });
-        let absent: Vec<u8> = lasts()
-            .filter(|(number, last)| {
-                let is_in = expected(*number).map_or(is_there, |it| it <= *last);
-                fenced.contains(number) || !is_in
-            })
-            .map(|(number, _)| number)
-            .collect();
-        Ok((!absent.is_empty()).then_some(absent))
+        Ok(absent_from(batch, numbers, &fenced, &last))
     }
 
     /// Stops a workflow until somebody has looked at it.

@@ -54,6 +54,7 @@ mod subjects;
 mod task_limits;
 mod task_tokens;
 mod timers;
+mod unknown_commit;
 mod watchers;
 mod workflow;
 

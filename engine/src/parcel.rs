@@ -302,14 +302,19 @@ fn let_go(terminate: bool) -> Command {
 
 /// The key of a start that another workflow asks for: the id says it all, and lies in the same partition.
 fn start_key(tenant: &str, id: WorkflowId) -> StartKey {
+    StartKey {
+        tenant: tenant.to_owned(),
+        key_hash: owed_key_hash(id),
+    }
+}
+
+/// The hash of the key of a start that somebody owes: it follows from the id, as the id does from who owes it.
+pub fn owed_key_hash(id: WorkflowId) -> String {
     let mut hash = Sha256::new();
     hash.update(b"owed start\0");
     hash.update(id.to_string());
     let digest = hex::encode(hash.finalize());
-    StartKey {
-        tenant: tenant.to_owned(),
-        key_hash: format!("{:02x}{}", id.partition(), &digest[2..]),
-    }
+    format!("{:02x}{}", id.partition(), &digest[2..])
 }
 
 #[cfg(test)]

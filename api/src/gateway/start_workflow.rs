@@ -196,7 +196,8 @@ impl StartWorkflow {
     ///
     /// Repeat the call with the same `Idempotency-Key` whenever the answer was
     /// lost: it starts at most one workflow. `reuse` and `conflict` let a key
-    /// mean a new one.
+    /// mean a new one, so a call with `conflict: terminate`, or a `reuse` other
+    /// than `reject`, may start another when it is repeated: read first.
     ///
     /// `Prefer: wait=10` waits up to ten seconds (at most 25) for the end.
     #[oai(

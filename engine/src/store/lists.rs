@@ -305,7 +305,11 @@ impl ListFilter {
         let has_status = self.status.is_some() || self.is_open.is_some();
         let by_status = matches!(lead, Lead::Definition { .. } | Lead::Statuses(_));
         let n_attributes = usize::from(matches!(lead, Lead::Values { .. } | Lead::Range { .. }));
+        // Behind a range of values, the time of the start is no range of the index any more.
+        let by_range = matches!(lead, Lead::Range { .. });
+        let has_time = self.started_from_ms.is_some() || self.started_until_ms.is_some();
         self.version.is_none()
+            && !(by_range && has_time)
             && (by_status || !has_status)
             && self.attributes.len() == n_attributes
             && (self.waiting_for.is_none() || matches!(lead, Lead::WaitingFor(_)))

@@ -506,4 +506,32 @@ async fn a_deletion_leaves_one_row_until_it_is_purged(
     assert_eq!(again.epoch, fence.epoch + 1);
     lists.purge(PARTITION, &told).await.unwrap();
     assert_eq!(store.last_batches(&[PARTITION]).await.unwrap(), [66]);
+
+    // Who delivers a start again that was owed has to find it, though its workflow is gone.
+    let owed = StartKey {
+        tenant: "lists".to_owned(),
+        key_hash: owed_key_hash(id(200)),
+    };
+    let mut begun = first_write(200);
+    begun.batch = 67;
+    if let Some(start) = &mut begun.start {
+        start.key = owed.clone();
+    }
+    commit(store, again, vec![begun]).await;
+    let deleted = Write {
+        batch: 68,
+        first_sequence: 2,
+        sequence: 2,
+        before: Some(columns(200)),
+        columns: None,
+        attributes: None,
+        deletion: Some(Deletion {
+            started_ms: columns(200).started_ms,
+        }),
+        start: None,
+        ..first_write(200)
+    };
+    commit(store, again, vec![deleted]).await;
+    assert_eq!(store.load(&[id(200)]).await.unwrap(), []);
+    assert_eq!(store.find_starts(&[owed]).await.unwrap().len(), 1);
 }

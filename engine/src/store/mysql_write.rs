@@ -6,6 +6,8 @@ use tokio::time::{Instant, timeout_at};
 
 use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 
+use crate::parcel::owed_key_hash;
+
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::mysql::sql::leases::lost;
@@ -123,6 +125,7 @@ async fn delete(connection: &mut MySqlConnection, write: &Write) -> Result<(), s
     sqlx::query(DELETE_START_KEY)
         .bind(deletion.started_ms)
         .bind(&workflow)
+        .bind(owed_key_hash(write.workflow))
         .execute(&mut *connection)
         .await?;
     sqlx::query(INSERT_DELETED)

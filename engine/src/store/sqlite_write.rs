@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 
 use btrust_platform::sqlite::BUSY_TIMEOUT;
 
+use crate::parcel::owed_key_hash;
+
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::{Batch, Committed, Deletion, Fence, StartRecord, StoreError, WorkflowColumns, Write};
@@ -410,7 +412,9 @@ impl<'c> Statements<'c> {
         for statement in &mut self.deletions {
             statement.execute([id])?;
         }
-        self.no_start.execute(params![deletion.started_ms, id])?;
+        let owed = owed_key_hash(write.workflow);
+        self.no_start
+            .execute(params![deletion.started_ms, id, owed])?;
         self.deleted.execute(params![
             write.workflow.partition(),
             write.batch,

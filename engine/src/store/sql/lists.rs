@@ -318,10 +318,11 @@ fn push_stretch(
         query.push(" AND value >= ").push_bind(from.to_owned());
         query.push(" AND value < ").push_bind(until.to_owned());
     }
-    if let Some(from_ms) = filter.started_from_ms {
+    // Behind a range of values these would be looked for row by row, without a bound.
+    if let Some(from_ms) = filter.started_from_ms.filter(|_| stretch.values.is_none()) {
         query.push(" AND started_ms >= ").push_bind(from_ms);
     }
-    if let Some(until_ms) = filter.started_until_ms {
+    if let Some(until_ms) = filter.started_until_ms.filter(|_| stretch.values.is_none()) {
         query.push(" AND started_ms < ").push_bind(until_ms);
     }
     if let Some((started_ms, workflow)) = stretch.after {
