@@ -105,11 +105,15 @@ impl Committer {
     /// Carries out what has come, within the partitions that are this lane's before and after.
     async fn serve(&mut self, mut mails: Vec<Mail>) {
         let is_order =
-            |it: &mut Mail| matches!(it.request, Request::Adopt(_) | Request::GiveUp { .. });
+            |it: &mut Mail| matches!(it.request, Request::Adopt { .. } | Request::GiveUp { .. });
         let mut given_up = Vec::new();
         for order in mails.extract_if(.., is_order) {
             match order.request {
-                Request::Adopt(recovered) => self.adopt(*recovered),
+                Request::Adopt { recovered, done } => {
+                    self.adopt(*recovered);
+                    // The keeper looks again.
+                    let _ = done.send(());
+                }
                 Request::GiveUp { partitions, done } => given_up.push((partitions, done)),
                 _ => {}
             }
@@ -275,7 +279,7 @@ impl Committer {
             }
             Request::Migrate(migration) => [Some(migration.before.id), None],
             Request::Annotate(annotate) => [Some(annotate.workflow), None],
-            Request::Adopt(_) | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
+            Request::Adopt { .. } | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
                 [None, None]
             }
         });
@@ -410,8 +414,10 @@ impl Committer {
                         }
                     }
                 }
-                Request::Adopt(_) | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
-                }
+                Request::Adopt { .. }
+                | Request::Delete(_)
+                | Request::GiveUp { .. }
+                | Request::Wake => {}
             }
         }
     }
@@ -442,6 +448,12 @@ impl Committer {
                 }
             };
             metrics::COMMIT_SECONDS.observe(began.elapsed().as_secs_f64());
+            // What may be in the store all the same is not brought to the next owner, but the caller's to repeat.
+            let if_fenced = if matches!(result, Err(StoreError::Unknown(_))) {
+                EngineError::Unavailable
+            } else {
+                EngineError::Elsewhere
+            };
             let result = match result {
                 Err(StoreError::Unknown(cause)) if is_planted(Bug::UnknownIsFailed) => {
                     Err(StoreError::Unavailable(cause))
@@ -458,7 +470,7 @@ impl Committer {
                 Err(error) => Err(error),
             };
             match result {
-                Ok(fenced) => self.committed(batch, &fenced, &mut fates),
+                Ok(fenced) => self.committed(batch, &fenced, &if_fenced, &mut fates),
                 Err(StoreError::DataRefused(cause)) => {
                     let (first, second) = halve(batch.writes);
                     if second.is_empty() {
@@ -561,7 +573,13 @@ impl Committer {
         }
     }
 
-    fn committed(&mut self, batch: Batch, fenced: &[u8], fates: &mut BTreeMap<WorkflowId, Fate>) {
+    fn committed(
+        &mut self,
+        batch: Batch,
+        fenced: &[u8],
+        if_fenced: &EngineError,
+        fates: &mut BTreeMap<WorkflowId, Fate>,
+    ) {
         metrics::COMMITS.with_label_values(&["committed"]).inc();
         let counts = !is_planted(Bug::FencedIsCommitted);
         let fenced = if counts { fenced } else { &[] };
@@ -578,7 +596,7 @@ impl Committer {
         for write in batch.writes {
             let number = write.workflow.partition();
             if fenced.contains(&number) {
-                fates.insert(write.workflow, Fate::Failed(EngineError::Elsewhere));
+                fates.insert(write.workflow, Fate::Failed(if_fenced.clone()));
                 continue;
             }
             if let Some(partition) = self.partitions.get(number) {

@@ -170,6 +170,12 @@ impl Engine {
         let dispatch = &self.shared.dispatch;
         dispatch.report_begins(key);
         let checkpoint = is_checkpoint(&report);
+        let partition = key.task.workflow.partition();
+        if checkpoint && !self.shared.ownership.owns(partition) {
+            // Whose the turn is, is known once the partition has been recovered; the worker brings it again.
+            let _ = dispatch.report_ends(session, key, None, self.shared.clock.now_ms());
+            return false;
+        }
         if checkpoint && !dispatch.begin_checkpoint(session, key) {
             let ack = Ack {
                 key,

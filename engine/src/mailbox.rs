@@ -73,7 +73,10 @@ pub enum Request {
     },
     Migrate(Box<Migration>),
     /// Serves a partition from now on.
-    Adopt(Box<Recovered>),
+    Adopt {
+        recovered: Box<Recovered>,
+        done: oneshot::Sender<()>,
+    },
     /// Serves partitions no more, once the commands before this one are committed.
     GiveUp {
         partitions: Vec<u8>,
@@ -95,7 +98,7 @@ impl Request {
             Self::Migrate(migration) => Some(migration.before.id.partition()),
             Self::Annotate(annotate) => Some(annotate.workflow.partition()),
             Self::Delete(delete) => Some(delete.workflow.partition()),
-            Self::Adopt(recovered) => Some(recovered.partition.number),
+            Self::Adopt { recovered, .. } => Some(recovered.partition.number),
             Self::GiveUp { .. } | Self::Wake => None,
         }
     }
@@ -178,13 +181,17 @@ impl Mailbox {
     /// Hands a partition to its lane.
     pub async fn adopt(&self, recovered: Recovered) {
         let lane = lane_of(recovered.partition.number, self.lanes.len());
+        let (done, is_done) = oneshot::channel();
+        let recovered = Box::new(recovered);
         let mail = Mail {
-            request: Request::Adopt(Box::new(recovered)),
+            request: Request::Adopt { recovered, done },
             reply: None,
             room: None,
         };
         // A committer that has stopped serves nothing.
-        let _ = self.lanes[lane].send(mail).await;
+        if self.lanes[lane].send(mail).await.is_ok() {
+            let _ = is_done.await;
+        }
     }
 
     /// Has the lanes serve partitions no more, and waits until what came before is committed.

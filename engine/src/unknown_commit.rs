@@ -46,12 +46,12 @@ mod tests {
             ..write(n)
         };
         Batch {
-            fences: Vec::new(),
             writes: loud
                 .iter()
                 .map(write)
                 .chain(silent.iter().map(heartbeat))
                 .collect(),
+            ..Batch::default()
         }
     }
 

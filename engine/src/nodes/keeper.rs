@@ -140,10 +140,19 @@ impl Keeper {
             .n_live_nodes
             .store(n_live_nodes, Ordering::Relaxed);
         self.drop_lost(survey).await;
+        let unserved = self.unserved(survey);
+        if !unserved.is_empty() {
+            tracing::warn!(
+                n_partitions = unserved.len(),
+                "partitions of this node are served by nobody; giving them back"
+            );
+            self.give_back(&unserved).await;
+            return true;
+        }
         let plan = share::plan(survey, &self.node);
         self.shared.ownership.want(plan.n_wanted);
         if !plan.give_up.is_empty() {
-            self.give_up(&plan.give_up).await;
+            self.give_up(&plan.give_up, survey).await;
         }
         if plan.take.is_empty() {
             return false;
@@ -173,29 +182,48 @@ impl Keeper {
         }
     }
 
-    /// Stops serving partitions, and makes them free once the last round on them has been committed.
-    async fn give_up(&self, partitions: &[u8]) {
+    /// What the database gives to this node and its lanes do not serve: taking, recovering or giving back has
+    /// gone wrong half way. Nothing is on its way there, for a look begins when the last one has ended.
+    fn unserved(&self, survey: &Survey) -> Vec<Fence> {
         let ownership = &self.shared.ownership;
-        let fence = |partition: &u8| {
-            let epoch = ownership.epoch(*partition)?;
-            Some(Fence {
-                partition: *partition,
-                epoch,
-            })
-        };
-        let fences: Vec<Fence> = partitions.iter().filter_map(fence).collect();
+        self.leases(survey)
+            .filter(|it| ownership.epoch(it.partition) != Some(it.epoch))
+            .collect()
+    }
+
+    /// The partitions of this node as the database has them.
+    fn leases(&self, survey: &Survey) -> impl Iterator<Item = Fence> {
+        let ours = survey.leases.iter().filter(|it| it.owner == self.node);
+        ours.map(|it| Fence {
+            partition: it.partition,
+            epoch: it.epoch,
+        })
+    }
+
+    /// Stops serving partitions, and makes them free once the last round on them has been committed.
+    async fn give_up(&self, partitions: &[u8], survey: &Survey) {
+        let fences: Vec<Fence> = self
+            .leases(survey)
+            .filter(|it| partitions.contains(&it.partition))
+            .collect();
         // From here on nobody is answered; whoever asks is sent to the next owner as soon as there is one.
         for fence in &fences {
-            ownership.drop_one(fence.partition);
+            self.shared.ownership.drop_one(fence.partition);
         }
-        self.mailbox.give_up(partitions).await;
-        let given = self.membership.store.give_back(&self.node, &fences);
+        self.give_back(&fences).await;
+    }
+
+    /// Makes partitions free that nobody is answered about any more.
+    async fn give_back(&self, fences: &[Fence]) {
+        let partitions: Vec<u8> = fences.iter().map(|it| it.partition).collect();
+        self.mailbox.give_up(&partitions).await;
+        let given = self.membership.store.give_back(&self.node, fences);
         match timeout(STORE_MAX, given).await {
             Ok(Ok(())) => tracing::info!(
                 n_partitions = fences.len(),
                 "gave partitions up for another node"
             ),
-            // They are taken again by the next look, or by somebody else.
+            // The next look finds them unserved, and tries again.
             Ok(Err(error)) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "cannot give partitions back"

@@ -18,6 +18,7 @@ use super::{
     AcquireRequest, Batch, Cursor, Deletion, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
     StartRecord, Store, Takeover, WorkflowColumns, Write,
 };
+use crate::parcel::owed_key_hash;
 use crate::search::{AttributeValue, Attributes, column_of, entries};
 use crate::workflow::OPERATOR;
 
