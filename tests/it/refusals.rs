@@ -100,7 +100,7 @@ async fn a_start_is_refused_for_a_reason_and_repeated_without_a_second_workflow(
         json!({"definition": "nickname", "input": {}}),
     )
     .await
-    .assert_problem(400, "malformed_request");
+    .assert_problem(400, "idempotency_key_missing");
     bank.start("first", "nickname", json!({"title": "other"}))
         .await
         .assert_problem(409, "idempotency_key_reused");

@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use btrust_schemas::ids::WorkflowId;
 use rand::RngExt;
-use sqlx::SqlitePool;
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::WorkflowKeys;
 use super::cache::SharedCache;
@@ -45,6 +45,14 @@ impl SqliteWorkflowKeys {
     }
 }
 
+/// Most keys written by one statement.
+const ROWS_MAX: usize = 64;
+
+/// How many of `n_rows` go into the next statement: a power of two, so that few texts are ever prepared.
+fn rows_at_once(n_rows: usize) -> usize {
+    ROWS_MAX.min(1 << n_rows.ilog2())
+}
+
 #[async_trait]
 impl WorkflowKeys for SqliteWorkflowKeys {
     async fn create_many(&self, workflows: &[(String, WorkflowId)]) -> Result<(), KeyError> {
@@ -58,19 +66,28 @@ impl WorkflowKeys for SqliteWorkflowKeys {
 
         let mut created = Vec::with_capacity(minted.len());
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for (tenant, workflow, key_id, data_key, wrapped) in minted {
-            let inserted = sqlx::query(
-                "INSERT INTO workflow_key (tenant, workflow, key_id, wrapped) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(tenant)
-            .bind(workflow.to_string())
-            .bind(key_id.as_slice())
-            .bind(wrapped.0)
-            .execute(&mut *transaction)
-            .await?;
-            if inserted.rows_affected() == 1 {
-                created.push(((tenant.clone(), workflow), Sealer::new(data_key, key_id)));
+        while !minted.is_empty() {
+            let rest = minted.split_off(rows_at_once(minted.len()));
+            let rows = std::mem::replace(&mut minted, rest);
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO workflow_key (tenant, workflow, key_id, wrapped) ",
+            );
+            query.push_values(&rows, |mut row, (tenant, workflow, key_id, _, wrapped)| {
+                row.push_bind(tenant.as_str())
+                    .push_bind(workflow.to_string())
+                    .push_bind(key_id.as_slice())
+                    .push_bind(wrapped.0.as_slice());
+            });
+            query.push(" ON CONFLICT DO NOTHING");
+            let inserted = query.build().execute(&mut *transaction).await?;
+            // Where some were there already, or destroyed, whoever needs one reads which it is.
+            if inserted.rows_affected() == rows.len() as u64 {
+                created.extend(
+                    rows.into_iter()
+                        .map(|(tenant, workflow, key_id, data_key, _)| {
+                            ((tenant.clone(), workflow), Sealer::new(data_key, key_id))
+                        }),
+                );
             }
         }
         transaction.commit().await?;

@@ -129,7 +129,13 @@ pub(super) async fn find_starts(
             "SELECT tenant, key_hash, digest, workflow FROM start_key WHERE ",
         );
         let mut alternatives = query.separated(" OR ");
-        for key in chunk {
+        // The last key fills the list up to a power of two, so that few texts are ever prepared.
+        let padding = chunk.last().into_iter().cycle();
+        for key in chunk
+            .iter()
+            .chain(padding)
+            .take(chunk.len().next_power_of_two())
+        {
             alternatives
                 .push("(tenant = ")
                 .push_bind_unseparated(key.tenant.clone());
