@@ -29,7 +29,7 @@ use crate::planted::{Bug, is_planted};
 use crate::recovery::{Recovered, standing};
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
-use crate::start_policy::{begin, name_new};
+use crate::start_policy::{begin, mint, name_new};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
 use crate::unknown_commit::absent_from;
 use crate::workflow::Workflow;
@@ -323,22 +323,7 @@ impl Committer {
     ) {
         let clock_ms = self.shared.clock.now_ms();
         let (new, mails) = name_new(&*self.shared.random, mails, &mut starts, round, broken);
-        let minted: Vec<(String, WorkflowId)> = new
-            .iter()
-            .map(|it| (it.start.tenant.clone(), it.id))
-            .collect();
-        let minted = if minted.is_empty() {
-            Ok(())
-        } else {
-            self.shared
-                .keys
-                .create_many(&minted)
-                .await
-                .map_err(unavailable)
-        };
-        if minted == Err(EngineError::StorageFull) {
-            self.shared.storage.note(true);
-        }
+        let minted = mint(&self.shared, &new).await;
         for new in new {
             let Some(partition) = self.partitions.get(new.id.partition()) else {
                 round.refuse(new.reply, EngineError::Elsewhere);

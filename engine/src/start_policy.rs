@@ -14,6 +14,7 @@ use btrust_schemas::ids::WorkflowId;
 use crate::error::EngineError;
 use crate::mailbox::{Answer, Mail, Request, Start, partition_of};
 use crate::round::{Caller, Round};
+use crate::shared::{Shared, unavailable};
 use crate::store::StartKey;
 
 /// A start that begins a workflow.
@@ -137,6 +138,22 @@ pub fn name_new(
         });
     }
     (new, rest)
+}
+
+/// Makes the keys of workflows that begin, all or none.
+pub async fn mint(shared: &Shared, new: &[NewStart]) -> Result<(), EngineError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let owners: Vec<(String, WorkflowId)> = new
+        .iter()
+        .map(|it| (it.start.tenant.clone(), it.id))
+        .collect();
+    let minted = shared.keys.create_many(&owners).await.map_err(unavailable);
+    if minted == Err(EngineError::StorageFull) {
+        shared.storage.note(true);
+    }
+    minted
 }
 
 /// Whether a workflow is there and has ended, so that it may be started again.

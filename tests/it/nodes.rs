@@ -17,7 +17,7 @@ const N_PARTITIONS: u64 = 256;
 /// The promise: from a node's death until others serve all of its partitions.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// Longest time until everything that was started has ended.
-const ENDS_WITHIN: Duration = Duration::from_secs(120);
+const ENDS_WITHIN: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How many partitions a node serves; `None` when it does not answer.

@@ -73,7 +73,8 @@ impl Record {
         while let Some((head, after)) = rest.split_at_checked(HEAD_BYTES) {
             let n_path = usize::from(u16::from_le_bytes([head[1], head[2]]));
             let n_data = u32::from_le_bytes([head[3], head[4], head[5], head[6]]) as usize;
-            let offset = u64::from_le_bytes(head[7..].try_into().expect("eight bytes")) as usize;
+            let offset = u64::from_le_bytes(head[7..].try_into().expect("eight bytes"));
+            let offset = usize::try_from(offset).expect("files of tests fit into memory");
             let Some((text, after)) = after.split_at_checked(n_path) else {
                 break;
             };

@@ -69,6 +69,8 @@ pub fn effects_of(ledger: &Path) -> BTreeMap<String, Vec<String>> {
             .or_default()
             .push(state.to_owned());
     }
-    effects.values_mut().for_each(|it| it.sort());
+    for states in effects.values_mut() {
+        states.sort();
+    }
     effects
 }

@@ -350,21 +350,18 @@ impl Client {
                 self.label,
                 answer.is_some()
             ));
-            match answer {
-                Some(Ok(view)) => {
-                    self.judge_view(&view);
-                    let n_redrives = self.world.state(id).map_or(0, |it| it.n_redrives());
-                    if n_redrives != 1 {
-                        self.world.violated(
-                            "an acknowledged redrive is committed, once",
-                            format_args!("{id} {n_redrives}"),
-                        );
-                    }
-                    return true;
+            if let Some(Ok(view)) = answer {
+                self.judge_view(&view);
+                let n_redrives = self.world.state(id).map_or(0, |it| it.n_redrives());
+                if n_redrives != 1 {
+                    self.world.violated(
+                        "an acknowledged redrive is committed, once",
+                        format_args!("{id} {n_redrives}"),
+                    );
                 }
-                // Whoever was taken over may still know it as running; refused for ever, it never ends.
-                Some(Err(_)) | None => {}
+                return true;
             }
+            // Whoever was taken over may still know it as running; refused for ever, it never ends.
             tokio::time::sleep(AGAIN).await;
         }
     }

@@ -88,8 +88,8 @@ impl Node {
             changes: serde_json::from_value(changes).unwrap(),
             actor: "bank".to_owned(),
         };
-        let changed = self.engine.change_attributes(id, request).await;
-        changed.map(drop).map_err(|it| it.code().to_owned())
+        let answer = self.engine.change_attributes(id, request).await;
+        answer.map(drop).map_err(|it| it.code().to_owned())
     }
 
     async fn hold(&self, id: WorkflowId, hold: bool) {

@@ -19,7 +19,7 @@ use crate::world::{Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, ask, compl
 /// The hand-over of the issue: within five seconds of a node's death.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// Long enough for a busy machine; no test waits for its end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const N_PARTITIONS: usize = 256;
 
 /// A node as a process: it can be killed and stopped with everything that it does.

@@ -75,7 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::from_env();
     let config = Config::from_settings(&settings)?;
     let ledger = PathBuf::from(settings.required("LEDGER")?);
-    let data = DataDir::open(&PathBuf::from(settings.required("DATA")?))?;
+    let data = DataDir::open(PathBuf::from(settings.required("DATA")?))?;
     let clock: SharedClock = Arc::new(SystemClock);
     let ports = Ports::embedded(&settings, &data, clock).await?;
     let tokens = TokenSource::new(&config.auth_url, config.client_id, config.client_secret);

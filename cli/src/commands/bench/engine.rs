@@ -191,7 +191,7 @@ impl Engine {
             (WAITING, self.open_waiting, "open workflows that wait"),
         ] {
             if n_workflows != 0 {
-                let load = self.load(stage, definition, n_workflows, FILL_CONCURRENCY);
+                let load = Self::load(stage, definition, n_workflows, FILL_CONCURRENCY);
                 let until = Until::Started;
                 Load { until, ..load }.run(what).await?;
             }
@@ -216,13 +216,7 @@ impl Engine {
         }
     }
 
-    fn load(
-        &self,
-        stage: &Stage,
-        definition: &'static str,
-        n_workflows: u64,
-        concurrency: u64,
-    ) -> Load {
+    fn load(stage: &Stage, definition: &'static str, n_workflows: u64, concurrency: u64) -> Load {
         Load {
             core_url: stage.core_url.clone(),
             tokens: Arc::clone(&stage.tokens),
@@ -242,7 +236,7 @@ impl Engine {
     ) -> anyhow::Result<Window> {
         let pid = stage.core_pid()?;
         let before = Reading::take(&stage.core_url, pid).await?;
-        let load = self.load(stage, STEPS, n_workflows, concurrency);
+        let load = Self::load(stage, STEPS, n_workflows, concurrency);
         let times = load.run(what).await?;
         let after = Reading::take(&stage.core_url, pid).await?;
         Ok(Window {
