@@ -17,7 +17,7 @@ use crate::database_url::MySqlAddress;
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long one call to a store may take before it is an error.
 ///
-/// Source: longer than [`LOCK_WAIT_MAX_S`] and [`STATEMENT_MAX_S`], so that the server's own words arrive
+/// Source: longer than `LOCK_WAIT_MAX_S` and `STATEMENT_MAX_S`, so that the server's own words arrive
 /// first; short enough that whoever waits hears of a hung server before a load balancer gives up (30 s).
 pub const CALL_MAX: Duration = Duration::from_secs(10);
 /// How long one statement may run on the server, s.
