@@ -442,25 +442,29 @@ async fn what_has_ended_is_found_by_its_policy(lists: &dyn ListStore) {
     assert_eq!(last, [(id(1), 64), (id(3), 4)]);
 }
 
+/// The last commit of a workflow, as batch `batch` of its partition.
+fn deletion(n: u8, batch: i64) -> Write {
+    Write {
+        batch,
+        first_sequence: 2,
+        sequence: 2,
+        before: Some(columns(n)),
+        columns: None,
+        attributes: None,
+        deletion: Some(Deletion {
+            started_ms: columns(n).started_ms,
+        }),
+        start: None,
+        ..first_write(n)
+    }
+}
+
 async fn a_deletion_leaves_one_row_until_it_is_purged(
     store: &dyn Store,
     lists: &dyn ListStore,
     fence: Fence,
 ) {
-    let deleted = Write {
-        batch: 66,
-        first_sequence: 2,
-        sequence: 2,
-        before: Some(columns(3)),
-        columns: None,
-        attributes: None,
-        deletion: Some(Deletion {
-            started_ms: columns(3).started_ms,
-        }),
-        start: None,
-        ..first_write(3)
-    };
-    commit(store, fence, vec![deleted]).await;
+    commit(store, fence, vec![deletion(3, 66)]).await;
     assert_eq!(store.load(&[id(3)]).await.unwrap(), []);
     assert_eq!(store.find_starts(&[start_key(3)]).await.unwrap(), []);
     assert_eq!(store.find_starts(&[start_key(2)]).await.unwrap().len(), 1);
@@ -519,20 +523,7 @@ async fn a_deletion_leaves_one_row_until_it_is_purged(
         start.key = owed.clone();
     }
     commit(store, again, vec![begun]).await;
-    let deleted = Write {
-        batch: 68,
-        first_sequence: 2,
-        sequence: 2,
-        before: Some(columns(200)),
-        columns: None,
-        attributes: None,
-        deletion: Some(Deletion {
-            started_ms: columns(200).started_ms,
-        }),
-        start: None,
-        ..first_write(200)
-    };
-    commit(store, again, vec![deleted]).await;
+    commit(store, again, vec![deletion(200, 68)]).await;
     assert_eq!(store.load(&[id(200)]).await.unwrap(), []);
     assert_eq!(store.find_starts(&[owed]).await.unwrap().len(), 1);
 }
