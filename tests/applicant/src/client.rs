@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     const WORKFLOW: &str = r#"{"id":"wf_07070707070707070707070707070707","definition":"d","version":1,"status":"running",
-        "waitingFor":null,"decision":null,"outcomes":{},"error":null,"cause":null,
+        "waitingFor":null,"decision":null,"outcomes":{},"searchAttributes":{},"legalHold":false,"error":null,"cause":null,
         "startedAt":"2026-03-01T00:00:00Z","closedAt":null,"sequence":1}"#;
 
     /// A platform that gives the `answers` (status, body) one after another, and
