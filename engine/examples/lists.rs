@@ -20,7 +20,7 @@ use serde_json::json;
 use btrust_engine::search::{AttributeValue, Attributes, column_of, entries};
 use btrust_engine::store::{
     AcquireRequest, Batch, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey, StartRecord,
-    Stores, Takeover, WorkflowColumns, Write, location,
+    StartRequests, Stores, Takeover, WorkflowColumns, Write, location,
 };
 use btrust_engine::{Engine, Ports, RetentionPolicies, SecondPerson};
 use btrust_platform::clock::SystemClock;
@@ -162,6 +162,7 @@ fn write(numbers: &mut Numbers, number: u64, batches: &mut [i64]) -> Write {
             digest: "d".repeat(64),
             workflow,
             replaces: None,
+            requests: StartRequests::default(),
         }),
         columns: Some(columns),
     }

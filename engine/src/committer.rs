@@ -29,7 +29,7 @@ use crate::planted::{Bug, is_planted};
 use crate::recovery::{Recovered, standing};
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::shared::{Shared, unavailable};
-use crate::start_policy::{begin, mint, name_new};
+use crate::start_policy::{Starts, begin, mint, name_new, repeat, repeated};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
 use crate::unknown_commit::absent_from;
 use crate::workflow::Workflow;
@@ -242,10 +242,7 @@ impl Committer {
     }
 
     /// Which start keys of this round are taken already, by whom and for which request.
-    async fn known_starts(
-        &self,
-        mails: &[Mail],
-    ) -> Result<HashMap<StartKey, (WorkflowId, String)>, StoreError> {
+    async fn known_starts(&self, mails: &[Mail]) -> Result<Starts, StoreError> {
         let keys: BTreeSet<&StartKey> = mails
             .iter()
             .filter_map(|it| match &it.request {
@@ -258,10 +255,7 @@ impl Committer {
         }
         let keys: Vec<StartKey> = keys.into_iter().cloned().collect();
         let records = self.shared.store.find_starts(&keys).await?;
-        Ok(records
-            .into_iter()
-            .map(|it| (it.key, (it.workflow, it.digest)))
-            .collect())
+        Ok(records.into_iter().map(|it| (it.key.clone(), it)).collect())
     }
 
     /// Makes a draft of every workflow that the round will touch; returns those that cannot be opened.
@@ -269,18 +263,19 @@ impl Committer {
         &self,
         round: &mut Round,
         mails: &[Mail],
-        starts: &HashMap<StartKey, (WorkflowId, String)>,
+        starts: &Starts,
     ) -> HashMap<WorkflowId, EngineError> {
         let wanted = mails.iter().flat_map(|it| match &it.request {
-            Request::Command { workflow, .. } => [Some(*workflow), None],
+            Request::Command { workflow, .. } => [Some(*workflow), None, None],
             Request::Start(start) => {
-                let earlier = starts.get(&start.key).map(|(workflow, _)| *workflow);
-                [earlier, start.restart_of]
+                let known = starts.get(&start.key);
+                let repeated = known.and_then(|it| repeated(start, it));
+                [known.map(|it| it.workflow), repeated, start.restart_of]
             }
-            Request::Migrate(migration) => [Some(migration.before.id), None],
-            Request::Annotate(annotate) => [Some(annotate.workflow), None],
+            Request::Migrate(migration) => [Some(migration.before.id), None, None],
+            Request::Annotate(annotate) => [Some(annotate.workflow), None, None],
             Request::Adopt { .. } | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
-                [None, None]
+                [None; 3]
             }
         });
         let mut broken = HashMap::new();
@@ -318,14 +313,15 @@ impl Committer {
         &mut self,
         round: &mut Round,
         mails: Vec<Mail>,
-        mut starts: HashMap<StartKey, (WorkflowId, String)>,
+        mut starts: Starts,
         broken: &HashMap<WorkflowId, EngineError>,
     ) {
         let clock_ms = self.shared.clock.now_ms();
-        let (new, mails) = name_new(&*self.shared.random, mails, &mut starts, round, broken);
+        let (new, repetitions, mails) =
+            name_new(&*self.shared.random, mails, &mut starts, round, broken);
         let minted = mint(&self.shared, &new).await;
         for new in new {
-            let Some(partition) = self.partitions.get(new.id.partition()) else {
+            let Some(partition) = self.partitions.get(new.record.workflow.partition()) else {
                 round.refuse(new.reply, EngineError::Elsewhere);
                 continue;
             };
@@ -334,7 +330,7 @@ impl Committer {
                 Ok(()) => self
                     .shared
                     .keys
-                    .sealer(&new.start.tenant, new.id)
+                    .sealer(&new.start.tenant, new.record.workflow)
                     .await
                     .map_err(unavailable),
                 Err(error) => Err(error.clone()),
@@ -344,18 +340,9 @@ impl Committer {
                 Err(error) => round.refuse(new.reply, error),
             }
         }
+        repeat(round, repetitions, broken);
         for mail in mails {
             match mail.request {
-                Request::Start(start) => match starts.get(&start.key) {
-                    Some((_, digest)) if *digest != start.digest => {
-                        round.refuse(mail.reply, EngineError::KeyReused);
-                    }
-                    Some((id, _)) => match broken.get(id) {
-                        Some(error) => round.refuse(mail.reply, error.clone()),
-                        None => round.repeat(mail.reply, *id),
-                    },
-                    None => round.refuse(mail.reply, EngineError::Unavailable),
-                },
                 Request::Command {
                     workflow,
                     tenant,
@@ -399,9 +386,11 @@ impl Committer {
                         }
                     }
                 }
+                // Starts have been taken out.
                 Request::Adopt { .. }
                 | Request::Delete(_)
                 | Request::GiveUp { .. }
+                | Request::Start(_)
                 | Request::Wake => {}
             }
         }

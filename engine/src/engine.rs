@@ -45,6 +45,7 @@ use crate::schedules;
 use crate::seal::{self, Binding};
 use crate::search;
 use crate::shared::Shared;
+use crate::start_policy::request_name;
 use crate::store::definitions::DefinitionStore;
 use crate::store::lists::ListStore;
 use crate::store::operations::OperationStore;
@@ -273,10 +274,11 @@ impl Engine {
         }
         let wait_ms = request.wait_ms;
         let key = start_key(&request.tenant, &request.idempotency_key);
+        let name = request_name(&request);
         let published = match self.start_on(&request).await {
             Ok(published) => published,
             Err(refusal) => {
-                let started = (key, request.request_digest.as_str());
+                let started = (key, request.request_digest.as_str(), name.as_deref());
                 return self
                     .repeated_start(&request.tenant, started, wait_ms, refusal)
                     .await;
@@ -310,6 +312,7 @@ impl Engine {
             actor: request.actor,
             reuse: request.reuse,
             conflict: request.conflict,
+            request: name,
             restart_of: None,
         };
         let done = self.mailbox.ask(Request::Start(Box::new(start))).await?;
@@ -378,17 +381,19 @@ impl Engine {
     pub(crate) async fn repeated_start(
         &self,
         tenant: &str,
-        (key, digest): (StartKey, &str),
+        (key, digest, request): (StartKey, &str, Option<&str>),
         wait_ms: u64,
         refusal: EngineError,
     ) -> Result<StartResponse, EngineError> {
         let Some(start) = self.shared.store.find_starts(&[key]).await?.pop() else {
             return Err(refusal);
         };
-        if start.digest != digest {
-            return Err(EngineError::KeyReused);
-        }
-        let workflow = self.shared.read(tenant, start.workflow).await?;
+        let started = match request.and_then(|it| start.requests.find(it)) {
+            Some(started) => started,
+            None if start.digest == digest => start.workflow,
+            None => return Err(EngineError::KeyReused),
+        };
+        let workflow = self.shared.read(tenant, started).await?;
         self.started(workflow, false, wait_ms).await
     }
 

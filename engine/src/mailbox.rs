@@ -47,6 +47,9 @@ pub struct Start {
     pub actor: String,
     pub reuse: Reuse,
     pub conflict: Conflict,
+    /// Tells this request from others with its key, where it may begin something new; a repetition has
+    /// the same.
+    pub request: Option<String>,
     /// The workflow, which has ended, that it starts again.
     pub restart_of: Option<WorkflowId>,
     pub attributes: Attributes,

@@ -145,7 +145,7 @@ impl Engine {
         let published = match startable.and_then(|it| takes(it, &input)) {
             Ok(published) => published,
             Err(refusal) => {
-                let started = (key, request_digest.as_str());
+                let started = (key, request_digest.as_str(), None);
                 return self.repeated_start(&tenant, started, 0, refusal).await;
             }
         };
@@ -165,6 +165,7 @@ impl Engine {
             actor,
             reuse: Reuse::Reject,
             conflict: Conflict::Existing,
+            request: None,
             restart_of: Some(workflow),
             id: None,
             origin: Origin::default(),

@@ -238,6 +238,7 @@ impl Engine {
             actor: String::new(),
             reuse: Reuse::default(),
             conflict: Conflict::default(),
+            request: None,
             restart_of: None,
         };
         self.mailbox.ask(Request::Start(Box::new(start))).await?;

@@ -177,13 +177,13 @@ impl Round {
     pub fn start(
         &mut self,
         start: Start,
-        id: WorkflowId,
-        replaces: Option<WorkflowId>,
+        record: StartRecord,
         sealer: Arc<Sealer>,
         now_ms: i64,
         reply: Option<oneshot::Sender<Answer>>,
     ) -> bool {
         let definition = start.definition;
+        let id = record.workflow;
         let command = Command::Start {
             workflow: id.to_string(),
             definition: definition.name().to_owned(),
@@ -235,12 +235,7 @@ impl Round {
             workflow,
             events: applied.events,
             changes: applied.effects.into_iter().filter_map(change).collect(),
-            start: Some(StartRecord {
-                key: start.key,
-                digest: start.digest,
-                workflow: id,
-                replaces,
-            }),
+            start: Some(record),
             listed: None,
             is_touched: false,
             now_ms,

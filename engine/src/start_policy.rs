@@ -3,27 +3,34 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use btrust_machine::{Command, Refusal, Status};
 use btrust_platform::random::{self, RandomSource};
 use btrust_platform::sealing::Sealer;
 use btrust_schemas::commands::{Conflict, Reuse};
+use btrust_schemas::core::StartRequest;
 use btrust_schemas::ids::WorkflowId;
 
 use crate::error::EngineError;
 use crate::mailbox::{Answer, Mail, Request, Start, partition_of};
 use crate::round::{Caller, Round};
 use crate::shared::{Shared, unavailable};
-use crate::store::StartKey;
+use crate::store::{StartKey, StartRecord};
+
+/// Hexadecimal digits that a request is told by: 128 bits.
+const REQUEST_DIGITS: usize = 32;
+
+/// Which keys of a round have started a workflow before.
+pub type Starts = HashMap<StartKey, StartRecord>;
 
 /// A start that begins a workflow.
 pub struct NewStart {
     pub start: Start,
-    pub id: WorkflowId,
-    /// The workflow that the key has meant until now.
-    pub replaces: Option<WorkflowId>,
-    /// Whether that one runs, and is terminated.
+    /// What its key means from now on.
+    pub record: StartRecord,
+    /// Whether what the key has meant runs, and is terminated.
     pub terminates: bool,
     pub reply: Option<oneshot::Sender<Answer>>,
 }
@@ -31,8 +38,8 @@ pub struct NewStart {
 /// What becomes of such a start.
 #[derive(Clone, Debug, PartialEq)]
 enum Ruling {
-    /// It means the earlier workflow.
-    Repeat,
+    /// It means this earlier workflow.
+    Repeat(WorkflowId),
     Refuse(EngineError),
     /// A new workflow begins, and the key means that one from now on.
     Begin,
@@ -40,24 +47,62 @@ enum Ruling {
     Replace,
 }
 
-/// Rules about a start whose key has started, with a request of the digest `earlier_digest`, a
-/// workflow that stands at `earlier`.
+/// What a request is told by that may let its key begin something new; the others need no name.
 ///
-/// While that one runs, only the conflict policy counts, and once it has ended only the reuse policy.
-fn rule(start: &Start, earlier_digest: &str, earlier: Status) -> Ruling {
-    let same = if start.digest == earlier_digest {
-        Ruling::Repeat
+/// The same request again is a repetition: the caller has not heard the answer. Whoever wants another
+/// workflow by the same request says so with another `request_id`.
+pub fn request_name(request: &StartRequest) -> Option<String> {
+    let begins = request.reuse != Reuse::Reject || request.conflict == Conflict::Terminate;
+    if !begins {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    hash.update(&request.request_digest);
+    hash.update([0, request.reuse as u8, request.conflict as u8]);
+    if let Some(id) = &request.request_id {
+        hash.update([0]);
+        hash.update(id);
+    }
+    let mut name = hex::encode(hash.finalize());
+    name.truncate(REQUEST_DIGITS);
+    Some(name)
+}
+
+/// The workflow that this very request has started before.
+pub fn repeated(start: &Start, earlier: &StartRecord) -> Option<WorkflowId> {
+    earlier.requests.find(start.request.as_deref()?)
+}
+
+/// Rules about a start whose key means a workflow that stands at `status`; `repeated` is what the same
+/// request has started, where that is still there.
+///
+/// While the key's workflow runs, only the conflict policy counts, and once it has ended only the reuse
+/// policy.
+fn rule(
+    start: &Start,
+    earlier: &StartRecord,
+    status: Status,
+    repeated: Option<WorkflowId>,
+) -> Ruling {
+    if start.conflict == Conflict::Fail && !status.is_closed() {
+        return Ruling::Refuse(running());
+    }
+    if let Some(repeated) = repeated {
+        return Ruling::Repeat(repeated);
+    }
+    let same = if start.digest == earlier.digest {
+        Ruling::Repeat(earlier.workflow)
     } else {
         Ruling::Refuse(EngineError::KeyReused)
     };
-    if !earlier.is_closed() {
+    if !status.is_closed() {
         return match start.conflict {
             Conflict::Existing => same,
             Conflict::Fail => Ruling::Refuse(running()),
             Conflict::Terminate => Ruling::Replace,
         };
     }
-    match (start.reuse, earlier) {
+    match (start.reuse, status) {
         (Reuse::Reject, _) | (Reuse::IfFailed, Status::Succeeded | Status::Continued) => same,
         (Reuse::IfFailed | Reuse::IfClosed, _) => Ruling::Begin,
     }
@@ -68,17 +113,25 @@ fn running() -> EngineError {
     EngineError::Refused(Refusal::WorkflowRunning)
 }
 
-/// Gives an id to every start that begins a workflow; those that mean an earlier one stay mails.
+/// A start that means a workflow which there is, or which begins in this round.
+pub struct RepeatedStart {
+    pub workflow: WorkflowId,
+    pub reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// Gives an id to every start that begins a workflow, and to the others the workflow that they mean; the
+/// mails that are no starts are left.
 ///
 /// Of several starts with one key in a round the first begins a workflow, and the others mean that one.
 pub fn name_new(
     random: &dyn RandomSource,
     mails: Vec<Mail>,
-    starts: &mut HashMap<StartKey, (WorkflowId, String)>,
+    starts: &mut Starts,
     round: &mut Round,
     broken: &HashMap<WorkflowId, EngineError>,
-) -> (Vec<NewStart>, Vec<Mail>) {
+) -> (Vec<NewStart>, Vec<RepeatedStart>, Vec<Mail>) {
     let mut new = Vec::new();
+    let mut repetitions = Vec::new();
     let mut rest = Vec::with_capacity(mails.len());
     for mail in mails {
         let Mail {
@@ -96,21 +149,23 @@ pub fn name_new(
         };
         let known = starts.get(&start.key);
         // One that begins in this very round has no draft yet.
-        let earlier = known.and_then(|(id, digest)| Some((*id, digest, round.status(*id)?)));
+        let earlier = known.and_then(|it| Some((it, round.status(it.workflow)?)));
         let ruling = match (known, earlier) {
             (None, _) => Ruling::Begin,
-            (Some(_), None) => Ruling::Repeat,
-            (Some(_), Some((_, digest, status))) => rule(&start, digest, status),
+            (Some(known), None) if known.digest != start.digest => {
+                Ruling::Refuse(EngineError::KeyReused)
+            }
+            (Some(known), None) => Ruling::Repeat(known.workflow),
+            (Some(_), Some((known, status))) => {
+                let repeated = repeated(&start, known);
+                let is_there =
+                    |it: &WorkflowId| round.status(*it).is_some() || broken.contains_key(it);
+                rule(&start, known, status, repeated.filter(is_there))
+            }
         };
-        let replaces = earlier.map(|(id, _, _)| id);
         let terminates = match ruling {
-            Ruling::Repeat => {
-                let request = Request::Start(start);
-                rest.push(Mail {
-                    request,
-                    reply,
-                    room,
-                });
+            Ruling::Repeat(workflow) => {
+                repetitions.push(RepeatedStart { workflow, reply });
                 continue;
             }
             Ruling::Refuse(error) => {
@@ -120,6 +175,8 @@ pub fn name_new(
             Ruling::Begin => false,
             Ruling::Replace => true,
         };
+        let replaces = earlier.map(|(it, _)| it.workflow);
+        let requests = known.map(|it| it.requests.clone()).unwrap_or_default();
         if let Some(old) = start.restart_of
             && let Err(error) = may_restart(old, &start.tenant, round, broken)
         {
@@ -127,17 +184,26 @@ pub fn name_new(
             continue;
         }
         let drawn = || WorkflowId::new(partition_of(&start.key), random::bytes(random));
-        let id = start.id.unwrap_or_else(drawn);
-        starts.insert(start.key.clone(), (id, start.digest.clone()));
+        let workflow = start.id.unwrap_or_else(drawn);
+        let record = StartRecord {
+            key: start.key.clone(),
+            digest: start.digest.clone(),
+            workflow,
+            replaces,
+            requests: match &start.request {
+                Some(request) => requests.and(request.clone(), workflow),
+                None => requests,
+            },
+        };
+        starts.insert(start.key.clone(), record.clone());
         new.push(NewStart {
             start: *start,
-            id,
-            replaces,
+            record,
             terminates,
             reply,
         });
     }
-    (new, rest)
+    (new, repetitions, rest)
 }
 
 /// Makes the keys of workflows that begin, all or none.
@@ -147,7 +213,7 @@ pub async fn mint(shared: &Shared, new: &[NewStart]) -> Result<(), EngineError> 
     }
     let owners: Vec<(String, WorkflowId)> = new
         .iter()
-        .map(|it| (it.start.tenant.clone(), it.id))
+        .map(|it| (it.start.tenant.clone(), it.record.workflow))
         .collect();
     let minted = shared.keys.create_many(&owners).await.map_err(unavailable);
     if minted == Err(EngineError::StorageFull) {
@@ -177,7 +243,7 @@ fn may_restart(
 pub fn begin(round: &mut Round, new: NewStart, sealer: Arc<Sealer>, now_ms: i64) {
     let acts = acts_of(&new);
     let tenant = new.start.tenant.clone();
-    if round.start(new.start, new.id, new.replaces, sealer, now_ms, new.reply) {
+    if round.start(new.start, new.record, sealer, now_ms, new.reply) {
         let caller = Caller {
             tenant: Some(&tenant),
             queues: None,
@@ -188,11 +254,26 @@ pub fn begin(round: &mut Round, new: NewStart, sealer: Arc<Sealer>, now_ms: i64)
     }
 }
 
+/// Answers starts that mean a workflow which there is.
+pub fn repeat(
+    round: &mut Round,
+    repetitions: Vec<RepeatedStart>,
+    broken: &HashMap<WorkflowId, EngineError>,
+) {
+    for RepeatedStart { workflow, reply } in repetitions {
+        match broken.get(&workflow) {
+            Some(error) => round.refuse(reply, error.clone()),
+            None => round.repeat(reply, workflow),
+        }
+    }
+}
+
 /// What a start does to other workflows, in the commit that begins its own.
 fn acts_of(new: &NewStart) -> Vec<(WorkflowId, Command)> {
     let by = Some(new.start.actor.clone());
-    let id = new.id.to_string();
-    let terminate = new.replaces.filter(|_| new.terminates).map(|earlier| {
+    let id = new.record.workflow.to_string();
+    let earlier = new.record.replaces.filter(|_| new.terminates);
+    let terminate = earlier.map(|earlier| {
         let reason = Some(format!("{id} was started with its key"));
         let by = by.clone();
         (earlier, Command::Terminate { reason, by })

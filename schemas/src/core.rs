@@ -168,6 +168,9 @@ pub struct StartRequest {
     pub reuse: Reuse,
     #[serde(default)]
     pub conflict: Conflict,
+    /// The caller's name of this very request: with another one, the same request is not a repetition.
+    #[serde(default)]
+    pub request_id: Option<String>,
     /// How long to wait for the end, ms; 0 answers as soon as the workflow is started.
     #[serde(default)]
     pub wait_ms: u64,

@@ -57,6 +57,10 @@ struct NewWorkflow {
     /// What the key means while the workflow that it has started runs;
     /// `existing` when absent: that workflow, if it is the same request
     conflict: Option<ConflictWord>,
+    /// Names this very request where its key may begin something new: the same request with another one
+    /// is not a repetition
+    #[oai(validator(min_length = 1, max_length = 128))]
+    request_id: Option<String>,
     /// First values of search attributes that the definition declares; they win over its `from`
     search_attributes: Option<BTreeMap<String, Any<Value>>>,
 }
@@ -144,6 +148,7 @@ fn asked_for(workflow: &NewWorkflow) -> Value {
     if let Some(fields) = asked_for.as_object_mut() {
         fields.remove("reuse");
         fields.remove("conflict");
+        fields.remove("requestId");
     }
     asked_for
 }
@@ -196,8 +201,8 @@ impl StartWorkflow {
     ///
     /// Repeat the call with the same `Idempotency-Key` whenever the answer was
     /// lost: it starts at most one workflow. `reuse` and `conflict` let a key
-    /// mean a new one, so a call with `conflict: terminate`, or a `reuse` other
-    /// than `reject`, may start another when it is repeated: read first.
+    /// mean a new one; the very same call again is answered with the workflow
+    /// that it has started, unless its `requestId` is another one.
     ///
     /// `Prefer: wait=10` waits up to ten seconds (at most 25) for the end.
     #[oai(
@@ -226,6 +231,7 @@ impl StartWorkflow {
             priority,
             reuse,
             conflict,
+            request_id,
             search_attributes,
         } = workflow.0;
         let wait_s = prefer.0.as_deref().and_then(wait_of);
@@ -252,6 +258,7 @@ impl StartWorkflow {
                 Some(ConflictWord::Fail) => Conflict::Fail,
                 Some(ConflictWord::Terminate) => Conflict::Terminate,
             },
+            request_id,
             wait_ms: wait_s.map_or(0, |it| it * 1_000),
         };
         let started = self.0.core.start(&request).await?;

@@ -89,6 +89,7 @@ impl Client {
             priority: None,
             reuse: Reuse::default(),
             conflict: Conflict::default(),
+            request_id: None,
             wait_ms: 0,
             search_attributes: BTreeMap::new(),
         }

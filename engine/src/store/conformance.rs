@@ -9,7 +9,7 @@ use btrust_schemas::ids::WorkflowId;
 
 use super::{
     AcquireRequest, Batch, Committed, Cursor, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
-    StartRecord, Store, StoreError, Takeover, WorkflowColumns, Write,
+    StartRecord, StartRequests, Store, StoreError, Takeover, WorkflowColumns, Write,
 };
 
 /// Runs every rule against `store`.
@@ -82,6 +82,7 @@ pub(crate) fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
             digest: "d".repeat(64),
             workflow: id,
             replaces: None,
+            requests: StartRequests::default(),
         }),
     }
 }
@@ -376,6 +377,7 @@ async fn a_key_moves_to_another_workflow_from_the_one_that_it_means(store: &dyn 
             digest: "e".repeat(64),
             workflow: id,
             replaces,
+            requests: StartRequests::default().and(n.to_string(), id),
         });
         if let Some(columns) = &mut write.columns {
             "movers".clone_into(&mut columns.tenant);
@@ -392,6 +394,9 @@ async fn a_key_moves_to_another_workflow_from_the_one_that_it_means(store: &dyn 
     assert_eq!(meant().await, first);
     commit(second, 61, 2, Some(first)).await.unwrap();
     assert_eq!(meant().await, second);
+    let requests = StartRequests::default().and("61".to_owned(), second);
+    let started = store.find_starts(&[start_key(60)]).await.unwrap();
+    assert_eq!(started[0].requests, requests);
     let refused = commit(third, 62, 3, Some(first)).await.unwrap_err();
     assert!(matches!(refused, StoreError::DataRefused(_)), "{refused:?}");
     assert_eq!(meant().await, second);

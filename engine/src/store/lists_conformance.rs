@@ -16,7 +16,7 @@ use super::lists::{
 };
 use super::{
     AcquireRequest, Batch, Cursor, Deletion, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
-    StartRecord, Store, Takeover, WorkflowColumns, Write,
+    StartRecord, StartRequests, Store, Takeover, WorkflowColumns, Write,
 };
 use crate::parcel::owed_key_hash;
 use crate::search::{AttributeValue, Attributes, column_of, entries};
@@ -119,6 +119,7 @@ fn first_write(n: u8) -> Write {
             digest: "d".repeat(64),
             workflow: id(n),
             replaces: None,
+            requests: StartRequests::default(),
         }),
         columns: Some(columns),
     }

@@ -19,6 +19,7 @@ pub mod restore;
 pub mod schedules;
 pub mod sqlite;
 mod sqlite_write;
+mod start_requests;
 pub mod tenants;
 
 use async_trait::async_trait;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use btrust_schemas::ids::WorkflowId;
 
 pub use open::{OpenError, Stores, location};
+pub use start_requests::{START_REQUESTS_MAX, StartRequests};
 
 /// Keeps leases, journal, snapshots, list columns, keys of starts and relay cursors.
 #[async_trait]
@@ -341,4 +343,6 @@ pub struct StartRecord {
     pub workflow: WorkflowId,
     /// The workflow that the key has meant until now, where it has meant one.
     pub replaces: Option<WorkflowId>,
+    /// The requests that have let the key begin something new.
+    pub requests: StartRequests,
 }

@@ -326,14 +326,15 @@ async fn insert_starts(
     }
     for rows in chunks(&starts, usize::MAX, |_| 0) {
         let mut query = QueryBuilder::<MySql>::new(
-            "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) ",
+            "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms, requests) ",
         );
         query.push_values(rows, |mut row, (committed_ms, start)| {
             row.push_bind(start.key.tenant.as_str())
                 .push_bind(start.key.key_hash.as_str())
                 .push_bind(start.digest.as_str())
                 .push_bind(start.workflow.to_string())
-                .push_bind(*committed_ms);
+                .push_bind(*committed_ms)
+                .push_bind(start.requests.to_column());
         });
         query.build().execute(&mut *connection).await?;
     }
@@ -347,12 +348,13 @@ async fn move_start(
     committed_ms: i64,
 ) -> Result<(), sqlx::Error> {
     let moved = sqlx::query(
-        "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ? \
+        "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ?, requests = ? \
          WHERE tenant = ? AND key_hash = ? AND workflow = ?",
     )
     .bind(start.digest.as_str())
     .bind(start.workflow.to_string())
     .bind(committed_ms)
+    .bind(start.requests.to_column())
     .bind(start.key.tenant.as_str())
     .bind(start.key.key_hash.as_str())
     .bind(start.replaces.map(|it| it.to_string()))

@@ -190,11 +190,11 @@ impl<'c> Statements<'c> {
                  VALUES (?, ?, ?, ?, ?)",
             )?,
             start: connection.prepare(
-                "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms) \
-                 VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO start_key (tenant, key_hash, digest, workflow, created_ms, requests) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )?,
             moved_start: connection.prepare(
-                "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ? \
+                "UPDATE start_key SET digest = ?, workflow = ?, created_ms = ?, requests = ? \
                  WHERE tenant = ? AND key_hash = ? AND workflow = ?",
             )?,
             deletions: DELETIONS
@@ -453,6 +453,7 @@ impl<'c> Statements<'c> {
                 start.digest,
                 id,
                 at_ms,
+                start.requests.to_column(),
                 start.key.tenant,
                 start.key.key_hash,
                 earlier.to_string(),
@@ -468,6 +469,7 @@ impl<'c> Statements<'c> {
             start.digest,
             id,
             at_ms,
+            start.requests.to_column(),
         ])?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use btrust_engine::store::definitions::{Act, DefinitionStore, NewVersion, Versio
 use btrust_engine::store::mysql::MySqlStore;
 use btrust_engine::store::{
     AcquireRequest, Batch, Committed, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
-    StartRecord, Store, StoreError, Takeover, WorkflowColumns, Write, conformance,
+    StartRecord, StartRequests, Store, StoreError, Takeover, WorkflowColumns, Write, conformance,
     lists_conformance, restore,
 };
 use btrust_platform::config::Settings;
@@ -104,6 +104,7 @@ fn write(partition: u8, batch: i64) -> Write {
             digest: "d".repeat(64),
             workflow: id,
             replaces: None,
+            requests: StartRequests::default(),
         }),
     }
 }

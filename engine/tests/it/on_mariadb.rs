@@ -56,6 +56,7 @@ once_more! {
     schedules::a_schedule_changes_only_as_its_caller_has_seen_it,
     schedules::a_time_is_fired_once_whatever_commit_the_process_dies_at,
     start_modes::a_key_means_its_workflow_for_ever_unless_the_start_says_otherwise,
+    start_modes::a_start_whose_answer_was_lost_is_answered_with_what_it_has_started,
     start_modes::a_start_may_refuse_or_terminate_the_workflow_that_its_key_has_started,
     start_modes::starts_at_once_with_one_key_leave_one_workflow_running_whatever_they_say,
     start_modes::a_start_that_replaces_another_happens_wholly_or_not_at_all,

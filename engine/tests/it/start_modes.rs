@@ -197,6 +197,51 @@ pub async fn a_start_may_refuse_or_terminate_the_workflow_that_its_key_has_start
 }
 
 #[tokio::test]
+pub async fn a_start_whose_answer_was_lost_is_answered_with_what_it_has_started() {
+    let world = World::new();
+    let mut node = world.node().await;
+    for (reuse, conflict, other) in [
+        (Reuse::Reject, Conflict::Terminate, "2"),
+        (Reuse::IfClosed, Conflict::Existing, "3"),
+        (Reuse::IfFailed, Conflict::Terminate, "4"),
+    ] {
+        let first = node.start_as(reuse, conflict, "1").await.unwrap();
+        let id = first.workflow.id;
+        assert!(first.created, "{reuse:?} {conflict:?}");
+        let again = node.start_as(reuse, conflict, "1").await.unwrap();
+        assert_eq!((again.created, again.workflow.id), (false, id));
+        assert_eq!(node.stands(id).await, Status::Running);
+        node.end(id).await;
+        let again = node.start_as(reuse, conflict, "1").await.unwrap();
+        assert_eq!((again.created, again.workflow.id), (false, id));
+
+        // Also late, when the key means another workflow, and after a restart.
+        let second = node.start_as(Reuse::IfClosed, Conflict::Fail, other).await;
+        let second = second.unwrap().workflow.id;
+        node.stop().await;
+        node = world.node().await;
+        let again = node.start_as(reuse, conflict, "1").await.unwrap();
+        assert_eq!((again.created, again.workflow.id), (false, id));
+        assert_eq!(node.stands(second).await, Status::Running);
+
+        // Whoever means another one says so.
+        let request = StartRequest {
+            reuse: Reuse::IfClosed,
+            conflict: Conflict::Terminate,
+            request_id: Some(format!("{reuse:?}")),
+            request_digest: "1".repeat(64),
+            ..start_request("key")
+        };
+        let third = node.engine.start_workflow(request.clone()).await.unwrap();
+        assert!(third.created);
+        assert_eq!(node.stands(second).await, Status::Terminated);
+        let again = node.engine.start_workflow(request).await.unwrap();
+        assert_eq!(again.workflow.id, third.workflow.id);
+        node.end(third.workflow.id).await;
+    }
+}
+
+#[tokio::test]
 pub async fn starts_at_once_with_one_key_leave_one_workflow_running_whatever_they_say() {
     for conflict in [Conflict::Existing, Conflict::Fail, Conflict::Terminate] {
         let world = World::new();

@@ -259,6 +259,7 @@ pub fn start_request(key: &str) -> StartRequest {
         actor: "bank".to_owned(),
         reuse: Reuse::default(),
         conflict: Conflict::default(),
+        request_id: None,
         wait_ms: 0,
     }
 }

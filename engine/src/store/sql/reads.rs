@@ -7,8 +7,8 @@ use btrust_schemas::ids::WorkflowId;
 use super::rows::{IN_LIST_MAX, get, id, push_ids};
 use super::{Db, Row, SqlStore, unavailable};
 use crate::store::{
-    JournalRow, OpenWorkflow, SnapshotColumns, StartKey, StartRecord, StoreError, WorkflowColumns,
-    WorkflowRecord,
+    JournalRow, OpenWorkflow, SnapshotColumns, StartKey, StartRecord, StartRequests, StoreError,
+    WorkflowColumns, WorkflowRecord,
 };
 
 /// The columns that [`columns`] reads.
@@ -126,7 +126,7 @@ pub(super) async fn find_starts(
     let mut records = Vec::new();
     for chunk in keys.chunks(IN_LIST_MAX) {
         let mut query = QueryBuilder::<Db>::new(
-            "SELECT tenant, key_hash, digest, workflow FROM start_key WHERE ",
+            "SELECT tenant, key_hash, digest, workflow, requests FROM start_key WHERE ",
         );
         let mut alternatives = query.separated(" OR ");
         // The last key fills the list up to a power of two, so that few texts are ever prepared.
@@ -150,6 +150,8 @@ pub(super) async fn find_starts(
             .await
             .map_err(unavailable)?
         {
+            let requests: Option<String> = get(&row, "requests")?;
+            let requests = StartRequests::of_column(requests.as_deref());
             records.push(StartRecord {
                 key: StartKey {
                     tenant: get(&row, "tenant")?,
@@ -158,6 +160,9 @@ pub(super) async fn find_starts(
                 digest: get(&row, "digest")?,
                 workflow: id(&row)?,
                 replaces: None,
+                requests: requests.ok_or_else(|| StoreError::Corrupt {
+                    what: "the requests of the key of a start".to_owned(),
+                })?,
             });
         }
     }
