@@ -163,11 +163,13 @@ impl Engine {
                 task,
                 attempt,
                 next,
+                run,
                 on_close,
             } => Command::ChildContinued {
                 task,
                 attempt,
                 next,
+                run,
                 on_close,
             },
             Message::Close { terminate } => let_go(terminate),

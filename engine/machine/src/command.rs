@@ -98,6 +98,9 @@ pub enum Command {
         task: u32,
         attempt: u32,
         next: String,
+        /// How many runs have gone before that one; 0 where nobody knows.
+        #[serde(default)]
+        run: u32,
         on_close: OnParentClose,
     },
     /// Ends the workflow on request: at once, or when what is under way has had time to end.

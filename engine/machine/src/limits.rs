@@ -111,6 +111,11 @@ pub const CANCEL_GRACE_SECONDS_MAX: i64 = 3_600;
 /// Source: AWS Step Functions allows 1,000; [`HISTORY_EVENTS_MAX`] ends most workflows before 100.
 pub const REDRIVES_MAX: u32 = 100;
 
+/// Latest redrives whose idempotency keys are remembered, so that a repeated one gets the same answer.
+///
+/// Whoever redrives repeats it within minutes; they are part of every snapshot.
+pub const REDRIVE_KEYS_MAX: usize = 16;
+
 /// Branches of one `Parallel` state.
 pub const BRANCHES_MAX: usize = 40;
 

@@ -48,6 +48,9 @@ pub enum Message {
         task: u32,
         attempt: u32,
         next: String,
+        /// How many runs have gone before that one; 0 where the sender did not say.
+        #[serde(default)]
+        run: u32,
         on_close: OnParentClose,
     },
     /// Nobody waits for it any more.

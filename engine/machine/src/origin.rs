@@ -15,6 +15,9 @@ pub struct Origin {
     /// The run that it goes on from, by `BTrust.ContinueAsNew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued_from: Option<String>,
+    /// How many runs have gone before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub run: u32,
     /// The schedule that has started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
@@ -67,6 +70,6 @@ impl Origin {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde calls it by reference"
 )]
-fn is_zero(depth: &u32) -> bool {
-    *depth == 0
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -126,9 +126,12 @@ pub struct State {
     /// The latest workflow that was started with the input of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restarted_as: Option<String>,
-    /// Of the latest redrive.
+    /// Of the latest redrive of a snapshot that remembers only that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redrive_key: Option<String>,
+    /// Of the latest redrives, the latest last.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) redrive_keys: VecDeque<String>,
 }
 
 /// How a workflow ended.
@@ -438,6 +441,9 @@ pub struct StuckTask {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OpenChild {
     pub workflow: String,
+    /// How many runs have gone before this one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub run: u32,
     pub on_close: OnParentClose,
     /// Whether it is known to have begun.
     pub is_started: bool,

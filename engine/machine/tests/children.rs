@@ -272,6 +272,7 @@ fn the_next_run_of_a_child_has_the_same_parent() {
     assert_eq!(*version, Some(2));
     let expected = Origin {
         continued_from: Some(PARENT.to_owned()),
+        run: 1,
         ..below(3)
     };
     assert_eq!(**origin, expected);

@@ -515,6 +515,7 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
             task: *task,
             attempt: *attempt,
             next: format!("wf_next_{child}"),
+            run: u32::try_from(*child).unwrap(),
             on_close: OnParentClose::Cancel,
         },
     }

@@ -41,7 +41,8 @@ impl Run<'_> {
             cancelling.until_ms = None;
             self.state.undone = true;
             self.state.cancelling = Some(cancelling);
-            return Ok(());
+            // It may have been held in a pause, which is over.
+            return self.release();
         }
         self.state.cancelling = Some(cancelling);
         // Nobody is asked any more, and who has a turn is told.

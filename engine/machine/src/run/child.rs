@@ -57,6 +57,7 @@ impl Run<'_> {
         );
         self.task_mut(thread)?.child = Some(OpenChild {
             workflow: workflow.clone(),
+            run: 0,
             on_close,
             is_started: false,
         });
@@ -206,9 +207,8 @@ impl Run<'_> {
     /// The child goes on as another workflow.
     pub(super) fn child_continued(
         &mut self,
-        task: u32,
-        attempt: u32,
-        next: &str,
+        (task, attempt): (u32, u32),
+        (next, run): (&str, u32),
         on_close: OnParentClose,
     ) -> Result<(), Refusal> {
         let Some(thread) = self.state.thread_of_child(task, attempt) else {
@@ -218,6 +218,7 @@ impl Run<'_> {
         self.note_child(thread)?;
         if let Some(child) = &mut self.task_mut(thread)?.child {
             next.clone_into(&mut child.workflow);
+            child.run = run;
         }
         Ok(())
     }
@@ -235,13 +236,14 @@ impl State {
     pub(super) fn knows_next(
         &self,
         (task, attempt): (u32, u32),
-        next: &str,
+        (next, run): (&str, u32),
         on_close: OnParentClose,
     ) -> bool {
         if self.thread_of_child(task, attempt).is_some() {
             let open = self.tasks().find(|it| it.task == task);
             let child = open.and_then(|it| it.child.as_ref());
-            return child.is_some_and(|it| it.workflow == next);
+            // An earlier run may be heard of after a later one, since each run tells for itself.
+            return child.is_some_and(|it| it.workflow == next || (0 < run && run <= it.run));
         }
         on_close == OnParentClose::Abandon || self.owed.iter().any(|it| it.to == next)
     }

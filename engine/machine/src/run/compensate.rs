@@ -58,6 +58,10 @@ impl<'a> Run<'a> {
             // It is cancelled all the same, as soon as nothing is under way.
             return self.hold(ROOT, Held::Nothing);
         }
+        if self.state.paused {
+            let Failure { error, cause, .. } = failure;
+            return self.hold(ROOT, Held::Fail { error, cause });
+        }
         if root.compensations.is_empty() || root.compensating.is_some() {
             self.close_failed(failure);
             return Ok(());
@@ -112,6 +116,9 @@ impl<'a> Run<'a> {
         if self.state.is_in_grace() {
             // What the branch has left to undo is undone with everything else.
             return self.hold(thread, Held::Nothing);
+        }
+        if self.state.paused {
+            return self.hold(thread, Held::Undo);
         }
         let branch = self.thread_mut(thread)?;
         // It stays registered until it has ended, in case the branch is cancelled meanwhile.

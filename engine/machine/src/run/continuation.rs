@@ -49,9 +49,10 @@ impl<'a> Run<'a> {
         let next = super::message::derived_id(&["btrust next run 1", &workflow], &workflow);
         let origin = Origin {
             continued_from: Some(workflow),
+            run: self.state.origin.run.saturating_add(1),
             ..self.state.origin.clone()
         };
-        let parent = origin.parent.clone();
+        let (parent, run) = (origin.parent.clone(), origin.run);
         let closing = Closing {
             continued_as: Some(next.clone()),
             ..self.closing()
@@ -78,6 +79,7 @@ impl<'a> Run<'a> {
                 task: parent.task,
                 attempt: parent.attempt,
                 next,
+                run,
                 on_close: parent.on_close,
             };
             self.owe(parent.workflow, None, message);

@@ -50,8 +50,9 @@ impl Run<'_> {
                 task,
                 attempt,
                 next,
+                run,
                 on_close,
-            } => self.child_continued(*task, *attempt, next, *on_close),
+            } => self.child_continued((*task, *attempt), (next, *run), *on_close),
             _ => Ok(()),
         }
     }
@@ -90,8 +91,9 @@ impl Command {
                 task,
                 attempt,
                 next,
+                run,
                 on_close,
-            } => state.knows_next((*task, *attempt), next, *on_close),
+            } => state.knows_next((*task, *attempt), (next, *run), *on_close),
             _ => false,
         }
     }

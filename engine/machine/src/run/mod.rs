@@ -166,7 +166,7 @@ fn is_repeated(state: &State, command: &Command) -> Result<bool, Refusal> {
             }
         }
         Command::Signal { key, digest, .. } => signal::is_repeated(state, key, digest),
-        Command::Redrive { key, .. } => Ok(state.redrive_key.as_deref() == Some(remembered(key))),
+        Command::Redrive { key, .. } => Ok(redrive::is_repeated(state, key)),
         Command::NoteRestart { workflow, .. } => Ok(state.restarted_as.as_ref() == Some(workflow)),
         Command::Pause { .. } => Ok(state.paused),
         Command::Resume { .. } => Ok(!state.paused && !state.status.is_closed()),

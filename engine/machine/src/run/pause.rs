@@ -1,6 +1,6 @@
 //! Pausing: nothing new begins, and what comes in is taken.
 
-use super::{Move, Run, mismatch};
+use super::{Failure, Move, Run, mismatch};
 use crate::command::Refusal;
 use crate::effect::Effect;
 use crate::event::EventKind;
@@ -69,6 +69,10 @@ impl Run<'_> {
                 }
                 Held::Write { visit, results } => self.begin_writer(thread, visit, results)?,
                 Held::Succeed { output } => self.close_succeeded(output, None),
+                Held::Fail { error, cause } => {
+                    self.fail_workflow(Failure::new(&error, cause))?;
+                }
+                Held::Undo => self.compensate_next(thread)?,
                 Held::Nothing => {
                     return Err(mismatch("a branch that has ended is held".to_owned()));
                 }

@@ -11,8 +11,10 @@ use crate::definition::{Kind, StateDef};
 use crate::effect::Effect;
 use crate::error_name::is_among;
 use crate::event::EventKind;
-use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED, REDRIVES_MAX};
-use crate::state::{Branch, Held, OpenTask, Position, ROOT, Role, Status, Thread, Visit, Wreck};
+use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED, REDRIVE_KEYS_MAX, REDRIVES_MAX};
+use crate::state::{
+    Branch, Held, OpenTask, Position, ROOT, Role, State, Status, Thread, Visit, Wreck,
+};
 
 impl Run<'_> {
     /// Notes where every branch stands, unless that is noted already or nothing can go on from there.
@@ -109,7 +111,7 @@ impl Run<'_> {
         self.state.status = Status::Running;
         self.state.closed = None;
         self.state.n_redrives += 1;
-        self.state.redrive_key = Some(super::remembered(key).to_owned());
+        self.remember_redrive(key);
         self.state.deadline_ms = self
             .definition
             .timeout_seconds
@@ -132,6 +134,14 @@ impl Run<'_> {
         }
         self.effects.push(Effect::Reopen);
         self.release()
+    }
+
+    fn remember_redrive(&mut self, key: &str) {
+        let keys = &mut self.state.redrive_keys;
+        keys.extend(self.state.redrive_key.take());
+        keys.push_back(super::remembered(key).to_owned());
+        let n_over = keys.len().saturating_sub(REDRIVE_KEYS_MAX);
+        keys.drain(..n_over);
     }
 
     /// The workflow was started again, as another one.
@@ -157,6 +167,13 @@ impl Run<'_> {
     }
 }
 
+/// Whether the workflow was redriven with this key before.
+pub(super) fn is_repeated(state: &State, key: &str) -> bool {
+    let key = super::remembered(key);
+    let mut keys = state.redrive_keys.iter().chain(&state.redrive_key);
+    keys.any(|it| it == key)
+}
+
 /// Whether a retrier or a catcher of a state takes the error.
 fn is_handled(state_def: &StateDef, visit: &Visit, error: &str) -> bool {
     let Some(handlers) = state_def.handlers() else {
@@ -178,7 +195,9 @@ fn make_held(branch: &mut Thread) -> bool {
     match &mut branch.position {
         Position::Forked { visit, .. } => visit.retries.clear(),
         Position::Mapping(mapping) => mapping.visit.retries.clear(),
-        Position::Held(Held::Nothing) | Position::Moving => return false,
+        Position::Held(Held::Fail { .. } | Held::Undo | Held::Nothing) | Position::Moving => {
+            return false;
+        }
         Position::Held(_) => {}
         Position::Task(task) => {
             let held = match &**task {

@@ -75,6 +75,7 @@ pub(super) fn start(
         n_redrives: 0,
         restarted_as: None,
         redrive_key: None,
+        redrive_keys: VecDeque::new(),
     };
     let mut run = Run::new(definition, state, env);
     run.state.deadline_ms = definition

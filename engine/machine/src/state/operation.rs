@@ -31,6 +31,10 @@ pub(crate) enum Held {
     Write { visit: Visit, results: Payload },
     /// It ends the workflow well.
     Succeed { output: Payload },
+    /// It fails the workflow.
+    Fail { error: String, cause: String },
+    /// It undoes what is left of what it has done.
+    Undo,
     /// Nothing: its workflow ends.
     Nothing,
 }
