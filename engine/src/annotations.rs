@@ -14,8 +14,9 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::mailbox::{Answer, Request};
 use crate::round::Round;
+use crate::row_acts::Act;
 use crate::search::{self, column_of, of_column};
-use crate::workflow::Workflow;
+use crate::workflow::{Workflow, view_of_row};
 
 /// Something that somebody notes about a workflow, open or closed.
 pub struct Annotate {
@@ -107,19 +108,37 @@ impl Engine {
             .await
     }
 
-    /// Places a legal hold on a workflow, or releases it.
+    /// Places a legal hold on a workflow, or releases it, also on one that cannot be opened any more.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Unknown`]; `history_full`.
+    /// [`EngineError::Unknown`].
     pub async fn hold(
         &self,
         workflow: WorkflowId,
         request: HoldRequest,
     ) -> Result<WorkflowView, EngineError> {
-        let change = Change::LegalHold(request.hold);
-        self.annotate(workflow, request.tenant, change, request.actor)
-            .await
+        let HoldRequest {
+            tenant,
+            hold,
+            actor,
+        } = request;
+        let change = Change::LegalHold(hold);
+        let noted = self
+            .annotate(workflow, tenant.clone(), change, actor.clone())
+            .await;
+        let error = match noted {
+            Err(error) if cannot_be_opened(&error) => error,
+            noted => return noted,
+        };
+        tracing::warn!(
+            workflow.id = %workflow, actor, hold, reason = error.code(),
+            "a workflow that cannot be opened is held or let go; its history does not tell"
+        );
+        let act = Act::Hold(hold);
+        self.act_on_rows(workflow, Some(tenant), act).await?;
+        let record = self.shared.store.load(&[workflow]).await?.pop();
+        Ok(view_of_row(&record.ok_or(EngineError::Unknown)?))
     }
 
     async fn annotate(
@@ -138,4 +157,13 @@ impl Engine {
         let done = self.mailbox.ask(Request::Annotate(Box::new(annotate)));
         Ok(done.await?.workflow.view())
     }
+}
+
+/// Whether a note was refused because of the workflow, so that only its row can be changed. A key that
+/// cannot be read looks like one that cannot be reached.
+fn cannot_be_opened(error: &EngineError) -> bool {
+    !matches!(
+        error,
+        EngineError::Unknown | EngineError::Elsewhere | EngineError::Overloaded
+    )
 }

@@ -17,7 +17,6 @@ use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
-use crate::deletion::split_deletes;
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::halving::halve;
@@ -28,6 +27,7 @@ use crate::partition::Partitions;
 use crate::planted::{Bug, is_planted};
 use crate::recovery::{Recovered, standing};
 use crate::round::{Caller, Fate, Round, Settled};
+use crate::row_acts::split_row_acts;
 use crate::shared::{Shared, unavailable};
 use crate::start_policy::{Starts, begin, mint, name_new, repeat, repeated};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
@@ -167,7 +167,7 @@ impl Committer {
     async fn round(&mut self, mut mails: Vec<Mail>) {
         let mut round = Round::new(Arc::clone(&self.shared.random));
         let ticked = self.due_timers(&mut mails);
-        let (deletes, mails) = split_deletes(mails);
+        let (row_acts, mails) = split_row_acts(mails);
         let starts = self.known_starts(&mails).await;
         let starts = match starts {
             Ok(starts) => starts,
@@ -176,8 +176,8 @@ impl Committer {
                 for mail in mails {
                     round.refuse(mail.reply, error.clone());
                 }
-                for delete in deletes {
-                    delete.answer(Err(error.clone()));
+                for act in row_acts {
+                    act.answer(Err(error.clone()));
                 }
                 return self.settle(round, BTreeMap::new(), ticked, &HashSet::new());
             }
@@ -196,7 +196,7 @@ impl Committer {
             self.raise_incident(id, &code).await;
             stopped.insert(id);
         }
-        let deleting = self.judge_deletes(&mut round, deletes).await;
+        let row_acts = self.judge_row_acts(&mut round, row_acts).await;
         let writes = round.seal(self.incarnation);
         if !writes.is_empty() {
             metrics::BATCH_COMMANDS.observe(count(round.n_commands()));
@@ -211,7 +211,7 @@ impl Committer {
             told.for_each(|it| self.shared.watchers.tell(it, true));
         }
         let fates = self.commit(writes).await;
-        self.settle_deletes(deleting, &fates);
+        self.settle_row_acts(row_acts, &fates);
         self.settle(round, fates, ticked, &stopped);
     }
 
@@ -274,7 +274,7 @@ impl Committer {
             }
             Request::Migrate(migration) => [Some(migration.before.id), None, None],
             Request::Annotate(annotate) => [Some(annotate.workflow), None, None],
-            Request::Adopt { .. } | Request::Delete(_) | Request::GiveUp { .. } | Request::Wake => {
+            Request::Adopt { .. } | Request::Rows(_) | Request::GiveUp { .. } | Request::Wake => {
                 [None; 3]
             }
         });
@@ -388,7 +388,7 @@ impl Committer {
                 }
                 // Starts have been taken out.
                 Request::Adopt { .. }
-                | Request::Delete(_)
+                | Request::Rows(_)
                 | Request::GiveUp { .. }
                 | Request::Start(_)
                 | Request::Wake => {}
@@ -713,6 +713,12 @@ impl Committer {
         if self.partitions.get(workflow.id.partition()).is_none() {
             // It was lost in this round: others speak for it now.
             return;
+        }
+        if settled.is_only_noted {
+            // It stands where it stood, also where an incident has stopped it.
+            let id = workflow.id;
+            self.shared.cache.put(workflow);
+            return self.shared.watchers.tell(id, false);
         }
         if settled.is_written && self.incidents.remove(&workflow.id) {
             // It goes on, so all of its turns do, not only those that this commit has changed.

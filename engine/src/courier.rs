@@ -45,11 +45,16 @@ pub struct Courier {
 struct Round {
     senders: BTreeMap<WorkflowId, Sender>,
     by_time: BTreeSet<(i64, WorkflowId)>,
+    /// Counts the senders that there have been.
+    n_senders: u64,
 }
 
 /// A workflow that owes something.
 #[derive(Clone, Copy, Default)]
 struct Sender {
+    /// Tells it from an earlier one of the same workflow, which was forgotten while its messages were on
+    /// their way.
+    stamp: u64,
     /// When it is tried next; `None` while its messages are on their way, or after a failure.
     due_ms: Option<i64>,
     /// Whether it waits because it has failed.
@@ -60,6 +65,9 @@ struct Sender {
     /// Whether something was added while its messages were on their way.
     is_again: bool,
 }
+
+/// A sender whose messages are on their way, or which rests.
+type Stamped = (WorkflowId, u64);
 
 /// What has come of one try.
 enum Outcome {
@@ -83,12 +91,15 @@ impl Courier {
                 is_again: true,
                 ..known
             },
-            known => Sender {
-                due_ms: Some(now_ms),
-                is_resting: false,
-                newest,
-                ..known.unwrap_or_default()
-            },
+            known => {
+                let known = known.unwrap_or_else(|| round.new_sender());
+                Sender {
+                    due_ms: Some(now_ms),
+                    is_resting: false,
+                    newest,
+                    ..known
+                }
+            }
         };
         round.set(workflow, sender);
         drop(round);
@@ -112,7 +123,7 @@ impl Courier {
         self.wanted.notify_one();
     }
 
-    fn take_due(&self, now_ms: i64, limit: usize) -> Vec<WorkflowId> {
+    fn take_due(&self, now_ms: i64, limit: usize) -> Vec<Stamped> {
         let mut round = self.lock();
         let mut due = Vec::new();
         while due.len() < limit
@@ -127,15 +138,15 @@ impl Courier {
                     ..sender
                 },
             );
-            due.push(id);
+            due.push((id, sender.stamp));
         }
         due
     }
 
     /// Notes what has come of a try; after a failure, how long the sender rests.
-    fn done(&self, workflow: WorkflowId, outcome: &Outcome, now_ms: i64) -> Option<Duration> {
+    fn done(&self, stamped: Stamped, outcome: &Outcome, now_ms: i64) -> Option<Duration> {
         let mut round = self.lock();
-        let mut sender = round.senders.get(&workflow).copied()?;
+        let (workflow, mut sender) = round.find(stamped)?;
         let is_again = std::mem::take(&mut sender.is_again);
         match outcome {
             Outcome::Failed => {
@@ -157,10 +168,10 @@ impl Courier {
     }
 
     /// A sender has rested after a failure.
-    fn rested(&self, workflow: WorkflowId, now_ms: i64) {
+    fn rested(&self, stamped: Stamped, now_ms: i64) {
         let mut round = self.lock();
-        let sender = round.senders.get(&workflow).copied();
-        if let Some(sender) = sender.filter(|it| it.is_resting) {
+        let sender = round.find(stamped);
+        if let Some((workflow, sender)) = sender.filter(|(_, it)| it.is_resting) {
             let due_ms = Some(now_ms);
             let is_resting = false;
             round.set(
@@ -184,6 +195,21 @@ impl Courier {
 }
 
 impl Round {
+    fn new_sender(&mut self) -> Sender {
+        self.n_senders += 1;
+        Sender {
+            stamp: self.n_senders,
+            ..Sender::default()
+        }
+    }
+
+    /// The sender with this stamp, unless it was forgotten meanwhile.
+    fn find(&self, (workflow, stamp): Stamped) -> Option<(WorkflowId, Sender)> {
+        let sender = self.senders.get(&workflow).copied();
+        let sender = sender.filter(|it| it.stamp == stamp)?;
+        Some((workflow, sender))
+    }
+
     fn set(&mut self, workflow: WorkflowId, sender: Sender) {
         self.remove(workflow);
         if let Some(due_ms) = sender.due_ms {
@@ -216,7 +242,7 @@ pub async fn run(engine: Arc<Engine>, shutdown: Shutdown) {
         let free = SENDERS_AT_ONCE - on_their_way.len();
         for sender in courier.take_due(now_ms, free) {
             let engine = Arc::clone(&engine);
-            on_their_way.push(async move { (sender, carry(engine, sender).await) }.boxed());
+            on_their_way.push(async move { (sender, carry(engine, sender.0).await) }.boxed());
         }
         let sleep = courier.next_ms().map_or(SLEEP_MAX, |at_ms| {
             let wait_ms = at_ms.saturating_sub(now_ms).max(0);
@@ -333,15 +359,15 @@ mod tests {
     #[test]
     fn a_sender_is_tried_again_later_each_time_and_at_once_when_it_owes_more() {
         let courier = Courier::default();
-        let a = workflow(1);
-        courier.put(a, 1, 0);
+        let (id, a) = (workflow(1), (workflow(1), 1));
+        courier.put(id, 1, 0);
         let mut pauses = Vec::new();
         for _ in 0..4 {
             assert_eq!(courier.take_due(0, 9), [a]);
             assert_eq!(courier.take_due(0, 9), []);
             pauses.push(courier.done(a, &Outcome::Failed, 0).unwrap().as_millis());
             // The same messages again do not hurry it.
-            courier.put(a, 1, 0);
+            courier.put(id, 1, 0);
             assert_eq!(courier.next_ms(), None);
             courier.rested(a, 0);
         }
@@ -349,7 +375,7 @@ mod tests {
         assert_eq!(pause(40), PAUSE_MAX);
         assert_eq!(courier.take_due(0, 9), [a]);
         courier.done(a, &Outcome::Failed, 0);
-        courier.put(a, 2, 5);
+        courier.put(id, 2, 5);
         assert_eq!(courier.take_due(5, 9), [a]);
         courier.rested(a, 6);
         assert_eq!(courier.take_due(6, 9), []);
@@ -358,10 +384,10 @@ mod tests {
     #[test]
     fn what_is_added_on_the_way_is_not_forgotten() {
         let courier = Courier::default();
-        let a = workflow(1);
-        courier.put(a, 1, 0);
+        let (id, a) = (workflow(1), (workflow(1), 1));
+        courier.put(id, 1, 0);
         assert_eq!(courier.take_due(0, 9), [a]);
-        courier.put(a, 2, 3);
+        courier.put(id, 2, 3);
         assert_eq!(courier.take_due(3, 9), []);
         assert_eq!(courier.done(a, &Outcome::Done, 4), None);
         assert_eq!(courier.take_due(4, 9), [a]);
@@ -382,9 +408,28 @@ mod tests {
         courier.put(a, 1, 0);
         courier.put(b, 1, 0);
         courier.forget(a.partition());
-        assert_eq!(courier.take_due(0, 9), [b]);
+        assert_eq!(courier.take_due(0, 9), [(b, 2)]);
         courier.forget(b.partition());
-        assert_eq!(courier.done(b, &Outcome::Failed, 0), None);
+        assert_eq!(courier.done((b, 2), &Outcome::Failed, 0), None);
         assert_eq!(courier.next_ms(), None);
+    }
+
+    #[test]
+    fn the_end_of_an_old_carry_leaves_alone_what_a_recovery_has_put_there() {
+        let courier = Courier::default();
+        let id = workflow(1);
+        courier.put(id, 1, 0);
+        let old = courier.take_due(0, 9)[0];
+        // The partition goes and comes back while the messages are on their way.
+        courier.forget(id.partition());
+        courier.put(id, 1, 5);
+        for outcome in [Outcome::Done, Outcome::Later(900), Outcome::Failed] {
+            assert_eq!(courier.done(old, &outcome, 6), None);
+        }
+        courier.rested(old, 6);
+        let new = courier.take_due(6, 9);
+        assert_eq!(new.len(), 1);
+        assert_eq!(courier.done(new[0], &Outcome::Done, 7), None);
+        assert!(courier.lock().senders.is_empty());
     }
 }

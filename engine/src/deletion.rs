@@ -5,11 +5,8 @@
 //! and the row. The workflow is judged by the rows of the round that deletes it and is not opened, so
 //! that what can no longer be read can still go.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
 
 use btrust_platform::clock::rfc3339;
 use btrust_schemas::core::Status;
@@ -17,12 +14,10 @@ use btrust_schemas::events::CloudEvent;
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::search::DeletionRequest;
 
-use crate::committer::Committer;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::mailbox::{Mail, Request};
 use crate::retention::RetentionPolicies;
-use crate::round::{Fate, Round};
+use crate::row_acts::Act;
 use crate::store::{Deletion, WorkflowRecord, Write};
 use crate::stream_events::AUDIT_PREFIX;
 
@@ -34,17 +29,6 @@ const NO_EVENTS: &[u8] = b"-";
 pub enum Reason {
     Retention,
     Operator { actor: String },
-}
-
-/// A workflow that somebody wants to be gone.
-pub struct Delete {
-    pub workflow: WorkflowId,
-    /// Whose workflow it has to be, where the caller belongs to one tenant.
-    pub tenant: Option<String>,
-    pub reason: Reason,
-    /// The number of its last event when the streams had heard everything of it.
-    pub sequence: i64,
-    pub reply: oneshot::Sender<Result<(), EngineError>>,
 }
 
 /// Why a workflow stays.
@@ -111,106 +95,9 @@ impl Engine {
         if self.told(&[workflow]).await?.is_empty() {
             return Err(Kept::NotPublished.into());
         }
-        let (reply, answer) = oneshot::channel();
-        let delete = Delete {
-            workflow,
-            tenant,
-            reason,
-            sequence: record.sequence,
-            reply,
-        };
-        self.mailbox.tell(Request::Delete(Box::new(delete)))?;
-        // The committer drops a reply only when it stops.
-        answer.await.unwrap_or(Err(EngineError::Unavailable))
-    }
-}
-
-impl Delete {
-    pub fn answer(self, answer: Result<(), EngineError>) {
-        // A caller that has gone away needs no answer.
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// Takes deletions out of the mails of a round: they are judged after everything else.
-pub fn split_deletes(mails: Vec<Mail>) -> (Vec<Delete>, Vec<Mail>) {
-    let mut deletes = Vec::new();
-    let mut rest = Vec::with_capacity(mails.len());
-    for mail in mails {
-        match mail.request {
-            Request::Delete(delete) => deletes.push(*delete),
-            _ => rest.push(mail),
-        }
-    }
-    (deletes, rest)
-}
-
-impl Committer {
-    /// Puts those deletions into the round that may be; the others are answered.
-    pub async fn judge_deletes(&mut self, round: &mut Round, deletes: Vec<Delete>) -> Vec<Delete> {
-        if deletes.is_empty() {
-            return deletes;
-        }
-        let ids: Vec<WorkflowId> = deletes.iter().map(|it| it.workflow).collect();
-        let records = match self.shared.store.load(&ids).await {
-            Ok(records) => records,
-            Err(error) => {
-                let error = EngineError::from(error);
-                for delete in deletes {
-                    delete.answer(Err(error.clone()));
-                }
-                return Vec::new();
-            }
-        };
-        let mut records: BTreeMap<WorkflowId, WorkflowRecord> =
-            records.into_iter().map(|it| (it.workflow, it)).collect();
-        let mut judged = Vec::with_capacity(deletes.len());
-        for delete in deletes {
-            let record = records.remove(&delete.workflow);
-            match self.judge_delete(round, &delete, record) {
-                Ok(()) => judged.push(delete),
-                Err(error) => delete.answer(Err(error)),
-            }
-        }
-        judged
-    }
-
-    fn judge_delete(
-        &mut self,
-        round: &mut Round,
-        delete: &Delete,
-        record: Option<WorkflowRecord>,
-    ) -> Result<(), EngineError> {
-        let record = record.ok_or(EngineError::Unknown)?;
-        let partition = self.partitions.get(delete.workflow.partition());
-        let partition = partition.ok_or(EngineError::Elsewhere)?;
-        let now_ms = partition.now_ms(self.shared.clock.now_ms());
-        judge(
-            &record,
-            delete.tenant.as_deref(),
-            &self.shared.retention,
-            now_ms,
-        )?;
-        // What has happened to it since may not be in the streams yet.
-        if record.sequence != delete.sequence {
-            return Err(EngineError::Changed);
-        }
-        round.delete(tombstone(record, &delete.reason, now_ms, self.incarnation))
-    }
-
-    /// Answers deletions after their commit.
-    pub fn settle_deletes(&mut self, deletes: Vec<Delete>, fates: &BTreeMap<WorkflowId, Fate>) {
-        for delete in deletes {
-            match fates.get(&delete.workflow) {
-                Some(Fate::Committed) => {
-                    self.shared.cache.remove(delete.workflow);
-                    self.incidents.remove(&delete.workflow);
-                    delete.answer(Ok(()));
-                }
-                Some(Fate::Failed(error)) => delete.answer(Err(error.clone())),
-                None => delete.answer(Err(EngineError::Unavailable)),
-            }
-        }
+        let sequence = record.sequence;
+        let act = Act::Delete { reason, sequence };
+        self.act_on_rows(workflow, tenant, act).await
     }
 }
 
@@ -277,6 +164,7 @@ pub fn tombstone(record: WorkflowRecord, reason: &Reason, now_ms: i64, incarnati
         before: Some(record.columns),
         attributes: None,
         start: None,
+        keeps_incident: false,
     }
 }
 

@@ -40,6 +40,7 @@ pub mod restore;
 pub mod retention;
 mod room;
 mod round;
+mod row_acts;
 mod schedules;
 mod seal;
 pub mod search;

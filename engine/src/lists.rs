@@ -184,6 +184,10 @@ fn attribute_filters(text: Option<&str>) -> Result<Vec<AttributeFilter>, EngineE
 
 fn attribute_filter(query: AttributeQuery) -> Result<AttributeFilter, EngineError> {
     let wrong = |detail: &str| invalid(SEARCH_ATTRIBUTE_INVALID, detail);
+    // No definition can declare another one, and an index of ASCII cannot be asked for it.
+    if !query.name.is_ascii() {
+        return Err(wrong("a search attribute's name is letters and digits"));
+    }
     let bound = |text: Option<&String>| match text.map(|it| AttributeValue::bound(it)) {
         Some(None) => Err(wrong(
             "the ends of a range are whole numbers or RFC 3339 times",
@@ -354,7 +358,8 @@ pub(crate) fn cursor(key: &ListKey) -> String {
 
 pub(crate) fn parse_cursor(text: &str) -> Result<ListKey, EngineError> {
     let parsed = || {
-        let mut parts = text.splitn(3, '-');
+        // Values of the index are ASCII, as its column is.
+        let mut parts = Some(text).filter(|it| it.is_ascii())?.splitn(3, '-');
         Some(ListKey {
             started_ms: i64::from_str_radix(parts.next()?, 16).ok()?,
             workflow: parts.next()?.parse().ok()?,
@@ -457,6 +462,7 @@ mod tests {
         for text in [
             "nonsense",
             r#"[{"name":"a"}]"#,
+            r#"[{"name":"שם","equals":"N"}]"#,
             r#"[{"name":"a","equals":"N","from":"1"}]"#,
             r#"[{"name":"a","equals":"two words"}]"#,
             r#"[{"name":"a","from":"N"}]"#,

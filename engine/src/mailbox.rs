@@ -11,11 +11,11 @@ use btrust_schemas::ids::WorkflowId;
 
 use crate::annotations::Annotate;
 use crate::definitions::Published;
-use crate::deletion::Delete;
 use crate::error::EngineError;
 use crate::queues::Queues;
 use crate::recovery::Recovered;
 use crate::room::{REPORTS_ROOM, Room, WaitingBytes, is_report};
+use crate::row_acts::RowAct;
 use crate::search::Attributes;
 use crate::store::StartKey;
 use crate::workflow::Workflow;
@@ -87,7 +87,7 @@ pub enum Request {
     },
     Annotate(Box<Annotate>),
     /// It carries its own reply: nothing is left that the others could be answered with.
-    Delete(Box<Delete>),
+    Rows(Box<RowAct>),
     /// Looks at the clock again.
     Wake,
 }
@@ -100,7 +100,7 @@ impl Request {
             Self::Command { workflow, .. } => Some(workflow.partition()),
             Self::Migrate(migration) => Some(migration.before.id.partition()),
             Self::Annotate(annotate) => Some(annotate.workflow.partition()),
-            Self::Delete(delete) => Some(delete.workflow.partition()),
+            Self::Rows(act) => Some(act.workflow.partition()),
             Self::Adopt { recovered, .. } => Some(recovered.partition.number),
             Self::GiveUp { .. } | Self::Wake => None,
         }

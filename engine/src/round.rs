@@ -78,6 +78,8 @@ struct Draft {
     listed: Option<WorkflowColumns>,
     /// Whether the state has changed in a way that no event tells.
     is_touched: bool,
+    /// Whether more has happened to it than a note about it.
+    is_moved: bool,
     now_ms: i64,
 }
 
@@ -87,6 +89,8 @@ pub struct Settled {
     pub changes: Vec<Change>,
     /// False when the round has changed nothing about it.
     pub is_written: bool,
+    /// Whether nothing but notes about it was written: it stands where it stood.
+    pub is_only_noted: bool,
 }
 
 pub struct Round {
@@ -95,8 +99,8 @@ pub struct Round {
     /// In the order of the first command.
     order: Vec<WorkflowId>,
     answers: Vec<(Option<oneshot::Sender<Answer>>, Verdict)>,
-    /// Writes that take workflows away.
-    deletions: Vec<Write>,
+    /// Writes about workflows that are not opened.
+    row_writes: Vec<Write>,
     /// Workflows that a command has run into a fault.
     pub incidents: Vec<(WorkflowId, String)>,
     /// Commands in a row that ran out of time, for each workflow with such.
@@ -111,7 +115,7 @@ impl Round {
             drafts: HashMap::new(),
             order: Vec::new(),
             answers: Vec::new(),
-            deletions: Vec::new(),
+            row_writes: Vec::new(),
             incidents: Vec::new(),
             n_timeouts: HashMap::new(),
         }
@@ -126,6 +130,7 @@ impl Round {
             changes: Vec::new(),
             start: None,
             is_touched: false,
+            is_moved: false,
             now_ms: 0,
         };
         self.insert(draft);
@@ -238,6 +243,7 @@ impl Round {
             start: Some(record),
             listed: None,
             is_touched: false,
+            is_moved: true,
             now_ms,
         });
         self.answers.push((
@@ -285,6 +291,7 @@ impl Round {
                 draft
                     .changes
                     .extend(applied.effects.into_iter().filter_map(change));
+                draft.is_moved |= !applied.events.is_empty();
                 draft.events.extend(applied.events);
                 // Otherwise a restart would count the silence from the heartbeat before; and a process that
                 // was taken over would say from memory that what was resumed meanwhile is paused.
@@ -354,6 +361,7 @@ impl Round {
             return;
         }
         draft.now_ms = now_ms;
+        draft.is_moved = true;
         draft.workflow.state = moved.state;
         draft.workflow.definition = to.compiled;
         draft.workflow.columns.version = i64::from(to.version);
@@ -393,18 +401,18 @@ impl Round {
         Ok(())
     }
 
-    /// Takes a workflow away that nothing else in this round is about.
+    /// Writes the rows of a workflow that nothing else in this round is about.
     ///
     /// # Errors
     ///
     /// [`EngineError::Changed`]: try again.
-    pub fn delete(&mut self, write: Write) -> Result<(), EngineError> {
+    pub fn write_rows(&mut self, write: Write) -> Result<(), EngineError> {
         let id = write.workflow;
-        let is_deleted = self.deletions.iter().any(|it| it.workflow == id);
-        if is_deleted || self.drafts.contains_key(&id) {
+        let is_written = self.row_writes.iter().any(|it| it.workflow == id);
+        if is_written || self.drafts.contains_key(&id) {
             return Err(EngineError::Changed);
         }
-        self.deletions.push(write);
+        self.row_writes.push(write);
         Ok(())
     }
 
@@ -453,7 +461,7 @@ impl Round {
                 writes.push(draft.seal(incarnation));
             }
         }
-        writes.append(&mut self.deletions);
+        writes.append(&mut self.row_writes);
         writes
     }
 
@@ -471,12 +479,14 @@ impl Round {
                 continue;
             }
             let is_written = draft.is_written();
+            let is_only_noted = is_written && draft.keeps_incident();
             let workflow = Arc::new(draft.workflow);
             committed.insert(*id, Arc::clone(&workflow));
             settled.push(Settled {
                 workflow,
                 changes: draft.changes,
                 is_written,
+                is_only_noted,
             });
         }
         let deliveries = self.answers.into_iter().filter_map(|(reply, verdict)| {
@@ -531,7 +541,12 @@ impl Draft {
         self.is_touched || !self.events.is_empty()
     }
 
+    fn keeps_incident(&self) -> bool {
+        !self.is_moved && !self.is_touched
+    }
+
     fn seal(&mut self, incarnation: i64) -> Write {
+        let keeps_incident = self.keeps_incident();
         let workflow = &mut self.workflow;
         let first = self.events.first().map_or(0, |it| it.id);
         let sequence = workflow.state.n_events();
@@ -570,6 +585,7 @@ impl Draft {
             attributes: is_found_otherwise.then(|| entries(workflow.columns.attributes.as_deref())),
             deletion: None,
             start: self.start.clone(),
+            keeps_incident,
         }
     }
 }

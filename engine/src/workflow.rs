@@ -13,7 +13,7 @@ use btrust_schemas::prompt::{PromptView, PromptsView};
 use btrust_schemas::turn::Audience;
 
 use crate::search::of_column;
-use crate::store::{SnapshotColumns, WorkflowColumns};
+use crate::store::{SnapshotColumns, WorkflowColumns, WorkflowRecord};
 
 /// The head of a hash chain before its first record.
 pub const CHAIN_START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -168,6 +168,35 @@ impl Workflow {
             n_owed: count(self.state.owed().len()),
             children: (!children.is_empty()).then(|| children.join(" ")),
         }
+    }
+}
+
+/// What is left to be seen of a workflow that cannot be opened: what its row says.
+pub fn view_of_row(record: &WorkflowRecord) -> WorkflowView {
+    let columns = &record.columns;
+    let waiting_for = columns.waiting_for.as_deref();
+    WorkflowView {
+        id: record.workflow,
+        definition: columns.definition.clone(),
+        version: u32::try_from(columns.version).unwrap_or(u32::MAX),
+        status: Status::parse(&columns.status).unwrap_or(Status::Running),
+        waiting_for: waiting_for.and_then(parse_audience),
+        decision: columns.decision.clone(),
+        outcomes: BTreeMap::new(),
+        search_attributes: shown_attributes(columns),
+        legal_hold: columns.legal_hold,
+        error: None,
+        cause: None,
+        started_at: rfc3339(columns.started_ms),
+        closed_at: columns.closed_ms.map(rfc3339),
+        sequence: u64::try_from(record.sequence).unwrap_or_default(),
+        running: Vec::new(),
+        lineage: Lineage::default(),
+        paused: waiting_for == Some(OPERATOR),
+        cancelling: false,
+        redrives: 0,
+        restart_of: columns.restart_of,
+        restarted_as: None,
     }
 }
 

@@ -21,7 +21,6 @@ pub struct HoldWorkflow(pub Arc<Gateway>);
 refusals! {
     HoldWorkflowRefusals {
         WORKFLOW_UNKNOWN = 404 "workflow_unknown" "the tenant has no such workflow";
-        HISTORY_FULL = 409 "history_full" "its history takes no further event";
         WORKFLOW_ERASED = 410 "workflow_erased" "its data was erased";
         CORE_UNAVAILABLE = 503 "core_unavailable" "core does not answer; try again";
     }

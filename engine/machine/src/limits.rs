@@ -32,6 +32,12 @@ pub const HISTORY_EVENTS_RESERVED: u64 = 100;
 /// `BTrust.HistoryLimitExceeded`, once: room for a `Catch` to bring the workflow to a good end.
 pub const HISTORY_EVENTS_CATCHABLE: u64 = 1_000;
 
+/// Events above which no search attribute is changed any more.
+///
+/// Source: however often callers change them, more events stay free for the workflow itself than any
+/// shipped definition has.
+pub const HISTORY_EVENTS_NOTED_MAX: u64 = HISTORY_EVENTS_MAX - 5 * HISTORY_EVENTS_CATCHABLE;
+
 /// Items (or batches) of one `Map`.
 ///
 /// Source: they are branches of the same workflow and part of its snapshot; 1,000 of 64 bytes are a

@@ -39,6 +39,11 @@ const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 200;
 /// How often an act looks again when the schedule changes meanwhile.
 const TRIES_MAX: usize = 5;
+/// When a schedule is looked at again after an act whose answer was lost, ms.
+///
+/// Source: longer than the database goes on with a statement that nobody waits for; a time of a schedule
+/// is a minute or more from the next.
+const DOUBT_MS: i64 = 5_000;
 /// What inputs are sealed for.
 const PURPOSE: &str = "schedule inputs 1";
 
@@ -100,6 +105,8 @@ impl Schedules {
         after: Option<&str>,
         limit: Option<u32>,
     ) -> Result<SchedulePage, EngineError> {
+        let after = after.map(in_ascii);
+        let after = after.as_deref();
         let limit = limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
         let records = self.store.list_schedules(tenant, after, limit).await?;
         let is_full = u32::try_from(records.len()).unwrap_or(u32::MAX) == limit;
@@ -111,7 +118,24 @@ impl Schedules {
         Ok(SchedulePage { schedules, next })
     }
 
+    /// What the store says of an act; where it does not, the act may have been done all the same, so the
+    /// row is looked at soon and says when it is due.
+    fn heard<T>(
+        &self,
+        record: &ScheduleRecord,
+        answer: Result<T, StoreError>,
+    ) -> Result<T, EngineError> {
+        if answer.is_err() {
+            let soon_ms = self.clock.now_ms().saturating_add(DOUBT_MS);
+            self.queue.set(record, Some(soon_ms));
+        }
+        Ok(answer?)
+    }
+
     async fn find(&self, tenant: &str, name: &str) -> Result<ScheduleRecord, EngineError> {
+        if !is_name(name) {
+            return Err(ScheduleRefusal::Unknown.into());
+        }
         let record = self.store.find_schedule(tenant, name).await?;
         Ok(record.ok_or(ScheduleRefusal::Unknown)?)
     }
@@ -186,7 +210,8 @@ impl Schedules {
                 ..record
             };
             changed.sealed_input = self.seal_input(&changed, &input).await?;
-            if self.store.replace_schedule(&changed).await? {
+            let replaced = self.store.replace_schedule(&changed).await;
+            if self.heard(&changed, replaced)? {
                 log(
                     &changed,
                     if is_paused {
@@ -217,11 +242,9 @@ impl Schedules {
         for _ in 0..TRIES_MAX {
             let record = self.seen(&act.tenant, name, act.tag.as_deref()).await?;
             let revision = record.revision;
-            if self
-                .store
-                .delete_schedule(&act.tenant, name, revision)
-                .await?
-            {
+            let deleted = self.store.delete_schedule(&act.tenant, name, revision);
+            let deleted = deleted.await;
+            if self.heard(&record, deleted)? {
                 log(&record, "deleted a schedule");
                 self.queue.set(&record, None);
                 return Ok(());
@@ -248,8 +271,7 @@ impl Engine {
             spec,
             actor,
         } = request;
-        let is_name = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
-        if name.is_empty() || NAME_BYTES_MAX < name.len() || !name.bytes().all(is_name) {
+        if !is_name(name) {
             return Err(ScheduleRefusal::Name.into());
         }
         self.check_schedule(&tenant, &spec).await?;
@@ -284,7 +306,8 @@ impl Engine {
         };
         specify(&mut record, &spec);
         record.sealed_input = schedules.seal_input(&record, &spec.input).await?;
-        if !schedules.store.insert_schedule(&record).await? {
+        let inserted = schedules.store.insert_schedule(&record).await;
+        if !schedules.heard(&record, inserted)? {
             return Err(ScheduleRefusal::Exists.into());
         }
         log(&record, "created a schedule");
@@ -318,7 +341,8 @@ impl Engine {
             };
             specify(&mut changed, &spec);
             changed.sealed_input = schedules.seal_input(&changed, &spec.input).await?;
-            if schedules.store.replace_schedule(&changed).await? {
+            let replaced = schedules.store.replace_schedule(&changed).await;
+            if schedules.heard(&changed, replaced)? {
                 log(&changed, "changed a schedule");
                 schedules.wind(&changed);
                 return Ok(view(&changed, spec.input, now_ms));
@@ -340,6 +364,21 @@ impl Engine {
         self.check_start(tenant, &spec.definition, spec.version, &spec.input)
             .await
     }
+}
+
+/// Whether a schedule can have this name; no other text is compared with names that there are.
+fn is_name(name: &str) -> bool {
+    let may_have = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(may_have)
+}
+
+/// The text in ASCII that the same names come after: they are ASCII, and so is their column.
+fn in_ascii(text: &str) -> String {
+    let mut ascii: String = text.chars().take_while(char::is_ascii).collect();
+    if ascii.len() < text.len() {
+        ascii.push('\u{7f}');
+    }
+    ascii
 }
 
 fn specify(record: &mut ScheduleRecord, spec: &ScheduleSpec) {

@@ -235,14 +235,17 @@ impl Tables {
                 public: write.public.clone(),
             });
         }
-        let known = self.workflows.get(&id).map(|it| it.columns.clone());
+        let known = self.workflows.get(&id);
+        let known_incident = known.filter(|_| write.keeps_incident);
+        let known_incident = known_incident.and_then(|it| it.incident.clone());
+        let known = known.map(|it| it.columns.clone());
         let columns = write.columns.clone().or(known);
         let record = WorkflowRecord {
             workflow: id,
             columns: columns.expect("the first write of a workflow has its columns"),
             sequence: write.sequence,
             snapshot: write.snapshot.clone(),
-            incident: None,
+            incident: known_incident,
             sealed_snapshot: write.sealed_snapshot.clone(),
         };
         self.workflows.insert(id, record);

@@ -77,6 +77,7 @@ pub(crate) fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
         before: None,
         attributes: None,
         deletion: None,
+        keeps_incident: false,
         start: Some(StartRecord {
             key: start_key(n),
             digest: "d".repeat(64),
@@ -238,6 +239,36 @@ async fn only_what_changed_is_needed_and_an_incident_lasts_until_the_next_commit
     assert_eq!(marked.unwrap(), Committed::default());
     let incident = store.load(&[id]).await.unwrap()[0].incident.clone();
     assert_eq!(incident.as_deref(), Some("evaluation_limit"));
+    // A note about it leaves the mark.
+    let record = store.load(&[id]).await.unwrap().remove(0);
+    let note = Write {
+        sequence: record.sequence,
+        first_sequence: record.sequence,
+        sealed_events: Vec::new(),
+        public: String::new(),
+        snapshot: record.snapshot.clone(),
+        sealed_snapshot: record.sealed_snapshot.clone(),
+        columns: Some(WorkflowColumns {
+            legal_hold: true,
+            ..record.columns.clone()
+        }),
+        before: Some(record.columns.clone()),
+        start: None,
+        keeps_incident: true,
+        ..first_write(id, 1, 0)
+    };
+    let batch = Batch {
+        fences: fences.clone(),
+        writes: vec![note],
+        shard: 0,
+    };
+    store.commit(&batch).await.unwrap();
+    let held = store.load(&[id]).await.unwrap().remove(0);
+    assert!(held.columns.legal_hold);
+    assert_eq!(
+        (held.incident, held.snapshot),
+        (record.incident, record.snapshot)
+    );
 
     let mut second = first_write(id, 1, 3);
     second.first_sequence = 4;

@@ -212,6 +212,8 @@ pub struct Write {
     pub deletion: Option<Deletion>,
     /// The key that starts this workflow, in its first commit.
     pub start: Option<StartRecord>,
+    /// Whether the mark of an incident stays: nothing has changed that could get the workflow going.
+    pub keeps_incident: bool,
 }
 
 impl Write {

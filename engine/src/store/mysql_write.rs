@@ -251,7 +251,8 @@ async fn replace_snapshots(
                 .push_bind(write.snapshot.wake_at_ms)
                 .push_bind(write.snapshot.n_owed)
                 .push_bind(write.snapshot.children.as_deref())
-                .push_bind(None::<String>)
+                // An empty mark means that the one which is there stays.
+                .push_bind(write.keeps_incident.then_some(""))
                 .push_bind(write.sealed_snapshot.as_slice());
         });
         query.push(
@@ -261,7 +262,8 @@ async fn replace_snapshots(
              n_prompts = VALUES(n_prompts), n_signals = VALUES(n_signals), \
              wake_at_ms = VALUES(wake_at_ms), \
              n_owed = VALUES(n_owed), children = VALUES(children), \
-             incident = VALUES(incident), sealed = VALUES(sealed)",
+             incident = IF(VALUES(incident) = '', incident, VALUES(incident)), \
+             sealed = VALUES(sealed)",
         );
         query.build().execute(&mut *connection).await?;
     }

@@ -166,13 +166,13 @@ impl<'c> Statements<'c> {
             snapshot: connection.prepare(
                 "UPDATE snapshot SET sequence = ?, chain = ?, n_audit = ?, n_analytics = ?, \
                  n_turns = ?, n_prompts = ?, n_signals = ?, wake_at_ms = ?, n_owed = ?, \
-                 children = ?, incident = NULL, sealed = ? \
+                 children = ?, incident = CASE WHEN ? THEN incident END, sealed = ? \
                  WHERE workflow = ? AND is_open = ?",
             )?,
             moved_snapshot: connection.prepare(
                 "UPDATE snapshot SET sequence = ?, chain = ?, n_audit = ?, n_analytics = ?, \
                  is_open = ?, n_turns = ?, n_prompts = ?, n_signals = ?, wake_at_ms = ?, n_owed = ?, \
-                 children = ?, incident = NULL, sealed = ? \
+                 children = ?, incident = CASE WHEN ? THEN incident END, sealed = ? \
                  WHERE workflow = ?",
             )?,
             new_columns: connection.prepare(
@@ -304,6 +304,7 @@ impl<'c> Statements<'c> {
                 it.wake_at_ms,
                 it.n_owed,
                 it.children,
+                write.keeps_incident,
                 write.sealed_snapshot,
                 id,
                 it.is_open,
@@ -322,6 +323,7 @@ impl<'c> Statements<'c> {
                 it.wake_at_ms,
                 it.n_owed,
                 it.children,
+                write.keeps_incident,
                 write.sealed_snapshot,
                 id,
             ])?;

@@ -6,6 +6,7 @@ use btrust_engine::check::check;
 use btrust_engine::store::{Fence, Store};
 use btrust_schemas::core::Status;
 use btrust_schemas::exchange::Ack;
+use btrust_schemas::search::HoldRequest;
 
 use crate::world::{
     EVERYTHING, Fault, Plan, TENANT, Worker, World, checkpoint, complete, start_request,
@@ -169,4 +170,35 @@ pub async fn an_incident_that_a_commit_clears_gives_all_turns_back() {
     assert!(nothing.tasks.is_empty());
     assert_eq!(first.report(&node, checkpoint(key)).await, Ack::ACCEPTED);
     assert_eq!(second.take(&node).await.key, key);
+}
+
+#[tokio::test]
+pub async fn a_note_about_a_workflow_that_an_incident_has_stopped_leaves_it_stopped() {
+    let world = World::new();
+    let node = world.node().await;
+    let id = node.started("key").await;
+    let fence = Fence {
+        partition: id.partition(),
+        epoch: 1,
+    };
+    let marked = node.store.put_incident(id, "commit_refused", fence).await;
+    marked.unwrap();
+    for hold in [true, false] {
+        let node = world.node().await;
+        let request = HoldRequest {
+            tenant: TENANT.to_owned(),
+            hold,
+            actor: "ops".to_owned(),
+        };
+        assert_eq!(
+            node.engine.hold(id, request).await.unwrap().legal_hold,
+            hold
+        );
+        let nothing = Worker::new("a").exchange(&node, Vec::new(), 1, 0).await;
+        assert!(nothing.tasks.is_empty());
+        let record = node.store.load(&[id]).await.unwrap().pop().unwrap();
+        assert_eq!(record.incident.as_deref(), Some("commit_refused"));
+        assert_eq!(record.columns.legal_hold, hold);
+        assert_eq!(node.history(id).await.last().unwrap(), "WorkflowAnnotated");
+    }
 }

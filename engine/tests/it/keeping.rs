@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use btrust_engine::check::check;
 use btrust_engine::check_lists::check_lists;
 use btrust_engine::retention::Retained;
+use btrust_engine::store::Store;
 use btrust_platform::streams::{Stream, read_jsonl};
 use btrust_schemas::commands::{ActRequest, RestartRequest};
 use btrust_schemas::core::{CancelRequest, ListQuery, StartRequest, Status};
@@ -420,6 +421,81 @@ pub async fn a_closed_workflow_is_deleted_after_its_time_unless_it_is_held() {
             (&id(held), &json!("operator"), &json!("ops"))
         ]
     );
+}
+
+#[tokio::test]
+pub async fn a_workflow_that_cannot_be_opened_can_be_held_all_the_same() {
+    let world = World::new();
+    let node = world.node().await;
+    node.publish_found_and_kept().await;
+    let id = node.start_with("a", "NORTH", 1).await;
+    node.cancel(id).await;
+    node.stop().await;
+    let node = world.node().await;
+    node.workflow_keys.destroy(TENANT, id).await.unwrap();
+    assert!(node.engine.view(TENANT, id).await.is_err());
+    node.hold(id, true).await;
+    node.hold(id, true).await;
+    let of_another = HoldRequest {
+        tenant: "other".to_owned(),
+        hold: false,
+        actor: "ops".to_owned(),
+    };
+    let unknown = node.engine.hold(id, of_another).await.unwrap_err();
+    assert_eq!(unknown.status(), 404);
+    assert_eq!(node.delete(id).await, Err("legal_hold".to_owned()));
+    world.clock.advance(30 * DAY_MS);
+    assert_eq!(node.engine.let_go().await.unwrap().n_deleted, 0);
+    node.hold(id, false).await;
+    node.delete(id).await.unwrap();
+    node.assert_sound().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_closed_before_there_were_policies_is_given_the_one_of_its_definition() {
+    let world = World::new();
+    let node = world.node().await;
+    let unkept = node.started("a").await;
+    node.publish_found_and_kept().await;
+    let (old, open) = (
+        node.start_with("b", "NORTH", 1).await,
+        node.start_with("c", "NORTH", 1).await,
+    );
+    for id in [unkept, old] {
+        node.cancel(id).await;
+    }
+    node.stop().await;
+    // As the migration of an older store leaves it.
+    let file = world.dir.path().join("state.sqlite");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    for statement in [
+        "UPDATE workflow SET retention = NULL",
+        "DELETE FROM store_meta WHERE name = 'retention_filled'",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    world.clock.advance(30 * DAY_MS);
+    let node = world.node().await;
+    while !node.lists.is_retention_filled().await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    let retention = async |id| {
+        let record = node.store.load(&[id]).await.unwrap().remove(0);
+        record.columns.retention
+    };
+    assert_eq!(retention(old).await.as_deref(), Some("age-30d"));
+    assert_eq!(retention(unkept).await, None);
+    assert_eq!(retention(open).await, None, "it gets it with its end");
+    assert_eq!(node.engine.let_go().await.unwrap().n_deleted, 1);
+    assert_eq!(
+        node.engine.view(TENANT, old).await.unwrap_err().status(),
+        404
+    );
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod identical_starts;
 mod keeping;
 mod lanes;
 mod lifecycle;
+mod lost_answers;
 mod migrations;
 mod mysql;
 mod nodes;

@@ -96,6 +96,7 @@ fn write(partition: u8, batch: i64) -> Write {
         before: None,
         attributes: None,
         deletion: None,
+        keeps_incident: false,
         start: Some(StartRecord {
             key: StartKey {
                 tenant: "acme".to_owned(),

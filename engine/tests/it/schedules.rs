@@ -353,3 +353,96 @@ pub async fn a_time_is_fired_once_whatever_commit_the_process_dies_at() {
         assert_eq!(started(&after).await.len(), 2, "{fault:?}");
     }
 }
+
+#[tokio::test]
+pub async fn a_schedule_whose_making_was_not_heard_of_is_fired_all_the_same() {
+    let world = World::new();
+    let plan = Plan {
+        n_lost_answers: 1,
+        ..Plan::default()
+    };
+    let node = world.node_with(plan).await;
+    let request = || NewScheduleRequest {
+        tenant: TENANT.to_owned(),
+        spec: minutely(),
+        actor: "admin".to_owned(),
+    };
+    let lost = node.engine.create_schedule("minutely", request()).await;
+    assert_eq!(lost.unwrap_err().status(), 503);
+    let again = node.engine.create_schedule("minutely", request()).await;
+    assert_eq!(again.unwrap_err().code(), "schedule_exists");
+    pass(&world, &node, "minutely", NOW_MS + MINUTE_MS).await;
+    assert_eq!(started(&node).await.len(), 1);
+}
+
+#[tokio::test]
+pub async fn a_schedule_whose_change_was_not_heard_of_is_fired_as_it_was_changed() {
+    let world = World::new();
+    let node = world.node().await;
+    let hourly = ScheduleSpec {
+        cron: "0 * * * *".to_owned(),
+        ..minutely()
+    };
+    create(&node, "changing", hourly).await;
+    node.stop().await;
+    let plan = Plan {
+        n_lost_answers: 1,
+        ..Plan::default()
+    };
+    let node = world.node_with(plan).await;
+    let request = ScheduleRequest {
+        tenant: TENANT.to_owned(),
+        spec: minutely(),
+        tag: None,
+        actor: "admin".to_owned(),
+    };
+    let lost = node.engine.replace_schedule("changing", request).await;
+    assert_eq!(lost.unwrap_err().status(), 503);
+    pass(&world, &node, "changing", NOW_MS + MINUTE_MS).await;
+    assert_eq!(started(&node).await.len(), 1);
+}
+
+#[tokio::test]
+pub async fn a_name_that_no_schedule_can_have_is_unknown_and_no_fault() {
+    let world = World::new();
+    let node = world.node().await;
+    create(&node, "minutely", minutely()).await;
+    for name in ["\u{5d9}\u{5d5}\u{5de}\u{5d9}", "m\u{ed}nutely", ""] {
+        let schedules = node.engine.schedules();
+        let refused = [
+            schedules.get(TENANT, name).await.map(drop),
+            schedules.pause(name, &act(None)).await.map(drop),
+            schedules.delete(name, &act(None)).await,
+        ];
+        for refused in refused {
+            assert_eq!(refused.unwrap_err().code(), "schedule_unknown");
+        }
+        let request = NewScheduleRequest {
+            tenant: TENANT.to_owned(),
+            spec: minutely(),
+            actor: "admin".to_owned(),
+        };
+        let refused = node.engine.create_schedule(name, request).await;
+        assert_eq!(refused.unwrap_err().code(), "schedule_name_invalid");
+    }
+    let after = |text: &'static str| {
+        let schedules = node.engine.schedules();
+        async move {
+            schedules
+                .list(TENANT, Some(text), None)
+                .await
+                .unwrap()
+                .schedules
+                .len()
+        }
+    };
+    assert_eq!(after("m\u{ed}nutely").await, 0, "`minutely` comes before");
+    assert_eq!(after("l\u{ed}ght").await, 1);
+    let query = ListQuery {
+        tenant: TENANT.to_owned(),
+        attributes: Some(json!([{ "name": "\u{5e9}", "equals": "N" }]).to_string()),
+        ..ListQuery::default()
+    };
+    let refused = node.engine.list(query).await.unwrap_err();
+    assert_eq!(refused.code(), "search_attribute_invalid");
+}

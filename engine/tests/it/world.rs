@@ -39,6 +39,8 @@ use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
 
+use crate::lost_answers::LostAnswers;
+
 /// A worker that serves every step.
 pub static EVERYTHING: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::All));
 
@@ -114,6 +116,7 @@ impl World {
             .unwrap();
         let second_person = plan.second_person.clone();
         let task_limits = plan.task_limits.clone();
+        let n_lost_answers = plan.n_lost_answers;
         let membership = plan.member.map(|name| Membership {
             store: Arc::clone(&stores.nodes),
             url: format!("http://{name}"),
@@ -128,7 +131,7 @@ impl World {
             store: Arc::clone(&watched) as _,
             lists: Arc::clone(&watched) as _,
             definitions: stores.definitions,
-            schedules: stores.schedules,
+            schedules: LostAnswers::of(stores.schedules, n_lost_answers),
             tenants: stores.tenants,
             operations: stores.operations,
             task_limits,
@@ -483,6 +486,8 @@ pub struct Plan {
     /// Committers; as many as the store says where there is nothing here.
     pub n_lanes: Option<usize>,
     pub task_limits: TaskLimits,
+    /// Acts on schedules, from the first, whose answers are lost.
+    pub n_lost_answers: usize,
     /// The name of a node that shares the database with others; it has streams of its own.
     pub member: Option<&'static str>,
 }
@@ -753,6 +758,18 @@ impl ListStore for WatchedStore {
     ) -> Result<Vec<AuditRow>, StoreError> {
         self.call("audit_rows", self.lists.audit_rows(after, limit))
             .await
+    }
+
+    async fn fill_retention(&self, ids: &[WorkflowId], policy: &str) -> Result<(), StoreError> {
+        self.lists.fill_retention(ids, policy).await
+    }
+
+    async fn is_retention_filled(&self) -> Result<bool, StoreError> {
+        self.lists.is_retention_filled().await
+    }
+
+    async fn note_retention_filled(&self) -> Result<(), StoreError> {
+        self.lists.note_retention_filled().await
     }
 
     async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError> {
