@@ -128,9 +128,16 @@ impl Engine {
             .annotate(workflow, tenant.clone(), change, actor.clone())
             .await;
         let error = match noted {
-            Err(error) if cannot_be_opened(&error) => error,
-            noted => return noted,
+            Err(EngineError::Unknown | EngineError::Elsewhere | EngineError::Overloaded)
+            | Ok(_) => {
+                return noted;
+            }
+            Err(error) => error,
         };
+        // A key that cannot be read looks like one that cannot be reached.
+        if self.shared.find(workflow).await.is_ok() {
+            return Err(error);
+        }
         tracing::warn!(
             workflow.id = %workflow, actor, hold, reason = error.code(),
             "a workflow that cannot be opened is held or let go; its history does not tell"
@@ -157,13 +164,4 @@ impl Engine {
         let done = self.mailbox.ask(Request::Annotate(Box::new(annotate)));
         Ok(done.await?.workflow.view())
     }
-}
-
-/// Whether a note was refused because of the workflow, so that only its row can be changed. A key that
-/// cannot be read looks like one that cannot be reached.
-fn cannot_be_opened(error: &EngineError) -> bool {
-    !matches!(
-        error,
-        EngineError::Unknown | EngineError::Elsewhere | EngineError::Overloaded
-    )
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use btrust_machine::{Applied, Catalogue, Contract, Env};
 use btrust_schemas::core::Status;
-use btrust_schemas::definition::{MigrationReason, MigrationRequest, MigrationView};
+use btrust_schemas::definition::{
+    MigrateSomeRequest, MigrateSomeView, MigrationReason, MigrationRequest, MigrationView,
+};
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::step;
 
@@ -18,6 +21,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::lists::{cursor, parse_cursor};
 use crate::mailbox::{Migration, Request};
+use crate::nodes::Destination;
 use crate::round::{contained, env};
 use crate::store::lists::{ListFilter, ListedPage};
 use crate::workflow::Workflow;
@@ -79,6 +83,18 @@ struct Way<'w> {
     to: Published,
 }
 
+/// The other nodes, as the caller may call them.
+#[async_trait]
+pub(crate) trait Movers: Send + Sync {
+    /// Has the node at `url` move workflows of its own.
+    async fn move_some(
+        &self,
+        url: &str,
+        name: &str,
+        request: &MigrateSomeRequest,
+    ) -> Result<MigrateSomeView, EngineError>;
+}
+
 impl Engine {
     /// Moves a page of the running workflows of a version, or tries it where the request says so.
     ///
@@ -91,48 +107,66 @@ impl Engine {
         name: &str,
         request: MigrationRequest,
     ) -> Result<MigrationView, EngineError> {
+        self.migrate_anywhere(name, request, None).await
+    }
+
+    /// The same, also for workflows of other nodes: each judges and moves its own.
+    pub(crate) async fn migrate_anywhere(
+        &self,
+        name: &str,
+        request: MigrationRequest,
+        others: Option<&dyn Movers>,
+    ) -> Result<MigrationView, EngineError> {
         // A proof may take a core for seconds and much memory: one at a time.
         let Ok(_alone) = self.migrating.try_acquire() else {
             return Err(EngineError::Overloaded);
         };
-        let definitions = self.definitions();
         let tenant = request.tenant.as_str();
-        let to = definitions
-            .startable(tenant, name, Some(request.to))
-            .await?;
-        let from = request.from;
-        definitions.compiled(tenant, name, from).await?;
+        let way = self.way(name, tenant, (request.from, request.to)).await?;
         let ListedPage { rows, mut next } = self.page(name, &request).await?;
-        let way = Way { tenant, from, to };
-        let until = Instant::now() + JUDGING_MAX;
-        let mut judged = Vec::new();
-        let mut last = None;
-        for it in &rows {
-            if last.is_some() && until <= Instant::now() {
-                next = last;
-                break;
-            }
-            judged.push((it.workflow, self.judge(&way, it.workflow).await));
-            last = Some(it.key());
+        // What would happen is read from the store, by any node.
+        let others = others.filter(|_| !request.dry_run);
+        let mut by_node: BTreeMap<Option<Arc<str>>, Vec<usize>> = BTreeMap::new();
+        for (index, row) in rows.iter().enumerate() {
+            let node = match self.destination(row.workflow.partition()) {
+                Destination::There(url) if others.is_some() => Some(url),
+                _ => None,
+            };
+            by_node.entry(node).or_default().push(index);
         }
-        let carried_out = judged.into_iter().map(|(it, judged)| {
+        let moved = by_node.iter().map(|(node, indexes)| {
             let way = &way;
+            let workflows = indexes.iter().map(|it| rows[*it].workflow).collect();
+            let some = MigrateSomeRequest {
+                tenant: tenant.to_owned(),
+                from: request.from,
+                to: request.to,
+                workflows,
+                actor: request.actor.clone(),
+            };
             async move {
-                let done = match judged {
-                    Ok(migration) if !request.dry_run => self.carry_out(way, migration).await,
-                    judged => judged.map(drop),
-                };
-                (it, done)
+                match (node, others) {
+                    (Some(url), Some(others)) => others.move_some(url, name, &some).await,
+                    _ => self.move_here(way, &some.workflows, request.dry_run).await,
+                }
             }
         });
         let mut tally = Tally::default();
-        // All are in the mailbox before the first is waited for, so they share a commit.
-        for (workflow, done) in join_all(carried_out).await {
-            tally.add(workflow, done)?;
+        let mut first_left = None;
+        for (indexes, moved) in by_node.values().zip(join_all(moved).await) {
+            let moved = moved?;
+            let left = indexes.get(moved.n_judged).copied();
+            first_left = first_left.into_iter().chain(left).min();
+            tally.merge(moved);
+        }
+        if let Some(first_left) = first_left {
+            // Every node looks at one workflow at least, and the first of all is the first of one.
+            let before = first_left.checked_sub(1).ok_or(EngineError::Overloaded)?;
+            next = Some(rows[before].key());
         }
         tracing::info!(
             definition.name = name,
-            from,
+            from = request.from,
             to = request.to,
             dry_run = request.dry_run,
             n_moved = tally.n_moved,
@@ -141,6 +175,69 @@ impl Engine {
             "moved running workflows to another version"
         );
         Ok(tally.view(next.as_ref().map(cursor)))
+    }
+
+    /// Moves workflows of this node for another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::migrate`]; [`EngineError::Elsewhere`] for one that is not this node's any more.
+    pub(crate) async fn migrate_some(
+        &self,
+        name: &str,
+        request: &MigrateSomeRequest,
+    ) -> Result<MigrateSomeView, EngineError> {
+        let Ok(_alone) = self.migrating.try_acquire() else {
+            return Err(EngineError::Overloaded);
+        };
+        let versions = (request.from, request.to);
+        let way = self.way(name, &request.tenant, versions).await?;
+        let limit = usize::try_from(MIGRATION_LIMIT_MAX).unwrap_or(usize::MAX);
+        let workflows = &request.workflows[..request.workflows.len().min(limit)];
+        self.move_here(&way, workflows, false).await
+    }
+
+    async fn way<'w>(
+        &self,
+        name: &str,
+        tenant: &'w str,
+        (from, to): (u32, u32),
+    ) -> Result<Way<'w>, EngineError> {
+        let definitions = self.definitions();
+        let to = definitions.startable(tenant, name, Some(to)).await?;
+        definitions.compiled(tenant, name, from).await?;
+        Ok(Way { tenant, from, to })
+    }
+
+    /// Judges workflows until the time is over, and commits what may be.
+    async fn move_here(
+        &self,
+        way: &Way<'_>,
+        workflows: &[WorkflowId],
+        dry_run: bool,
+    ) -> Result<MigrateSomeView, EngineError> {
+        let until = Instant::now() + JUDGING_MAX;
+        let mut judged = Vec::with_capacity(workflows.len());
+        for it in workflows {
+            if !judged.is_empty() && until <= Instant::now() {
+                break;
+            }
+            judged.push((*it, self.judge(way, *it).await));
+        }
+        let n_judged = judged.len();
+        let carried_out = judged.into_iter().map(|(it, judged)| async move {
+            let done = match judged {
+                Ok(migration) if !dry_run => self.carry_out(way, migration).await,
+                judged => judged.map(drop),
+            };
+            (it, done)
+        });
+        let mut tally = Tally::default();
+        // All are in the mailbox before the first is waited for, so they share a commit.
+        for (workflow, done) in join_all(carried_out).await {
+            tally.add(workflow, done)?;
+        }
+        Ok(tally.some(n_judged))
     }
 
     /// The running workflows of the version to leave, and where there are more.
@@ -256,30 +353,68 @@ impl Tally {
     }
 
     fn refuse(&mut self, code: &str, message: &str, workflow: WorkflowId) {
-        let mut key = (code.to_owned(), message.to_owned());
-        if REASONS_MAX <= self.reasons.len() && !self.reasons.contains_key(&key) {
-            "and others like it".clone_into(&mut key.1);
-        }
-        let (count, examples) = self.reasons.entry(key).or_default();
+        let (count, examples) = self.reason(code, message);
         *count += 1;
         if examples.len() < EXAMPLES_MAX {
             examples.push(workflow);
         }
     }
 
+    /// A reason, or that of others like it where there are too many.
+    fn reason(&mut self, code: &str, message: &str) -> &mut (u64, Vec<WorkflowId>) {
+        let mut key = (code.to_owned(), message.to_owned());
+        if REASONS_MAX <= self.reasons.len() && !self.reasons.contains_key(&key) {
+            "and others like it".clone_into(&mut key.1);
+        }
+        self.reasons.entry(key).or_default()
+    }
+
+    /// Adds what has come of some of the workflows.
+    fn merge(&mut self, some: MigrateSomeView) {
+        self.n_moved += some.moved;
+        self.n_refused += some.cannot;
+        for MigrationReason {
+            code,
+            message,
+            count,
+            examples: more,
+        } in some.reasons
+        {
+            let (counted, examples) = self.reason(&code, &message);
+            *counted += count;
+            let n_free = EXAMPLES_MAX.saturating_sub(examples.len());
+            examples.extend(more.into_iter().take(n_free));
+        }
+    }
+
+    fn some(self, n_judged: usize) -> MigrateSomeView {
+        let (moved, cannot) = (self.n_moved, self.n_refused);
+        MigrateSomeView {
+            moved,
+            cannot,
+            reasons: self.reasons(),
+            n_judged,
+        }
+    }
+
     fn view(self, next: Option<String>) -> MigrationView {
+        let (moved, cannot) = (self.n_moved, self.n_refused);
+        MigrationView {
+            moved,
+            cannot,
+            reasons: self.reasons(),
+            next,
+        }
+    }
+
+    fn reasons(self) -> Vec<MigrationReason> {
         let reason = |((code, message), (count, examples))| MigrationReason {
             code,
             message,
             count,
             examples,
         };
-        MigrationView {
-            moved: self.n_moved,
-            cannot: self.n_refused,
-            reasons: self.reasons.into_iter().map(reason).collect(),
-            next,
-        }
+        self.reasons.into_iter().map(reason).collect()
     }
 }
 
@@ -316,8 +451,27 @@ mod tests {
             tally.add(ids[7], Err(EngineError::Overloaded)),
             Err(EngineError::Overloaded)
         );
+        // Another node has had as many, and they are counted together.
+        let mut all = Tally::default();
+        let mut of_another = Tally::default();
+        let findings = vec![finding("a")];
+        let refused = Err(EngineError::CannotMigrate { findings });
+        of_another.add(ids[7], refused).unwrap();
+        all.merge(of_another.some(1));
+        all.merge(Tally::default().some(0));
+        assert_eq!(all.reasons.len(), 1);
         let view = tally.view(None);
         assert_eq!((view.moved, view.cannot), (1, 7));
+        all.merge(MigrateSomeView {
+            moved: view.moved,
+            cannot: view.cannot,
+            reasons: view.reasons.clone(),
+            n_judged: 8,
+        });
+        let merged = all.view(None);
+        assert_eq!((merged.moved, merged.cannot), (1, 8));
+        assert_eq!((merged.reasons[0].count, merged.reasons[1].count), (8, 7));
+        assert_eq!(merged.reasons[0].examples.len(), EXAMPLES_MAX);
         let reasons: Vec<_> = view
             .reasons
             .iter()

@@ -180,6 +180,27 @@ pub struct MigrationView {
     pub next: Option<String>,
 }
 
+/// Moves these workflows, which are all of the node that is asked; spoken between nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrateSomeRequest {
+    pub tenant: String,
+    pub from: u32,
+    pub to: u32,
+    pub workflows: Vec<WorkflowId>,
+    pub actor: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrateSomeView {
+    pub moved: u64,
+    pub cannot: u64,
+    pub reasons: Vec<MigrationReason>,
+    /// How many of the workflows, from the first, have been looked at.
+    pub n_judged: usize,
+}
+
 /// Why some workflows cannot move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use poem::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use poem::web::{Data, Json};
 use poem::{Response, handler};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use btrust_machine::Refusal;
@@ -32,11 +33,7 @@ pub async fn acts(
     headers: &HeaderMap,
     Json(request): Json<ManyRequest>,
 ) -> poem::Result<Response> {
-    let others = OtherNodes {
-        client: &core.client,
-        authorization: headers.get(AUTHORIZATION),
-        calls: Semaphore::new(CALLS_MAX),
-    };
+    let others = OtherNodes::of(core, headers);
     answer(
         core.engine
             .act_on_many_anywhere(request, Some(&others))
@@ -45,10 +42,47 @@ pub async fn acts(
 }
 
 /// The other nodes, called with the caller's own token.
-struct OtherNodes<'c> {
+pub struct OtherNodes<'c> {
     client: &'c reqwest::Client,
     authorization: Option<&'c HeaderValue>,
     calls: Semaphore,
+}
+
+impl<'c> OtherNodes<'c> {
+    /// The other nodes, for whoever has sent `headers`.
+    pub fn of(core: &'c Core, headers: &'c HeaderMap) -> Self {
+        Self {
+            client: &core.client,
+            authorization: headers.get(AUTHORIZATION),
+            calls: Semaphore::new(CALLS_MAX),
+        }
+    }
+
+    /// Posts to a path below [`BASE`] of another node.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unavailable`] whatever goes wrong on the way: the same page again does what is left.
+    pub async fn post<T: Serialize + Sync>(
+        &self,
+        url: &str,
+        path: &str,
+        body: &T,
+    ) -> Result<reqwest::Response, EngineError> {
+        let _call = self.calls.acquire().await.expect("it is never closed");
+        let url = url.trim_end_matches('/');
+        let body = serde_json::to_vec(body).expect("a request is JSON");
+        let mut call = self
+            .client
+            .post(format!("{url}{BASE}{path}"))
+            .header(FORWARDED, "1")
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        if let Some(authorization) = self.authorization {
+            call = call.header(AUTHORIZATION, authorization);
+        }
+        call.send().await.map_err(|_| EngineError::Unavailable)
+    }
 }
 
 #[async_trait]
@@ -60,24 +94,12 @@ impl Neighbours for OtherNodes<'_> {
         act: Act,
         request: &ActRequest,
     ) -> Result<Acted, EngineError> {
-        let _call = self.calls.acquire().await.expect("it is never closed");
         let verb = match act {
             Act::Pause => "pause",
             Act::Resume => "resume",
         };
-        let url = url.trim_end_matches('/');
-        let body = serde_json::to_vec(request).expect("a request is JSON");
-        let mut call = self
-            .client
-            .post(format!("{url}{BASE}/workflows/{workflow}/{verb}"))
-            .header(FORWARDED, "1")
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        if let Some(authorization) = self.authorization {
-            call = call.header(AUTHORIZATION, authorization);
-        }
-        // Whatever goes wrong on the way: the same page again does what is left of it.
-        let response = call.send().await.map_err(|_| EngineError::Unavailable)?;
+        let path = format!("/workflows/{workflow}/{verb}");
+        let response = self.post(url, &path, request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(Acted::Changed);

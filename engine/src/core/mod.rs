@@ -264,29 +264,7 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         client: btrust_platform::http::client(),
         shutdown,
     });
-    let api = Route::new()
-        .at(
-            "/definitions",
-            post(draft::draft).get(list_definitions::list_definitions),
-        )
-        .at("/definitions/:name", get(get_definition::get_definition))
-        .at("/definitions/:name/versions", get(versions::versions))
-        .at(
-            "/definitions/:name/versions/:version/publication",
-            post(publication::publication),
-        )
-        .at(
-            "/definitions/:name/versions/:version/retirement",
-            post(retirement::retirement),
-        )
-        .at(
-            "/definitions/:name/migrations",
-            post(migrations::migrations),
-        )
-        .at(
-            "/definitions/:name/live",
-            get(live::live).put(live::move_live),
-        )
+    let api = of_definitions(Route::new())
         .at(
             "/workflows",
             post(start::start).get(list_workflows::list_workflows),
@@ -357,6 +335,37 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         .at("/nodes", get(nodes::nodes));
     let forward = forward::Forward::new(Arc::clone(&core.engine), core.client.clone());
     Route::new().nest("/internal/v1", api.data(core).with(forward))
+}
+
+/// The endpoints of versions of definitions.
+fn of_definitions(routes: Route) -> Route {
+    routes
+        .at(
+            "/definitions",
+            post(draft::draft).get(list_definitions::list_definitions),
+        )
+        .at("/definitions/:name", get(get_definition::get_definition))
+        .at("/definitions/:name/versions", get(versions::versions))
+        .at(
+            "/definitions/:name/versions/:version/publication",
+            post(publication::publication),
+        )
+        .at(
+            "/definitions/:name/versions/:version/retirement",
+            post(retirement::retirement),
+        )
+        .at(
+            "/definitions/:name/migrations",
+            post(migrations::migrations),
+        )
+        .at(
+            "/definitions/:name/migrations/some",
+            post(migrations::some_migrations),
+        )
+        .at(
+            "/definitions/:name/live",
+            get(live::live).put(live::move_live),
+        )
 }
 
 impl Core {

@@ -5,10 +5,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use btrust_platform::http::Shutdown;
+use btrust_schemas::definition::Publish;
 use btrust_schemas::ids::WorkflowId;
 
 use crate::http::{client, routes_of, send, token};
-use crate::world::{Node, Plan, TENANT, WAIT_MS, World, start_request};
+use crate::world::{Node, Plan, TENANT, WAIT_MS, World, draft_request, envelope, start_request};
 
 pub struct Server {
     shutdown: Shutdown,
@@ -216,4 +217,54 @@ async fn an_act_on_many_reaches_the_workflows_of_all_nodes() {
     assert_eq!(act("pause", false).await, (0, N_WORKFLOWS));
     assert_eq!(act("resume", false).await, (N_WORKFLOWS, 0));
     assert_eq!(list(true).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_moves_the_workflows_of_all_nodes() {
+    const N_WORKFLOWS: usize = 12;
+    const LIMIT: usize = 7;
+    let world = World::new();
+    let (near, _) = served(&world).await;
+    let (far, _) = served(&world).await;
+    both_have_their_share([&near, &far]).await;
+    let client = client(&world, &near);
+    let post = async |path: &str, body| {
+        let (status, body) = send(&client, "core:call", Method::POST, path, Some(body)).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body
+    };
+    let mut ids: Vec<WorkflowId> = Vec::new();
+    for key in 0..N_WORKFLOWS {
+        let start = serde_json::to_value(start_request(&key.to_string())).unwrap();
+        let started = post("/internal/v1/workflows", start).await;
+        ids.push(started["workflow"]["id"].as_str().unwrap().parse().unwrap());
+    }
+    assert!(ids.iter().any(|it| near.engine.owns(*it)));
+    assert!(ids.iter().any(|it| far.engine.owns(*it)));
+    let mut next = envelope();
+    next["title"] = json!("Another");
+    let request = draft_request(next, "2", Publish::Yes);
+    near.engine.definitions().draft(request).await.unwrap();
+
+    let migrate = async |dry_run: bool, cursor: Option<&str>| {
+        let body = json!({
+            "tenant": TENANT, "from": 1, "to": 2, "dryRun": dry_run, "limit": LIMIT,
+            "cursor": cursor, "actor": "admin",
+        });
+        let view = post("/internal/v1/definitions/flow/migrations", body).await;
+        assert_eq!(view["cannot"], json!(0), "{view}");
+        let next = view["next"].as_str().map(str::to_owned);
+        (view["move"].as_u64().unwrap(), next)
+    };
+    let version = async |id| near.engine.view(TENANT, id).await.unwrap().version;
+    let (would_move, _) = migrate(true, None).await;
+    assert_eq!(would_move, LIMIT as u64);
+    assert_eq!(version(ids[0]).await, 1);
+    let (moved, cursor) = migrate(false, None).await;
+    let (moved_then, end) = migrate(false, cursor.as_deref()).await;
+    assert_eq!((moved, moved_then), (7, 5));
+    assert!(cursor.is_some() && end.is_none());
+    for id in ids {
+        assert_eq!(version(id).await, 2, "{id}");
+    }
 }

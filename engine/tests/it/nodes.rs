@@ -14,7 +14,9 @@ use btrust_schemas::core::Status;
 use btrust_schemas::exchange::ExchangeResponse;
 use btrust_schemas::ids::WorkflowId;
 
-use crate::world::{Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, ask, complete};
+use crate::world::{
+    Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, ask, checkpoint, complete, start_request,
+};
 
 /// The hand-over of the issue: within five seconds of a node's death.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
@@ -333,4 +335,110 @@ pub async fn streams_go_on_where_the_last_owner_was() {
         let sequences: Vec<u64> = of_workflow.map(|(_, sequence)| *sequence).collect();
         assert_eq!(sequences, [1, 2, 3]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_could_not_be_given_back_are_given_back_at_the_next_look() {
+    let world = Arc::new(World::new());
+    let plan = Plan {
+        member: Some("first"),
+        n_refused_give_backs: 1,
+        ..Plan::default()
+    };
+    let first = Process::start_with(&world, plan).await;
+    first.has(N_PARTITIONS).await;
+    let mut ids = Vec::new();
+    for key in 0..8 {
+        ids.push(first.node().started(&key.to_string()).await);
+    }
+    let second = Process::start(&world, "second").await;
+    second.has(N_PARTITIONS / 2).await;
+    first.has(N_PARTITIONS / 2).await;
+    for process in [&first, &second] {
+        let owned = ids.iter().filter(|it| process.node().engine.owns(**it));
+        finish(process, &mut Worker::new("a"), owned.count()).await;
+    }
+    let checked = check(&*first.node().store).await.unwrap();
+    assert_eq!((checked.n_open, checked.offenders), (0, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_adopted_is_not_given_back_before_it_is_served() {
+    let world = Arc::new(World::new());
+    let first = Process::start(&world, "first").await;
+    first.has(N_PARTITIONS).await;
+    let plan = Plan {
+        member: Some("second"),
+        fault: Some((1, Fault::Late)),
+        ..Plan::default()
+    };
+    let second = Process::start_with(&world, plan).await;
+    second.has(N_PARTITIONS / 2).await;
+    first.has(N_PARTITIONS / 2).await;
+    // The one lane of the second node waits for a commit.
+    let engine = second.node().engine.clone();
+    let starting = tokio::spawn(async move {
+        let mut key = 0;
+        loop {
+            match engine.start_workflow(start_request(&key.to_string())).await {
+                Err(EngineError::Elsewhere) => key += 1,
+                started => return started,
+            }
+        }
+    });
+    second.node().store.fired().await;
+    first.stop().await;
+    // It has taken partitions that its lane cannot adopt yet.
+    let leases = async || second.node().registry.survey().await.unwrap().leases.len();
+    while leases().await <= N_PARTITIONS / 2 {
+        tokio::task::yield_now().await;
+    }
+    let n_free = N_PARTITIONS - leases().await;
+    // With a third node they are too many: it gets what is free, and the rest when they are served.
+    let third = Process::start(&world, "third").await;
+    third.has(n_free).await;
+    assert_eq!(second.n_owned(), N_PARTITIONS / 2);
+    second.node().store.gate.open();
+    let started = starting.await.unwrap().unwrap();
+    third.has(N_PARTITIONS / 2).await;
+    second.has(N_PARTITIONS / 2).await;
+    let is_owned = [&second, &third].map(|it| it.node().engine.owns(started.workflow.id));
+    assert_eq!(is_owned.iter().filter(|it| **it).count(), 1);
+    let owner = if is_owned[0] { &second } else { &third };
+    finish(owner, &mut Worker::new("a"), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_at_a_node_that_has_not_recovered_its_partition_is_not_accepted() {
+    let world = Arc::new(World::new());
+    let first = Process::start(&world, "first").await;
+    first.has(N_PARTITIONS).await;
+    let id = first.node().started("key").await;
+    let mut worker = Worker::new("a");
+    let key = worker.take(first.node()).await.key;
+    let second = Process::start(&world, "second").await;
+    second.has(N_PARTITIONS / 2).await;
+    first.has(N_PARTITIONS / 2).await;
+    let is_first = first.node().engine.owns(id);
+    let (owner, next) = if is_first {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    let queues = crate::world::EVERYTHING.clone();
+    let request = worker.request(vec![checkpoint(key)], 0, 0);
+    let refused = next
+        .node()
+        .engine
+        .exchange("workers", &queues, request)
+        .await;
+    assert_eq!(refused.unwrap_err().code(), "unavailable");
+
+    owner.stop().await;
+    next.has(N_PARTITIONS).await;
+    // Nobody was told that the effect had begun, so whoever gets the turn now may begin it.
+    let mut other = Worker::new("b");
+    let turn = other.take(next.node()).await;
+    assert_eq!((turn.key, turn.checkpoint), (key, None));
+    assert_eq!(other.report(next.node(), checkpoint(key)).await, "accepted");
 }

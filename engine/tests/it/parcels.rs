@@ -10,6 +10,7 @@ use btrust_engine::check::check;
 use btrust_schemas::core::Status;
 use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::schedules::{CatchUp, NewScheduleRequest, Overlap, ScheduleSpec};
+use btrust_schemas::search::DeletionRequest;
 
 use crate::children;
 use crate::forwarding::{both_have_their_share, served};
@@ -93,6 +94,45 @@ async fn what_is_owed_to_a_node_that_stops_reaches_the_next_owner() {
         let result = near.engine.result(TENANT, parent, WAIT_MS).await.unwrap();
         assert_eq!(result.status, Status::Succeeded, "{parent}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_is_not_deleted_before_the_node_of_its_parent_has_heard_of_its_end() {
+    let world = World::new();
+    let (near, server) = served(&world).await;
+    children::publish_all(&near).await;
+    let (far, _) = served(&world).await;
+    both_have_their_share([&near, &far]).await;
+    started_at(&near, "spread", N_PARENTS).await;
+    let mut worker = Worker::new("a");
+    let turn = worker.take(&far).await;
+    let child = turn.workflow;
+    let view = far.engine.view(TENANT, child).await.unwrap();
+    let parent = view.lineage.parent.unwrap();
+    assert!(near.engine.owns(parent));
+    // Nobody hears at the parent's node, which has its partitions still.
+    server.stop().await;
+    let report = complete(turn.key, "submitted");
+    assert_eq!(worker.report(&far, report).await, "accepted");
+    let deleted = async || {
+        let request = DeletionRequest {
+            tenant: TENANT.to_owned(),
+            actor: "ops".to_owned(),
+        };
+        let answer = far.engine.delete(child, request).await;
+        answer.map_or_else(|it| it.code().to_owned(), |()| "deleted".to_owned())
+    };
+    assert_eq!(deleted().await, "messages_owed");
+    near.stop().await;
+    let mut watch = far.engine.watch_partitions();
+    watch.wait_for(|it| *it == 256).await.unwrap();
+    let result = far.engine.result(TENANT, parent, WAIT_MS).await.unwrap();
+    assert_eq!(result.status, Status::Succeeded);
+    // Then it may go, as soon as the streams have heard of everything.
+    while ["messages_owed", "not_published_yet"].contains(&deleted().await.as_str()) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    assert_eq!(deleted().await, "workflow_unknown");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use btrust_engine::store::lists::{
     AuditCount, AuditRow, Counted, CountsQuery, CountsRow, DeletedWorkflow, Ended, EndedQuery,
     ListFilter, ListStore, ListedPage,
 };
+use btrust_engine::store::nodes::NodeStore;
 use btrust_engine::store::{
     AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
     StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord, location,
@@ -39,7 +40,7 @@ use btrust_schemas::ids::WorkflowId;
 use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
 
-use crate::lost_answers::LostAnswers;
+use crate::lost_answers::{LostAnswers, Reluctant};
 
 /// A worker that serves every step.
 pub static EVERYTHING: LazyLock<Arc<Queues>> = LazyLock::new(|| Arc::new(Queues::All));
@@ -118,7 +119,7 @@ impl World {
         let task_limits = plan.task_limits.clone();
         let n_lost_answers = plan.n_lost_answers;
         let membership = plan.member.map(|name| Membership {
-            store: Arc::clone(&stores.nodes),
+            store: Reluctant::of(Arc::clone(&stores.nodes), plan.n_refused_give_backs),
             url: format!("http://{name}"),
         });
         let streams = self.streams().join(plan.member.unwrap_or_default());
@@ -151,6 +152,7 @@ impl World {
         Ok(Node {
             engine,
             lists: Arc::clone(&watched) as _,
+            registry: stores.nodes,
             store: watched,
             workflow_keys,
             shutdown,
@@ -168,6 +170,7 @@ pub struct Node {
     pub engine: Arc<Engine>,
     pub store: Arc<WatchedStore>,
     pub lists: Arc<dyn ListStore>,
+    pub registry: Arc<dyn NodeStore>,
     pub workflow_keys: Arc<dyn WorkflowKeys>,
     shutdown: Shutdown,
     pub running: Running,
@@ -488,6 +491,8 @@ pub struct Plan {
     pub task_limits: TaskLimits,
     /// Acts on schedules, from the first, whose answers are lost.
     pub n_lost_answers: usize,
+    /// Times, from the first, that the registry takes no partitions back.
+    pub n_refused_give_backs: usize,
     /// The name of a node that shares the database with others; it has streams of its own.
     pub member: Option<&'static str>,
 }
