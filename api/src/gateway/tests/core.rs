@@ -174,7 +174,7 @@ fn start_it(Data(core): Data<&Core>, Json(it): Json<StartRequest>) -> Answer {
     let key = (it.tenant.clone(), it.idempotency_key.clone());
     tables
         .asked_starts
-        .push(json!([it.reuse, it.conflict, it.wait_ms]));
+        .push(json!([it.reuse, it.conflict, it.wait_ms, it.request_id]));
     if let Some((digest, id)) = tables.keys.get(&key).cloned() {
         if digest != it.request_digest {
             return refuse(409, "idempotency_key_reused");

@@ -194,5 +194,25 @@ async fn a_start_that_waits_has_the_result_or_says_that_there_is_none_yet() {
     let (status, applied, _) = start("3", "return=minimal").await;
     assert_eq!((status, applied), (StatusCode::CREATED, None));
     let asked = world.core.lock().unwrap().asked_starts.clone();
-    assert_eq!(asked[0], json!(["ifFailed", "fail", 10_000]));
+    assert_eq!(asked[0], json!(["ifFailed", "fail", 10_000, null]));
+}
+
+#[tokio::test]
+async fn a_start_names_its_request_beside_what_it_starts() {
+    let world = world().await;
+    let bank = world.bank().await;
+    for (request_id, expected) in [("first", StatusCode::CREATED), ("second", StatusCode::OK)] {
+        let request = world
+            .client
+            .post("/v1/workflows")
+            .header("authorization", format!("Bearer {bank}"))
+            .header("idempotency-key", "key")
+            .body_json(&json!({
+                "definition": "known", "input": {}, "conflict": "terminate", "requestId": request_id,
+            }));
+        // Core judges the names; the digest of what is started is the same, or this would be refused.
+        assert_eq!(request.send().await.0.status(), expected);
+    }
+    let asked = world.core.lock().unwrap().asked_starts.clone();
+    assert_eq!(asked[1], json!(["reject", "terminate", 0, "second"]));
 }

@@ -97,6 +97,7 @@ impl<'a> Run<'a> {
         loop {
             if HISTORY_EVENTS_MAX - HISTORY_EVENTS_RESERVED <= self.state.n_events
                 && !self.state.status.is_closed()
+                && !self.state.paused
             {
                 let cause = format!(
                     "The workflow reached the maximum number of history events ({HISTORY_EVENTS_MAX})."

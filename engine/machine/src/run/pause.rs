@@ -81,3 +81,41 @@ impl Run<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_EVENTS_RESERVED};
+    use crate::{Command, Definition, Env, Origin, State, Status, apply};
+
+    fn applied(state: Option<State>, command: &Command) -> State {
+        let document =
+            json!({"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 9, "End": true}}});
+        let definition = Definition::parse_states(&document).expect("it is a definition");
+        let env = Env {
+            now_ms: 1_000,
+            seed: 1,
+        };
+        let applied = apply(&definition, state, command, &env);
+        applied.expect("the command is taken").state
+    }
+
+    #[test]
+    fn a_history_that_is_full_ends_a_workflow_only_after_its_pause() {
+        let start = Command::Start {
+            workflow: "wf_1".to_owned(),
+            definition: "waits".to_owned(),
+            version: 1,
+            input: json!({}).into(),
+            origin: Origin::default(),
+        };
+        let mut state = applied(None, &start);
+        state.n_events = HISTORY_EVENTS_MAX - HISTORY_EVENTS_RESERVED - 1;
+        let (reason, by) = (None, None);
+        let state = applied(Some(state), &Command::Pause { reason, by });
+        assert_eq!((state.status(), state.is_paused()), (Status::Running, true));
+        let state = applied(Some(state), &Command::Resume { by: None });
+        assert_eq!(state.status(), Status::Failed);
+    }
+}
