@@ -286,12 +286,12 @@ impl Round {
             Ok(Ok(applied)) => {
                 self.n_timeouts.remove(&id);
                 draft.now_ms = now_ms;
+                draft.is_moved |= !applied.events.is_empty() || !applied.effects.is_empty();
                 draft.workflow.state = applied.state;
                 draft.changes.extend(reported(id, command, applied.reply));
                 draft
                     .changes
                     .extend(applied.effects.into_iter().filter_map(change));
-                draft.is_moved |= !applied.events.is_empty();
                 draft.events.extend(applied.events);
                 // Otherwise a restart would count the silence from the heartbeat before; and a process that
                 // was taken over would say from memory that what was resumed meanwhile is paused.
