@@ -29,7 +29,7 @@ use crate::recovery::{Recovered, standing};
 use crate::round::{Caller, Fate, Round, Settled};
 use crate::row_acts::split_row_acts;
 use crate::shared::{Shared, unavailable};
-use crate::start_policy::{Starts, begin, mint, name_new, repeat, repeated};
+use crate::start_policy::{Naming, Starts, begin, mint, name_new, repeat, repeated};
 use crate::store::{Batch, Fence, OutboxRow, StartKey, StoreError, Write};
 use crate::unknown_commit::absent_from;
 use crate::workflow::Workflow;
@@ -317,8 +317,8 @@ impl Committer {
         broken: &HashMap<WorkflowId, EngineError>,
     ) {
         let clock_ms = self.shared.clock.now_ms();
-        let (new, repetitions, mails) =
-            name_new(&*self.shared.random, mails, &mut starts, round, broken);
+        let naming = Naming::by(&self.shared, clock_ms);
+        let (new, repetitions, mails) = name_new(&naming, mails, &mut starts, round, broken);
         let minted = mint(&self.shared, &new).await;
         for new in new {
             let Some(partition) = self.partitions.get(new.record.workflow.partition()) else {

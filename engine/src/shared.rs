@@ -73,6 +73,7 @@ impl Shared {
             Arc::clone(&ports.clock),
             ports.second_person.clone(),
             ports.retention.clone(),
+            ports.membership.is_none(),
         );
         let schedules = Schedules::new(
             Arc::clone(&ports.schedules),

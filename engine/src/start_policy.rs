@@ -119,12 +119,36 @@ pub struct RepeatedStart {
     pub reply: Option<oneshot::Sender<Answer>>,
 }
 
+/// What new workflows are named by.
+pub struct Naming<'n> {
+    random: &'n dyn RandomSource,
+    now_ms: i64,
+    /// Partitions that they are spread over, from 0 on.
+    n_partitions: u16,
+}
+
+impl<'n> Naming<'n> {
+    pub fn by(shared: &'n Shared, now_ms: i64) -> Self {
+        Self {
+            random: &*shared.random,
+            now_ms,
+            n_partitions: shared.store.n_partitions(),
+        }
+    }
+
+    fn draw(&self, key: &StartKey) -> WorkflowId {
+        let partition = u16::from(partition_of(key)) % self.n_partitions;
+        let partition = u8::try_from(partition).unwrap_or_default();
+        WorkflowId::started(partition, self.now_ms, random::bytes(self.random))
+    }
+}
+
 /// Gives an id to every start that begins a workflow, and to the others the workflow that they mean; the
 /// mails that are no starts are left.
 ///
 /// Of several starts with one key in a round the first begins a workflow, and the others mean that one.
 pub fn name_new(
-    random: &dyn RandomSource,
+    naming: &Naming<'_>,
     mails: Vec<Mail>,
     starts: &mut Starts,
     round: &mut Round,
@@ -183,8 +207,7 @@ pub fn name_new(
             round.refuse(reply, error);
             continue;
         }
-        let drawn = || WorkflowId::new(partition_of(&start.key), random::bytes(random));
-        let workflow = start.id.unwrap_or_else(drawn);
+        let workflow = start.id.unwrap_or_else(|| naming.draw(&start.key));
         let record = StartRecord {
             key: start.key.clone(),
             digest: start.digest.clone(),

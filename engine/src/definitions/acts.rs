@@ -29,6 +29,7 @@ impl Definitions {
     /// `retention_unknown` for a policy that the operator does not know.
     /// [`VersionRefusal::SecondPerson`] and [`VersionRefusal::Retired`] where it is to be published.
     pub async fn draft(&self, request: DraftRequest) -> Result<DraftResponse, EngineError> {
+        let _acting = self.acting();
         let compiled = Definition::parse(&request.envelope)
             .map_err(|findings| refused(format!("the envelope has {} faults", findings.len())))?;
         if compiled.name() != request.name {
@@ -86,6 +87,7 @@ impl Definitions {
         version: u32,
         request: &PublicationRequest,
     ) -> Result<DefinitionView, EngineError> {
+        let _acting = self.acting();
         let tenant = request.tenant.as_str();
         for _ in 0..TRIES_MAX {
             let record = self.record(tenant, name, Some(version)).await?;
@@ -124,6 +126,7 @@ impl Definitions {
         version: u32,
         request: &RetirementRequest,
     ) -> Result<DefinitionView, EngineError> {
+        let _acting = self.acting();
         let tenant = request.tenant.as_str();
         for _ in 0..TRIES_MAX {
             let record = self.record(tenant, name, Some(version)).await?;
@@ -154,6 +157,7 @@ impl Definitions {
         name: &str,
         request: &LiveRequest,
     ) -> Result<LiveView, EngineError> {
+        let _acting = self.acting();
         let (tenant, version) = (request.tenant.as_str(), request.version);
         for _ in 0..TRIES_MAX {
             let record = self.record(tenant, name, Some(version)).await?;

@@ -1,6 +1,7 @@
 //! Definitions: their versions, compiled once and shared, and the life of each version.
 
 mod acts;
+mod recent;
 mod second_person;
 mod views;
 
@@ -18,6 +19,8 @@ use crate::retention::RetentionPolicies;
 use crate::store::definitions::{DefinitionStore, VersionKey, VersionRecord};
 
 pub use second_person::SecondPerson;
+
+use recent::{Acting, Recent};
 
 /// Compiled definitions kept; above it the cache starts anew.
 ///
@@ -39,6 +42,8 @@ pub struct Definitions {
     second_person: SecondPerson,
     retention: RetentionPolicies,
     compiled: Mutex<HashMap<Key, Arc<Definition>>>,
+    /// `None` where other nodes change versions too.
+    recent: Option<Recent>,
 }
 
 impl Definitions {
@@ -47,6 +52,7 @@ impl Definitions {
         clock: SharedClock,
         second_person: SecondPerson,
         retention: RetentionPolicies,
+        is_alone: bool,
     ) -> Self {
         Self {
             store,
@@ -54,6 +60,7 @@ impl Definitions {
             second_person,
             retention,
             compiled: Mutex::default(),
+            recent: is_alone.then(Recent::default),
         }
     }
 
@@ -68,7 +75,7 @@ impl Definitions {
         name: &str,
         version: Option<u32>,
     ) -> Result<Published, EngineError> {
-        let record = self.record(tenant, name, version).await?;
+        let record = self.asked_for(tenant, name, version).await?;
         let number = number(&record);
         match record.status {
             _ if version.is_none() && !record.is_live => {
@@ -87,6 +94,34 @@ impl Definitions {
             version: number,
             compiled,
         })
+    }
+
+    /// The record that a start asks for, which may be some moments old where nobody else can change it.
+    async fn asked_for(
+        &self,
+        tenant: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<VersionRecord, EngineError> {
+        let Some(recent) = &self.recent else {
+            return self.record(tenant, name, version).await;
+        };
+        let asked = (tenant.to_owned(), name.to_owned(), version);
+        let now_ms = self.clock.now_ms();
+        let (known, n_acts) = recent.get(&asked, now_ms);
+        if let Some(record) = known {
+            return Ok(record);
+        }
+        let record = self.record(tenant, name, version).await?;
+        if record.status == VersionStatus::Published {
+            recent.put(asked, record.clone(), n_acts, now_ms);
+        }
+        Ok(record)
+    }
+
+    /// Held by whoever changes a version.
+    fn acting(&self) -> Option<Acting<'_>> {
+        self.recent.as_ref().map(Recent::acting)
     }
 
     /// A version ready to run, whatever its status: what has started on it goes on.

@@ -39,6 +39,7 @@ const DEADLOCK_TRIES: usize = 3;
 
 // What the shared statements know of their database.
 const N_LANES: usize = super::LANES_MYSQL;
+const N_PARTITIONS: u16 = btrust_schemas::ids::N_PARTITIONS;
 pub(crate) type Db = MySql;
 pub(crate) type SqlStore = MySqlStore;
 pub(crate) type Connection = MySqlConnection;

@@ -12,6 +12,7 @@ use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::mysql::sql::leases::lost;
 use super::mysql::{BEGIN, unavailable};
+use super::packing::packed;
 use super::{Batch, Committed, StartRecord, StoreError, Write};
 
 /// Rows of one `INSERT`, largest first: few statement texts, so that all stay prepared.
@@ -220,7 +221,7 @@ async fn insert_events(
                 .push_bind(write.batch)
                 .push_bind(write.committed_ms)
                 .push_bind(write.sealed_events.as_slice())
-                .push_bind(write.public.as_str());
+                .push_bind(packed(&write.public));
         });
         query.build().execute(&mut *connection).await?;
     }

@@ -25,6 +25,7 @@ pub static STATE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrat
 
 // What the shared statements know of their database.
 const N_LANES: usize = super::LANES_EMBEDDED;
+const N_PARTITIONS: u16 = super::PARTITIONS_EMBEDDED;
 pub(crate) type Db = Sqlite;
 pub(crate) type SqlStore = SqliteStore;
 pub(crate) type Connection = SqliteConnection;

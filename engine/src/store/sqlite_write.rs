@@ -17,6 +17,7 @@ use crate::parcel::owed_key_hash;
 
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
+use super::packing::packed;
 use super::{Batch, Committed, Deletion, Fence, StartRecord, StoreError, WorkflowColumns, Write};
 
 /// Pages of the write-ahead log above which it is merged into the file.
@@ -270,7 +271,7 @@ impl<'c> Statements<'c> {
                 write.batch,
                 write.committed_ms,
                 write.sealed_events,
-                write.public,
+                packed(&write.public),
             ])?;
         }
         if write.deletion.is_some() {

@@ -103,6 +103,8 @@ impl Engine {
         let path = folders.data.join(format!("bench-{}", std::process::id()));
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
+        // A database server has a working directory of its own.
+        let path = path.canonicalize().context("cannot find the data folder")?;
         let folder = Temporary {
             path,
             is_kept: self.keep,

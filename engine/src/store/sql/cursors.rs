@@ -5,6 +5,7 @@ use sqlx::Connection as _;
 use super::leases::lost;
 use super::rows::{get, id};
 use super::{BEGIN, SqlStore, unavailable};
+use crate::store::packing::unpacked;
 use crate::store::{Committed, Cursor, Fence, OutboxRow, StoreError};
 
 pub(super) async fn outbox(
@@ -28,7 +29,7 @@ pub(super) async fn outbox(
             Ok(OutboxRow {
                 workflow: id(row)?,
                 batch: get(row, "batch")?,
-                public: get(row, "public")?,
+                public: unpacked(get(row, "public")?)?,
             })
         })
         .collect()

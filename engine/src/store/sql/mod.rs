@@ -34,6 +34,6 @@ mod store;
 mod tenants;
 
 use super::{
-    BEGIN, Connection, Db, FOR_UPDATE, FOR_UPDATE_OF_FREE, N_LANES, Row, SELECT_NOW_MS, SqlStore,
-    WRITE_ANYTHING, decode, led_by, unavailable,
+    BEGIN, Connection, Db, FOR_UPDATE, FOR_UPDATE_OF_FREE, N_LANES, N_PARTITIONS, Row,
+    SELECT_NOW_MS, SqlStore, WRITE_ANYTHING, decode, led_by, unavailable,
 };

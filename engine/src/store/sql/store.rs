@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use btrust_schemas::ids::WorkflowId;
 
 use super::{
-    N_LANES, SqlStore, counts, cursors, incidents, leases, lists, reads, restore, retention,
+    N_LANES, N_PARTITIONS, SqlStore, counts, cursors, incidents, leases, lists, reads, restore,
+    retention,
 };
 use crate::store::lists::{
     AuditCount, AuditRow, Counted, CountsQuery, CountsRow, DeletedWorkflow, Ended, EndedQuery,
@@ -21,6 +22,10 @@ use crate::store::{
 impl Store for SqlStore {
     fn n_lanes(&self) -> usize {
         N_LANES
+    }
+
+    fn n_partitions(&self) -> u16 {
+        N_PARTITIONS
     }
 
     async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
