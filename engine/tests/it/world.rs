@@ -611,6 +611,10 @@ impl Store for WatchedStore {
         self.plan.n_lanes.unwrap_or_else(|| self.inner.n_lanes())
     }
 
+    fn n_partitions(&self) -> u16 {
+        self.inner.n_partitions()
+    }
+
     async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
         self.call("acquire", self.inner.acquire(request)).await
     }

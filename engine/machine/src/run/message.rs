@@ -99,9 +99,14 @@ impl Command {
     }
 }
 
+/// Digits of an id.
+const ID_DIGITS: usize = 32;
+/// Those of them that say where it lies: 12 of a time, 2 of its partition.
+const PLACE_DIGITS: usize = 14;
+
 /// The id of a workflow that another one starts: the same words make the same id, and no others do.
 ///
-/// It lies in the partition of `beside`, or in one of its own when that is no workflow.
+/// It lies beside `beside`, in the same partition, or anywhere when that is no workflow.
 pub(super) fn derived_id(words: &[&str], beside: &str) -> String {
     let mut hash = Sha256::new();
     for word in words {
@@ -109,9 +114,9 @@ pub(super) fn derived_id(words: &[&str], beside: &str) -> String {
         hash.update([0]);
     }
     let digest = hex::encode(hash.finalize());
-    let partition = beside
+    let place = beside
         .strip_prefix("wf_")
-        .and_then(|it| it.get(..2))
-        .unwrap_or_else(|| &digest[62..]);
-    format!("wf_{partition}{}", &digest[..30])
+        .and_then(|it| it.get(..PLACE_DIGITS))
+        .unwrap_or_else(|| &digest[digest.len() - PLACE_DIGITS..]);
+    format!("wf_{place}{}", &digest[..ID_DIGITS - PLACE_DIGITS])
 }
