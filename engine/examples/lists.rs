@@ -32,7 +32,7 @@ use btrust_platform::random::SystemRandom;
 use btrust_platform::streams::JsonlStreams;
 use btrust_platform::workflow_keys::SqliteWorkflowKeys;
 use btrust_schemas::core::{ListQuery, Status};
-use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::ids::{RANDOM_BYTES, WorkflowId};
 use btrust_schemas::search::CountQuery;
 use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::Audience;
@@ -75,10 +75,10 @@ impl Numbers {
         (0..n).map(|_| self.byte()).collect()
     }
 
-    fn id(&mut self) -> WorkflowId {
-        let mut random = [0; 15];
-        random.copy_from_slice(&self.bytes(15));
-        WorkflowId::new(self.byte(), random)
+    fn id(&mut self, started_ms: i64) -> WorkflowId {
+        let mut random = [0; RANDOM_BYTES];
+        random.copy_from_slice(&self.bytes(RANDOM_BYTES));
+        WorkflowId::started(self.byte(), started_ms, random)
     }
 }
 
@@ -131,8 +131,8 @@ fn columns(numbers: &mut Numbers, number: u64) -> WorkflowColumns {
 }
 
 fn write(numbers: &mut Numbers, number: u64, batches: &mut [i64]) -> Write {
-    let workflow = numbers.id();
     let columns = columns(numbers, number);
+    let workflow = numbers.id(columns.started_ms);
     let batch = &mut batches[usize::from(workflow.partition())];
     *batch += 1;
     Write {
@@ -400,7 +400,7 @@ async fn measure(engine: &Engine, n_samples: usize) {
             } else {
                 String::new()
             };
-            let cursor = Some(format!("{started_ms:x}-{}-{value}", numbers.id()));
+            let cursor = Some(format!("{started_ms:x}-{}-{value}", numbers.id(started_ms)));
             let query = ListQuery {
                 cursor,
                 ..query.clone()

@@ -129,10 +129,13 @@ fn a_child_lies_beside_its_parent_unless_it_is_spread() {
         applied.state.owed()[0].to.clone()
     };
     let beside = to(json!({"definition": "inner"}));
-    assert_eq!((beside.len(), &beside[..5]), (35, "wf_a7"));
+    assert_eq!((beside.len(), &beside[..17]), (35, &PARENT[..17]));
     let spread = to(json!({"definition": "inner", "spread": true}));
-    assert_eq!(beside[5..], spread[5..]);
-    assert_ne!(beside[3..5], spread[3..5]);
+    assert_eq!(
+        (&beside[..15], &beside[17..]),
+        (&spread[..15], &spread[17..])
+    );
+    assert_ne!(beside[15..17], spread[15..17]);
     // The same attempt has the same child, whoever asks and however often.
     assert_eq!(beside, to(json!({"definition": "inner"})));
 }

@@ -53,7 +53,8 @@ impl Run<'_> {
         let parent = self.state.workflow.clone();
         let workflow = super::message::derived_id(
             &["btrust child 1", &parent, &format!("{number}.{attempt}")],
-            if spread { "" } else { &parent },
+            &parent,
+            spread,
         );
         self.task_mut(thread)?.child = Some(OpenChild {
             workflow: workflow.clone(),

@@ -46,7 +46,7 @@ impl<'a> Run<'a> {
 
     fn close_continued(&mut self, version: u32, input: Payload) {
         let workflow = self.state.workflow.clone();
-        let next = super::message::derived_id(&["btrust next run 1", &workflow], &workflow);
+        let next = super::message::derived_id(&["btrust next run 1", &workflow], &workflow, false);
         let origin = Origin {
             continued_from: Some(workflow),
             run: self.state.origin.run.saturating_add(1),

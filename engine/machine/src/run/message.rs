@@ -101,22 +101,29 @@ impl Command {
 
 /// Digits of an id.
 const ID_DIGITS: usize = 32;
-/// Those of them that say where it lies: 12 of a time, 2 of its partition.
-const PLACE_DIGITS: usize = 14;
+/// The first of them: the time of a start.
+const TIME_DIGITS: usize = 12;
+/// Those of the partition, after the time.
+const PARTITION_DIGITS: usize = 2;
 
 /// The id of a workflow that another one starts: the same words make the same id, and no others do.
 ///
-/// It lies beside `beside`, in the same partition, or anywhere when that is no workflow.
-pub(super) fn derived_id(words: &[&str], beside: &str) -> String {
+/// It has the time of `starter`, and its partition unless it is `spread` over all.
+pub(super) fn derived_id(words: &[&str], starter: &str, spread: bool) -> String {
     let mut hash = Sha256::new();
     for word in words {
         hash.update(word.as_bytes());
         hash.update([0]);
     }
     let digest = hex::encode(hash.finalize());
-    let place = beside
+    let place_digits = TIME_DIGITS + PARTITION_DIGITS;
+    let (own, rest) = digest.split_at(place_digits);
+    // A starter that no engine has named has no place.
+    let of_starter = starter
         .strip_prefix("wf_")
-        .and_then(|it| it.get(..PLACE_DIGITS))
-        .unwrap_or_else(|| &digest[digest.len() - PLACE_DIGITS..]);
-    format!("wf_{place}{}", &digest[..ID_DIGITS - PLACE_DIGITS])
+        .and_then(|it| it.get(..place_digits))
+        .unwrap_or(own);
+    let time = &of_starter[..TIME_DIGITS];
+    let partition = &(if spread { own } else { of_starter })[TIME_DIGITS..];
+    format!("wf_{time}{partition}{}", &rest[..ID_DIGITS - place_digits])
 }
