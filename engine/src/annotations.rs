@@ -134,7 +134,11 @@ impl Engine {
             }
             Err(error) => error,
         };
-        // A key that cannot be read looks like one that cannot be reached.
+        // A key that cannot be read looks like one that cannot be reached. To hold what may be well is safe; to
+        // let it go without a word in its history is not.
+        if !hold && error.is_transient() {
+            return Err(error);
+        }
         if self.shared.find(workflow).await.is_ok() {
             return Err(error);
         }

@@ -48,11 +48,6 @@ const PAGE: u32 = 100;
 /// Source: ten million workflows a month, which no bank of ours has, leave in time.
 const LOOK_MAX: usize = 20_000;
 
-/// Rows looked at together where workflows have to be given the policy of their definition.
-const FILL_PAGE: u32 = 500;
-/// The pause between two such looks, so that they are a small part of what the database does.
-const FILL_PAUSE: Duration = Duration::from_millis(20);
-
 /// What each policy means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionPolicies(BTreeMap<String, u32>);
@@ -115,22 +110,7 @@ pub struct Retained {
 
 /// Looks for old workflows until `shutdown`.
 pub async fn run(engine: Arc<Engine>, shutdown: Shutdown) {
-    let mut is_filled = false;
     loop {
-        if !is_filled {
-            let filled = tokio::select! {
-                biased;
-                () = shutdown.wait() => return,
-                filled = engine.fill_retention() => filled,
-            };
-            is_filled = filled.is_ok();
-            if let Err(error) = filled {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot give old workflows the policies of their definitions; will try again"
-                );
-            }
-        }
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
@@ -193,73 +173,6 @@ impl Engine {
             n_deleted,
             n_purged,
         })
-    }
-
-    /// Gives those that closed before rows had a policy the policy that their definition names, once for
-    /// each store.
-    async fn fill_retention(&self) -> Result<(), EngineError> {
-        let lists = &self.shared.lists;
-        if lists.is_retention_filled().await? {
-            return Ok(());
-        }
-        let mut policies = BTreeMap::new();
-        let mut after = None;
-        loop {
-            let page = lists.audit_rows(after, FILL_PAGE).await?;
-            let Some(last) = page.last() else {
-                return Ok(lists.note_retention_filled().await?);
-            };
-            after = Some(last.workflow);
-            let mut by_policy: BTreeMap<String, Vec<WorkflowId>> = BTreeMap::new();
-            for row in page {
-                let columns = row.columns;
-                if columns.closed_ms.is_none() || columns.retention.is_some() {
-                    continue;
-                }
-                let version = (columns.tenant, columns.definition, columns.version);
-                if let Some(policy) = self.policy_of(&mut policies, version).await? {
-                    by_policy.entry(policy).or_default().push(row.workflow);
-                }
-            }
-            for (policy, workflows) in by_policy {
-                tracing::info!(
-                    policy,
-                    n_workflows = workflows.len(),
-                    "gave old workflows the policy of their definition"
-                );
-                lists.fill_retention(&workflows, &policy).await?;
-            }
-            tokio::time::sleep(FILL_PAUSE).await;
-        }
-    }
-
-    /// The policy that a version names; `None` also for one that cannot be read any more.
-    async fn policy_of(
-        &self,
-        known: &mut BTreeMap<(String, String, i64), Option<String>>,
-        key: (String, String, i64),
-    ) -> Result<Option<String>, EngineError> {
-        if let Some(policy) = known.get(&key) {
-            return Ok(policy.clone());
-        }
-        let (tenant, definition, version) = &key;
-        let number = u32::try_from(*version).unwrap_or(u32::MAX);
-        let definitions = &self.shared.definitions;
-        let policy = match definitions.compiled(tenant, definition, number).await {
-            Ok(compiled) => compiled.retention().map(str::to_owned),
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    definition,
-                    version,
-                    "a definition does not say how long its workflows are kept"
-                );
-                None
-            }
-        };
-        known.insert(key, policy.clone());
-        Ok(policy)
     }
 
     /// Those of these workflows of which the streams have heard everything.

@@ -94,11 +94,11 @@ impl Committer {
                 return Vec::new();
             }
         };
-        let mut records: BTreeMap<WorkflowId, WorkflowRecord> =
+        let records: BTreeMap<WorkflowId, WorkflowRecord> =
             records.into_iter().map(|it| (it.workflow, it)).collect();
         let mut judged = Vec::with_capacity(acts.len());
         for act in acts {
-            let record = records.remove(&act.workflow);
+            let record = records.get(&act.workflow).cloned();
             match self.judge_row_act(round, &act, record) {
                 Ok(true) => judged.push(act),
                 Ok(false) => act.answer(Ok(())),

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use btrust_machine::Command;
 use btrust_platform::http::Shutdown;
 use btrust_schemas::core::{Status, WorkflowView};
-use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::ids::{RANDOM_BYTES, WorkflowId};
 use btrust_schemas::schedules::{CATCH_UP_MAX, CatchUp, Overlap, TriggerRequest, Triggered};
 
 use super::ScheduleRefusal;
@@ -77,15 +77,15 @@ fn words(record: &ScheduleRecord, what: &str) -> String {
     )
 }
 
-/// The id of what a schedule starts: the same for the same time, and for nothing else.
-fn workflow_of(record: &ScheduleRecord, what: &str) -> WorkflowId {
+/// The id of what a schedule starts, placed at `at_ms`: the same for the same time, and for nothing else.
+fn workflow_of(record: &ScheduleRecord, what: &str, at_ms: i64) -> WorkflowId {
     let mut hash = Sha256::new();
     hash.update(b"schedule\0");
     hash.update(words(record, what).as_bytes());
     let digest = hash.finalize();
-    let mut rest = [0; 15];
-    rest.copy_from_slice(&digest[1..16]);
-    WorkflowId::new(digest[0], rest)
+    let mut rest = [0; RANDOM_BYTES];
+    rest.copy_from_slice(&digest[1..=RANDOM_BYTES]);
+    WorkflowId::started(digest[0], at_ms, rest)
 }
 
 /// The times that are fired now.
@@ -250,7 +250,7 @@ impl Engine {
         record: &ScheduleRecord,
         at_ms: i64,
     ) -> Result<(Option<WorkflowId>, Option<String>), EngineError> {
-        let to = workflow_of(record, &format!("{}\0{at_ms}", record.revision));
+        let to = workflow_of(record, &format!("{}\0{at_ms}", record.revision), at_ms);
         let was_started = match self.view(&record.tenant, to).await {
             Ok(_) => true,
             Err(EngineError::Unknown) => false,
@@ -349,7 +349,12 @@ impl Engine {
             actor = request.actor,
             "somebody triggers a schedule"
         );
-        let to = workflow_of(&record, &format!("trigger\0{}", request.idempotency_key));
+        let to = workflow_of(
+            &record,
+            &format!("trigger\0{}", request.idempotency_key),
+            // A repetition comes at another time.
+            record.created_ms,
+        );
         match self.start_scheduled(&record, to).await? {
             Taken::NotStarted { error, cause } => {
                 Err(ScheduleRefusal::NotStarted { error, cause }.into())

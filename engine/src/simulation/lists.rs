@@ -75,19 +75,6 @@ impl ListStore for SimulatedStore {
         Err(unavailable())
     }
 
-    async fn fill_retention(&self, _: &[WorkflowId], _: &str) -> Result<(), StoreError> {
-        Err(unavailable())
-    }
-
-    async fn is_retention_filled(&self) -> Result<bool, StoreError> {
-        self.process.runs().await;
-        Ok(true)
-    }
-
-    async fn note_retention_filled(&self) -> Result<(), StoreError> {
-        Err(unavailable())
-    }
-
     async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError> {
         Err(unavailable())
     }

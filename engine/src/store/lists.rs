@@ -68,19 +68,6 @@ pub trait ListStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError>;
 
-    /// Gives closed workflows that have none the policy of their definition.
-    async fn fill_retention(
-        &self,
-        workflows: &[WorkflowId],
-        retention: &str,
-    ) -> Result<(), StoreError>;
-
-    /// Whether every workflow that closed before there were policies has been given its own.
-    async fn is_retention_filled(&self) -> Result<bool, StoreError>;
-
-    /// Notes that it is so.
-    async fn note_retention_filled(&self) -> Result<(), StoreError>;
-
     /// Every counter of every tenant that counts all days or, for closed workflows, a day.
     async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError>;
 }

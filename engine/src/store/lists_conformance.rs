@@ -40,7 +40,6 @@ pub async fn check(store: &dyn Store, lists: &dyn ListStore) {
     counts_follow_every_change(store, lists, fence).await;
     attributes_are_replaced(store, lists, fence).await;
     what_has_ended_is_found_by_its_policy(lists).await;
-    a_policy_is_given_to_what_has_none(lists).await;
     a_deletion_leaves_one_row_until_it_is_purged(store, lists, fence).await;
 }
 
@@ -445,30 +444,6 @@ async fn what_has_ended_is_found_by_its_policy(lists: &dyn ListStore) {
     let mut last = last.unwrap();
     last.sort_unstable();
     assert_eq!(last, [(id(1), 64), (id(3), 4)]);
-}
-
-/// Only what is closed and has no policy gets one.
-async fn a_policy_is_given_to_what_has_none(lists: &dyn ListStore) {
-    let before = lists.audit_rows(None, 100).await.unwrap();
-    let all: Vec<WorkflowId> = before.iter().map(|it| it.workflow).collect();
-    lists.fill_retention(&all, "given").await.unwrap();
-    let mut n_given = 0;
-    let after = lists.audit_rows(None, 100).await.unwrap();
-    assert_eq!(before.len(), after.len());
-    for (before, after) in before.into_iter().zip(after) {
-        let (mut before, after) = (before.columns, after.columns);
-        if before.closed_ms.is_some() && before.retention.is_none() {
-            before.retention = Some("given".to_owned());
-            n_given += 1;
-        }
-        assert_eq!(before, after);
-    }
-    assert!(0 < n_given);
-    assert!(!lists.is_retention_filled().await.unwrap());
-    for _ in 0..2 {
-        lists.note_retention_filled().await.unwrap();
-        assert!(lists.is_retention_filled().await.unwrap());
-    }
 }
 
 /// The last commit of a workflow, as batch `batch` of its partition.

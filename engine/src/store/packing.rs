@@ -50,6 +50,8 @@ pub(super) fn unpacked(bytes: Vec<u8>) -> Result<String, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]
@@ -62,6 +64,16 @@ mod tests {
             assert_eq!(unpacked(packed).unwrap(), text);
         }
         assert!(packed(&events).len() * 3 < events.len());
+    }
+
+    /// Journals are packed against these very bytes.
+    #[test]
+    fn the_dictionary_never_changes() {
+        let digest = hex::encode(Sha256::digest(DICTIONARY));
+        assert_eq!(
+            digest,
+            "cfd8281bb5e36c2f94bdd125d758f79172c088289b727164d0eee9557292fad9"
+        );
     }
 
     #[test]

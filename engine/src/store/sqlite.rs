@@ -190,6 +190,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn workflows_of_an_earlier_form_are_refused_and_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let before = STATE_MIGRATIONS.iter().filter(|it| it.version < 8);
+        let before = Migrator {
+            migrations: before.cloned().collect(),
+            ..Migrator::DEFAULT
+        };
+        before.run(&pool).await.unwrap();
+        let insert = "INSERT INTO workflow (workflow, tenant, definition, version, locale, status, \
+                      started_ms) VALUES ('wf_1', 'acme', 'kyc', 1, 'en', 'running', 1)";
+        sqlx::query(insert).execute(&pool).await.unwrap();
+        for _ in 0..2 {
+            let refused = SqliteStore::open(&path).await.err().unwrap();
+            let why = format!("{refused:?}");
+            assert!(why.contains("workflows_of_an_earlier_form"), "{why}");
+        }
+        before.run(&pool).await.unwrap();
+        let count = "SELECT COUNT(*) FROM workflow";
+        let n_left: i64 = sqlx::query_scalar(count).fetch_one(&pool).await.unwrap();
+        assert_eq!(n_left, 1);
+    }
+
+    #[tokio::test]
     async fn a_disk_that_was_full_is_written_to_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("state.sqlite"))

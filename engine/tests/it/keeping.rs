@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use btrust_engine::check::check;
 use btrust_engine::check_lists::check_lists;
 use btrust_engine::retention::Retained;
-use btrust_engine::store::Store;
 use btrust_platform::streams::{Stream, read_jsonl};
 use btrust_schemas::commands::{ActRequest, RestartRequest};
 use btrust_schemas::core::{CancelRequest, ListQuery, StartRequest, Status};
@@ -449,48 +448,6 @@ pub async fn a_workflow_that_cannot_be_opened_can_be_held_all_the_same() {
     node.hold(id, false).await;
     node.delete(id).await.unwrap();
     node.assert_sound().await;
-    node.stop().await;
-}
-
-#[tokio::test]
-async fn what_closed_before_there_were_policies_is_given_the_one_of_its_definition() {
-    let world = World::new();
-    let node = world.node().await;
-    let unkept = node.started("a").await;
-    node.publish_found_and_kept().await;
-    let old = node.start_with("b", "NORTH", 1).await;
-    for id in [unkept, old] {
-        node.cancel(id).await;
-    }
-    node.stop().await;
-    // As the migration of an older store leaves it.
-    let file = world.dir.path().join("state.sqlite");
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display()))
-        .await
-        .unwrap();
-    for statement in [
-        "UPDATE workflow SET retention = NULL",
-        "DELETE FROM store_meta WHERE name = 'retention_filled'",
-    ] {
-        sqlx::query(statement).execute(&pool).await.unwrap();
-    }
-    pool.close().await;
-    world.clock.advance(30 * DAY_MS);
-    let node = world.node().await;
-    while !node.lists.is_retention_filled().await.unwrap() {
-        tokio::task::yield_now().await;
-    }
-    let retention = async |id| {
-        let record = node.store.load(&[id]).await.unwrap().remove(0);
-        record.columns.retention
-    };
-    assert_eq!(retention(old).await.as_deref(), Some("age-30d"));
-    assert_eq!(retention(unkept).await, None);
-    assert_eq!(node.engine.let_go().await.unwrap().n_deleted, 1);
-    assert_eq!(
-        node.engine.view(TENANT, old).await.unwrap_err().status(),
-        404
-    );
     node.stop().await;
 }
 

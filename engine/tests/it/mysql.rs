@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use sqlx::migrate::Migrator;
 use sqlx::{Connection, MySqlConnection, Row};
 
 use btrust_engine::store::definitions::{Act, DefinitionStore, NewVersion, VersionKey};
-use btrust_engine::store::mysql::MySqlStore;
+use btrust_engine::store::mysql::{MYSQL_STATE_MIGRATIONS, MySqlStore};
 use btrust_engine::store::{
     AcquireRequest, Batch, Committed, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
     StartRecord, StartRequests, Store, StoreError, Takeover, WorkflowColumns, Write, conformance,
@@ -197,6 +198,32 @@ async fn a_mysql_database_is_a_store() {
     btrust_engine::store::schedules::check(&store).await;
     let store = open(&server.database().await).await;
     btrust_engine::store::nodes_conformance::check(&store, &store).await;
+}
+
+#[tokio::test]
+async fn workflows_of_an_earlier_form_are_refused_and_stay() {
+    let server = MariaDb::start();
+    let url = server.database().await;
+    let pool = sqlx::MySqlPool::connect(&url).await.unwrap();
+    let before = MYSQL_STATE_MIGRATIONS.iter().filter(|it| it.version < 8);
+    let before = Migrator {
+        migrations: before.cloned().collect(),
+        ..Migrator::DEFAULT
+    };
+    before.run(&pool).await.unwrap();
+    let insert = "INSERT INTO workflow (workflow, tenant, definition, version, locale, status, \
+                  started_ms) VALUES ('wf_1', 'acme', 'kyc', 1, 'en', 'running', 1)";
+    sqlx::query(insert).execute(&pool).await.unwrap();
+    for _ in 0..2 {
+        let refused = MySqlStore::open(address(&url)).await.err().unwrap();
+        let why = format!("{refused:?}");
+        assert!(why.contains("workflows_of_an_earlier_form"), "{why}");
+    }
+    // The program before this one goes on with it.
+    before.run(&pool).await.unwrap();
+    let mut connection = stranger(&url).await;
+    let rows = number(&mut connection, "SELECT COUNT(*) FROM workflow").await;
+    assert_eq!(rows, 1);
 }
 
 #[test]

@@ -773,18 +773,6 @@ impl ListStore for WatchedStore {
             .await
     }
 
-    async fn fill_retention(&self, ids: &[WorkflowId], policy: &str) -> Result<(), StoreError> {
-        self.lists.fill_retention(ids, policy).await
-    }
-
-    async fn is_retention_filled(&self) -> Result<bool, StoreError> {
-        self.lists.is_retention_filled().await
-    }
-
-    async fn note_retention_filled(&self) -> Result<(), StoreError> {
-        self.lists.note_retention_filled().await
-    }
-
     async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError> {
         self.call("audit_counts", self.lists.audit_counts()).await
     }

@@ -82,6 +82,13 @@ impl<'a> Run<'a> {
             }
             return Ok(());
         }
+        if matches!(
+            self.thread(ROOT)?.position,
+            Position::Held(Held::Fail { .. })
+        ) {
+            // It has failed in a pause, which ends now.
+            return Ok(());
+        }
         self.note_wreck();
         self.withdraw(ROOT, crate::effect::CloseReason::Withdrawn)?;
         if self.thread(ROOT)?.compensations.is_empty() {

@@ -162,46 +162,6 @@ pub(super) async fn purge(
     Ok(())
 }
 
-pub(super) async fn fill(
-    store: &SqlStore,
-    workflows: &[WorkflowId],
-    retention: &str,
-) -> Result<(), StoreError> {
-    for chunk in workflows.chunks(IN_LIST_MAX) {
-        let mut query = QueryBuilder::<Db>::new("UPDATE workflow SET retention = ");
-        query.push_bind(retention.to_owned());
-        query.push(" WHERE retention IS NULL AND closed_ms IS NOT NULL AND workflow IN (");
-        push_ids(&mut query, chunk);
-        let mut writer = store.writer().await?;
-        query
-            .build()
-            .execute(writer.connection())
-            .await
-            .map_err(unavailable)?;
-        writer.keep();
-    }
-    Ok(())
-}
-
-pub(super) async fn is_filled(store: &SqlStore) -> Result<bool, StoreError> {
-    let filled: Option<i64> =
-        sqlx::query_scalar("SELECT value FROM store_meta WHERE name = 'retention_filled'")
-            .fetch_optional(store.pool())
-            .await
-            .map_err(unavailable)?;
-    Ok(filled.is_some())
-}
-
-pub(super) async fn note_filled(store: &SqlStore) -> Result<(), StoreError> {
-    let mut writer = store.writer().await?;
-    sqlx::query("REPLACE INTO store_meta (name, value) VALUES ('retention_filled', 1)")
-        .execute(writer.connection())
-        .await
-        .map_err(unavailable)?;
-    writer.keep();
-    Ok(())
-}
-
 pub(super) async fn audit_rows(
     store: &SqlStore,
     after: Option<WorkflowId>,

@@ -145,23 +145,6 @@ impl ListStore for SqlStore {
             .await
     }
 
-    async fn fill_retention(
-        &self,
-        workflows: &[WorkflowId],
-        retention: &str,
-    ) -> Result<(), StoreError> {
-        self.bounded(retention::fill(self, workflows, retention))
-            .await
-    }
-
-    async fn is_retention_filled(&self) -> Result<bool, StoreError> {
-        self.bounded(retention::is_filled(self)).await
-    }
-
-    async fn note_retention_filled(&self) -> Result<(), StoreError> {
-        self.bounded(retention::note_filled(self)).await
-    }
-
     async fn audit_counts(&self) -> Result<Vec<AuditCount>, StoreError> {
         self.bounded(counts::audit(self)).await
     }
