@@ -202,7 +202,9 @@ impl StartWorkflow {
     /// Repeat the call with the same `Idempotency-Key` whenever the answer was
     /// lost: it starts at most one workflow. `reuse` and `conflict` let a key
     /// mean a new one; the very same call again is answered with the workflow
-    /// that it has started, unless its `requestId` is another one.
+    /// that it has started, unless its `requestId` is another one, eight later
+    /// calls have begun something, or that workflow is deleted. With
+    /// `conflict: fail` it is refused while the workflow runs.
     ///
     /// `Prefer: wait=10` waits up to ten seconds (at most 25) for the end.
     #[oai(
