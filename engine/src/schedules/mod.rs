@@ -118,18 +118,20 @@ impl Schedules {
         Ok(SchedulePage { schedules, next })
     }
 
-    /// What the store says of an act; where it does not, the act may have been done all the same, so the
-    /// row is looked at soon and says when it is due.
-    fn heard<T>(
+    /// Has the store do something to a schedule, in doubt until its answer is heard.
+    async fn act<T>(
         &self,
         record: &ScheduleRecord,
-        answer: Result<T, StoreError>,
+        act: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, EngineError> {
-        if answer.is_err() {
-            let soon_ms = self.clock.now_ms().saturating_add(DOUBT_MS);
-            self.queue.set(record, Some(soon_ms));
-        }
-        Ok(answer?)
+        let mut doubt = Doubt {
+            schedules: self,
+            record,
+            is_over: false,
+        };
+        let answer = act.await?;
+        doubt.is_over = true;
+        Ok(answer)
     }
 
     async fn find(&self, tenant: &str, name: &str) -> Result<ScheduleRecord, EngineError> {
@@ -197,6 +199,8 @@ impl Schedules {
         for _ in 0..TRIES_MAX {
             let record = self.seen(&act.tenant, name, act.tag.as_deref()).await?;
             if record.is_paused == is_paused {
+                // Whoever has done it may have gone before the answer came.
+                self.wind(&record);
                 return self.view(&record).await;
             }
             let input = self.open_input(&record).await?;
@@ -210,8 +214,8 @@ impl Schedules {
                 ..record
             };
             changed.sealed_input = self.seal_input(&changed, &input).await?;
-            let replaced = self.store.replace_schedule(&changed).await;
-            if self.heard(&changed, replaced)? {
+            let replaced = self.store.replace_schedule(&changed);
+            if self.act(&changed, replaced).await? {
                 log(
                     &changed,
                     if is_paused {
@@ -243,14 +247,32 @@ impl Schedules {
             let record = self.seen(&act.tenant, name, act.tag.as_deref()).await?;
             let revision = record.revision;
             let deleted = self.store.delete_schedule(&act.tenant, name, revision);
-            let deleted = deleted.await;
-            if self.heard(&record, deleted)? {
+            if self.act(&record, deleted).await? {
                 log(&record, "deleted a schedule");
                 self.queue.set(&record, None);
                 return Ok(());
             }
         }
         Err(ScheduleRefusal::Changed.into())
+    }
+}
+
+/// An act whose answer is not heard when this goes: the store has failed, or the caller has gone and
+/// nobody waits any more.
+///
+/// The act may be done all the same, so the row is looked at soon and says when it is due.
+struct Doubt<'d> {
+    schedules: &'d Schedules,
+    record: &'d ScheduleRecord,
+    is_over: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let soon_ms = self.schedules.clock.now_ms().saturating_add(DOUBT_MS);
+            self.schedules.queue.set(self.record, Some(soon_ms));
+        }
     }
 }
 
@@ -306,8 +328,8 @@ impl Engine {
         };
         specify(&mut record, &spec);
         record.sealed_input = schedules.seal_input(&record, &spec.input).await?;
-        let inserted = schedules.store.insert_schedule(&record).await;
-        if !schedules.heard(&record, inserted)? {
+        let inserted = schedules.store.insert_schedule(&record);
+        if !schedules.act(&record, inserted).await? {
             return Err(ScheduleRefusal::Exists.into());
         }
         log(&record, "created a schedule");
@@ -341,8 +363,8 @@ impl Engine {
             };
             specify(&mut changed, &spec);
             changed.sealed_input = schedules.seal_input(&changed, &spec.input).await?;
-            let replaced = schedules.store.replace_schedule(&changed).await;
-            if schedules.heard(&changed, replaced)? {
+            let replaced = schedules.store.replace_schedule(&changed);
+            if schedules.act(&changed, replaced).await? {
                 log(&changed, "changed a schedule");
                 schedules.wind(&changed);
                 return Ok(view(&changed, spec.input, now_ms));

@@ -13,16 +13,24 @@ use btrust_engine::store::{Acquired, Fence, StoreError};
 pub struct LostAnswers {
     inner: Arc<dyn ScheduleStore>,
     n_left: AtomicUsize,
+    n_silent: AtomicUsize,
 }
 
 impl LostAnswers {
-    /// Loses the answers to the first `n` acts of people.
-    pub fn of(inner: Arc<dyn ScheduleStore>, n: usize) -> Arc<dyn ScheduleStore> {
-        let n_left = AtomicUsize::new(n);
-        Arc::new(Self { inner, n_left })
+    /// Loses the answers to the first acts of people: to `n_silent` it never answers, and after these `n`
+    /// fail.
+    pub fn of(inner: Arc<dyn ScheduleStore>, n: usize, n_silent: usize) -> Arc<dyn ScheduleStore> {
+        Arc::new(Self {
+            inner,
+            n_left: n.into(),
+            n_silent: n_silent.into(),
+        })
     }
 
-    fn heard(&self, answer: Result<bool, StoreError>) -> Result<bool, StoreError> {
+    async fn heard(&self, answer: Result<bool, StoreError>) -> Result<bool, StoreError> {
+        if counts_down(&self.n_silent) {
+            std::future::pending::<()>().await;
+        }
         if counts_down(&self.n_left) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
@@ -33,11 +41,11 @@ impl LostAnswers {
 #[async_trait]
 impl ScheduleStore for LostAnswers {
     async fn insert_schedule(&self, record: &ScheduleRecord) -> Result<bool, StoreError> {
-        self.heard(self.inner.insert_schedule(record).await)
+        self.heard(self.inner.insert_schedule(record).await).await
     }
 
     async fn replace_schedule(&self, record: &ScheduleRecord) -> Result<bool, StoreError> {
-        self.heard(self.inner.replace_schedule(record).await)
+        self.heard(self.inner.replace_schedule(record).await).await
     }
 
     async fn delete_schedule(
@@ -47,7 +55,7 @@ impl ScheduleStore for LostAnswers {
         revision: i64,
     ) -> Result<bool, StoreError> {
         let deleted = self.inner.delete_schedule(tenant, name, revision).await;
-        self.heard(deleted)
+        self.heard(deleted).await
     }
 
     async fn find_schedule(

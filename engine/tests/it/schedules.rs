@@ -402,6 +402,68 @@ pub async fn a_schedule_whose_change_was_not_heard_of_is_fired_as_it_was_changed
     assert_eq!(started(&node).await.len(), 1);
 }
 
+/// Leaves an act whose answer never comes, as soon as it is carried out.
+async fn leave<T>(act: impl Future<Output = T>, is_done: impl AsyncFn() -> bool) {
+    let done = async {
+        while !is_done().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = act => panic!("the answer has come"),
+        () = done => {}
+    }
+}
+
+#[tokio::test]
+pub async fn a_schedule_whose_maker_has_gone_is_fired_all_the_same() {
+    let world = World::new();
+    let plan = Plan {
+        n_silent_acts: 1,
+        ..Plan::default()
+    };
+    let node = world.node_with(plan).await;
+    let request = NewScheduleRequest {
+        tenant: TENANT.to_owned(),
+        spec: minutely(),
+        actor: "admin".to_owned(),
+    };
+    let schedules = node.engine.schedules();
+    let is_made = async || schedules.get(TENANT, "minutely").await.is_ok();
+    leave(node.engine.create_schedule("minutely", request), is_made).await;
+    pass(&world, &node, "minutely", NOW_MS + MINUTE_MS).await;
+    assert_eq!(started(&node).await.len(), 1);
+}
+
+#[tokio::test]
+pub async fn a_schedule_whose_resumer_has_gone_is_fired_whether_it_is_resumed_again_or_not() {
+    // How long before the next time it is resumed: there is a look at it in between, or there is not.
+    for (before_ms, resumes_again) in [(30_000, false), (2_000, true)] {
+        let world = World::new();
+        let node = world.node().await;
+        create(&node, "minutely", minutely()).await;
+        let paused = node.engine.schedules().pause("minutely", &act(None)).await;
+        assert!(paused.unwrap().paused);
+        node.stop().await;
+        let plan = Plan {
+            n_silent_acts: 1,
+            ..Plan::default()
+        };
+        let node = world.node_with(plan).await;
+        world.clock.set(NOW_MS + MINUTE_MS - before_ms);
+        let schedules = node.engine.schedules();
+        let act = act(None);
+        let is_resumed = async || !get(&node, "minutely").await.paused;
+        leave(schedules.resume("minutely", &act), is_resumed).await;
+        if resumes_again {
+            schedules.resume("minutely", &act).await.unwrap();
+        }
+        pass(&world, &node, "minutely", NOW_MS + MINUTE_MS).await;
+        assert_eq!(started(&node).await.len(), 1);
+    }
+}
+
 #[tokio::test]
 pub async fn a_name_that_no_schedule_can_have_is_unknown_and_no_fault() {
     let world = World::new();

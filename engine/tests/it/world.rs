@@ -117,7 +117,7 @@ impl World {
             .unwrap();
         let second_person = plan.second_person.clone();
         let task_limits = plan.task_limits.clone();
-        let n_lost_answers = plan.n_lost_answers;
+        let (n_lost, n_silent) = (plan.n_lost_answers, plan.n_silent_acts);
         let membership = plan.member.map(|name| Membership {
             store: Reluctant::of(Arc::clone(&stores.nodes), plan.n_refused_give_backs),
             url: format!("http://{name}"),
@@ -132,7 +132,7 @@ impl World {
             store: Arc::clone(&watched) as _,
             lists: Arc::clone(&watched) as _,
             definitions: stores.definitions,
-            schedules: LostAnswers::of(stores.schedules, n_lost_answers),
+            schedules: LostAnswers::of(stores.schedules, n_lost, n_silent),
             tenants: stores.tenants,
             operations: stores.operations,
             task_limits,
@@ -491,6 +491,8 @@ pub struct Plan {
     pub task_limits: TaskLimits,
     /// Acts on schedules, from the first, whose answers are lost.
     pub n_lost_answers: usize,
+    /// Acts on schedules, from the first, that are carried out and never answered.
+    pub n_silent_acts: usize,
     /// Times, from the first, that the registry takes no partitions back.
     pub n_refused_give_backs: usize,
     /// The name of a node that shares the database with others; it has streams of its own.
