@@ -174,6 +174,8 @@ pub struct MigrationView {
     /// Workflows that have moved, or would.
     #[serde(rename = "move")]
     pub moved: u64,
+    /// Workflows that were refused. Where one node stops early, the rest of the page is looked at again with
+    /// the next one, and what another node has refused of it is counted in both.
     pub cannot: u64,
     pub reasons: Vec<MigrationReason>,
     /// Absent when every workflow of the version has been looked at.

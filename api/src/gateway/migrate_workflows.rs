@@ -60,6 +60,8 @@ struct MigrationDocument {
     /// Workflows that have moved, or would
     #[oai(rename = "move")]
     moved: u64,
+    /// Workflows that stay where they are; on several nodes one may be counted in two pages, if a node
+    /// runs out of time for its part of the first
     cannot: u64,
     reasons: Vec<ReasonDocument>,
     /// Send it back as `cursor` for the rest; null when there is none
