@@ -388,13 +388,19 @@ impl Engine {
         let Some(start) = self.shared.store.find_starts(&[key]).await?.pop() else {
             return Err(refusal);
         };
-        let started = match request.and_then(|it| start.requests.find(it)) {
-            Some(started) => started,
-            None if start.digest == digest => start.workflow,
-            None => return Err(EngineError::KeyReused),
-        };
-        let workflow = self.shared.read(tenant, started).await?;
-        self.started(workflow, false, wait_ms).await
+        let remembered = request.and_then(|it| start.requests.find(it));
+        let same = (start.digest == digest).then_some(start.workflow);
+        if remembered.is_none() && same.is_none() {
+            return Err(EngineError::KeyReused);
+        }
+        for started in remembered.into_iter().chain(same) {
+            match self.shared.read(tenant, started).await {
+                // It was deleted after its time.
+                Err(EngineError::Unknown) => {}
+                workflow => return self.started(workflow?, false, wait_ms).await,
+            }
+        }
+        Err(refusal)
     }
 
     /// Answers a prompt.

@@ -108,6 +108,33 @@ fn rule(
     }
 }
 
+/// Rules about a start whose key means a workflow that the round has no draft of: it begins in this very
+/// round, or it cannot be opened now, which is the `error`; `repeated` as for [`rule`].
+fn rule_unseen(
+    start: &Start,
+    earlier: &StartRecord,
+    error: Option<&EngineError>,
+    repeated: Option<WorkflowId>,
+) -> Ruling {
+    if let Some(repeated) = repeated {
+        return Ruling::Repeat(repeated);
+    }
+    let asks_how_it_stands = start.conflict != Conflict::Existing || start.reuse != Reuse::Reject;
+    match error {
+        Some(error) if asks_how_it_stands => return Ruling::Refuse(error.clone()),
+        // What begins with it would be remembered of nobody; the next round can do what it asks for.
+        None if start.conflict != Conflict::Existing && start.request.is_some() => {
+            return Ruling::Refuse(EngineError::Unavailable);
+        }
+        _ => {}
+    }
+    if start.digest == earlier.digest {
+        Ruling::Repeat(earlier.workflow)
+    } else {
+        Ruling::Refuse(EngineError::KeyReused)
+    }
+}
+
 /// The refusal for what needs a workflow that has ended.
 fn running() -> EngineError {
     EngineError::Refused(Refusal::WorkflowRunning)
@@ -172,20 +199,20 @@ pub fn name_new(
             continue;
         };
         let known = starts.get(&start.key);
-        // One that begins in this very round has no draft yet.
         let earlier = known.and_then(|it| Some((it, round.status(it.workflow)?)));
+        // One that begins in this very round has no draft yet.
+        let is_there = |it: &WorkflowId| {
+            round.status(*it).is_some()
+                || broken.contains_key(it)
+                || known.is_some_and(|known| known.workflow == *it)
+        };
+        let repeated = known.and_then(|it| repeated(&start, it)).filter(is_there);
         let ruling = match (known, earlier) {
             (None, _) => Ruling::Begin,
-            (Some(known), None) if known.digest != start.digest => {
-                Ruling::Refuse(EngineError::KeyReused)
+            (Some(known), None) => {
+                rule_unseen(&start, known, broken.get(&known.workflow), repeated)
             }
-            (Some(known), None) => Ruling::Repeat(known.workflow),
-            (Some(_), Some((known, status))) => {
-                let repeated = repeated(&start, known);
-                let is_there =
-                    |it: &WorkflowId| round.status(*it).is_some() || broken.contains_key(it);
-                rule(&start, known, status, repeated.filter(is_there))
-            }
+            (Some(_), Some((known, status))) => rule(&start, known, status, repeated),
         };
         let terminates = match ruling {
             Ruling::Repeat(workflow) => {

@@ -8,8 +8,9 @@ use serde_json::json;
 use btrust_engine::EngineError;
 use btrust_schemas::commands::{ActRequest, Conflict, RestartRequest, Reuse};
 use btrust_schemas::core::{StartRequest, StartResponse, Status};
-use btrust_schemas::definition::Publish;
+use btrust_schemas::definition::{Publish, RetirementRequest};
 use btrust_schemas::ids::WorkflowId;
+use btrust_schemas::search::DeletionRequest;
 
 use crate::world::{
     Fault, Node, Plan, TENANT, WAIT_MS, Worker, World, complete, draft_request, envelope,
@@ -239,6 +240,130 @@ pub async fn a_start_whose_answer_was_lost_is_answered_with_what_it_has_started(
         assert_eq!(again.workflow.id, third.workflow.id);
         node.end(third.workflow.id).await;
     }
+}
+
+#[tokio::test]
+pub async fn a_lost_start_is_answered_also_when_what_its_key_means_now_cannot_be_opened() {
+    let world = World::new();
+    let node = world.node().await;
+    let mut ids = Vec::new();
+    for digit in ["1", "2"] {
+        let started = node
+            .start_as(Reuse::IfClosed, Conflict::Existing, digit)
+            .await
+            .unwrap();
+        assert!(started.created);
+        node.end(started.workflow.id).await;
+        ids.push(started.workflow.id);
+    }
+    node.stop().await;
+    let node = world.node().await;
+    node.workflow_keys.destroy(TENANT, ids[1]).await.unwrap();
+    assert!(node.engine.view(TENANT, ids[1]).await.is_err());
+    let again = node
+        .start_as(Reuse::IfClosed, Conflict::Existing, "1")
+        .await
+        .unwrap();
+    assert_eq!((again.created, again.workflow.id), (false, ids[0]));
+    // Whether these may begin something depends on how the other one stands.
+    for (digit, reuse, conflict) in [
+        ("2", Reuse::IfClosed, Conflict::Existing),
+        ("3", Reuse::IfClosed, Conflict::Existing),
+        ("3", Reuse::Reject, Conflict::Terminate),
+    ] {
+        let refused = node.start_as(reuse, conflict, digit).await.unwrap_err();
+        assert_eq!(refused, EngineError::Erased, "{digit} {reuse:?}");
+    }
+    let other = node.start_as(Reuse::Reject, Conflict::Existing, "3").await;
+    assert_eq!(other.unwrap_err().code(), "idempotency_key_reused");
+}
+
+#[tokio::test]
+pub async fn a_start_is_answered_with_one_workflow_whoever_else_starts_with_its_key_at_once() {
+    let world = World::new();
+    let node = world.node().await;
+    let start = async |name: &str| loop {
+        let request = StartRequest {
+            conflict: Conflict::Terminate,
+            request_id: Some(name.to_owned()),
+            ..start_request("key")
+        };
+        match node.engine.start_workflow(request).await {
+            Err(EngineError::Unavailable) => {}
+            answer => return answer.unwrap(),
+        }
+    };
+    let names = ["a", "b", "c"];
+    let answers = join_all(names.map(start)).await;
+    let ids: BTreeSet<WorkflowId> = answers.iter().map(|it| it.workflow.id).collect();
+    assert_eq!(ids.len(), names.len());
+    for (name, answer) in names.into_iter().zip(answers) {
+        assert!(answer.created);
+        let again = start(name).await;
+        assert_eq!(
+            (again.created, again.workflow.id),
+            (false, answer.workflow.id)
+        );
+    }
+    // Who takes what is there needs no name for it.
+    let existing = |key, name: &str| StartRequest {
+        reuse: Reuse::IfClosed,
+        request_id: Some(name.to_owned()),
+        ..start_request(key)
+    };
+    let (first, second) = tokio::join!(
+        node.engine.start_workflow(existing("other", "a")),
+        node.engine.start_workflow(existing("other", "b")),
+    );
+    assert_eq!(first.unwrap().workflow.id, second.unwrap().workflow.id);
+}
+
+#[tokio::test]
+async fn a_lost_start_whose_workflow_was_deleted_is_answered_as_a_start_now() {
+    let world = World::new();
+    let node = world.node().await;
+    let start = async |node: &Node, name: &str, digit: &str| {
+        let request = StartRequest {
+            version: Some(1),
+            reuse: Reuse::IfClosed,
+            request_id: Some(name.to_owned()),
+            request_digest: digit.repeat(64),
+            ..start_request("key")
+        };
+        node.engine.start_workflow(request).await
+    };
+    let mut ids = Vec::new();
+    for (name, digit) in [("a", "1"), ("b", "2"), ("c", "1")] {
+        let started = start(&node, name, digit).await.unwrap();
+        node.end(started.workflow.id).await;
+        ids.push(started.workflow.id);
+    }
+    let request = draft_request(envelope(), "2", Publish::Yes);
+    node.engine.definitions().draft(request).await.unwrap();
+    let request = RetirementRequest {
+        tenant: TENANT.to_owned(),
+        actor: "admin".to_owned(),
+    };
+    let definitions = node.engine.definitions();
+    definitions.retire("flow", 1, &request).await.unwrap();
+    // After a stop in good order the streams have heard of everything.
+    node.stop().await;
+    let node = world.node().await;
+    let again = start(&node, "a", "1").await.unwrap();
+    assert_eq!(again.workflow.id, ids[0]);
+    for id in &ids[..2] {
+        let request = DeletionRequest {
+            tenant: TENANT.to_owned(),
+            actor: "ops".to_owned(),
+        };
+        node.engine.delete(*id, request).await.unwrap();
+    }
+    let again = start(&node, "a", "1").await.unwrap();
+    assert_eq!((again.created, again.workflow.id), (false, ids[2]));
+    let refused = start(&node, "b", "2").await.unwrap_err();
+    assert_eq!(refused.code(), "version_retired");
+    let refused = start(&node, "d", "3").await.unwrap_err();
+    assert_eq!(refused.code(), "idempotency_key_reused");
 }
 
 #[tokio::test]
