@@ -58,6 +58,12 @@ impl DataDir {
         self.root.join("steps.sqlite")
     }
 
+    /// Leases and checkpoints of the consumers of the streams, and what they make of events.
+    #[must_use]
+    pub fn consumers_db(&self) -> PathBuf {
+        self.root.join("consumers.sqlite")
+    }
+
     #[must_use]
     pub fn objects(&self) -> PathBuf {
         self.root.join("objects")

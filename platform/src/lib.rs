@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod config;
 pub mod conformance;
+pub mod consumers;
 pub mod contacts;
 pub mod data_dir;
 pub mod database_url;
@@ -22,6 +23,7 @@ pub mod mysql;
 pub mod objects;
 pub mod problem;
 pub mod random;
+pub mod relational;
 pub mod sealing;
 pub mod sqlite;
 pub mod streams;

@@ -3,6 +3,7 @@
 //! **Architecture invariant:** plain serde types only. Nothing here reads a clock, draws randomness or
 //! performs I/O, so that every other crate may depend on it.
 
+pub mod analytics;
 pub mod children;
 pub mod commands;
 pub mod core;

@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "btrust-api",
         &["btrust-schemas", "btrust-platform", "btrust-machine"],
     ),
+    ("btrust-consumers", &["btrust-schemas", "btrust-platform"]),
     ("btrust-demo", &["btrust-schemas", "btrust-vision"]),
     ("btrust-disk-faults", &[]),
     (
@@ -37,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "btrust-engine",
             "btrust-workers",
             "btrust-api",
+            "btrust-consumers",
         ],
     ),
 ];

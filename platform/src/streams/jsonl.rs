@@ -44,7 +44,7 @@ impl JsonlStreams {
         Self::open_with(dir, SEGMENT_BYTES_MAX)
     }
 
-    fn open_with(dir: impl Into<PathBuf>, segment_bytes_max: u64) -> io::Result<Self> {
+    pub(super) fn open_with(dir: impl Into<PathBuf>, segment_bytes_max: u64) -> io::Result<Self> {
         let dir = dir.into();
         files::create_private_dir(&dir)?;
         Ok(Self {
@@ -114,7 +114,7 @@ fn append(
     Ok(())
 }
 
-fn segment_path(dir: &Path, stream: Stream, number: u32) -> PathBuf {
+pub(super) fn segment_path(dir: &Path, stream: Stream, number: u32) -> PathBuf {
     dir.join(format!("{}-{number:06}.jsonl", stream.name()))
 }
 
@@ -126,20 +126,23 @@ fn open_segment(dir: &Path, stream: Stream, number: u32) -> io::Result<Segment> 
 }
 
 fn last_segment(dir: &Path, stream: Stream) -> io::Result<Option<u32>> {
-    let mut last = None;
+    Ok(segments(dir, stream)?.last().copied())
+}
+
+/// The numbers of the segments that are there, in their order.
+pub(super) fn segments(dir: &Path, stream: Stream) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|it| {
-                it.strip_prefix(stream.name())?
-                    .strip_prefix('-')?
-                    .strip_suffix(".jsonl")
-            })
-            .and_then(|it| it.parse().ok());
-        last = last.max(number);
+        let number = name.to_str().and_then(|it| {
+            it.strip_prefix(stream.name())?
+                .strip_prefix('-')?
+                .strip_suffix(".jsonl")
+        });
+        numbers.extend(number.and_then(|it| it.parse::<u32>().ok()));
     }
-    Ok(last)
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Cuts what a crash left of a line, which nobody was told is published, and gives the new length.

@@ -1,11 +1,15 @@
 //! The two streams of events.
 
 mod jsonl;
+mod jsonl_reader;
+mod reader;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use jsonl::{JsonlStreams, SEGMENT_BYTES_MAX, read_jsonl};
+pub use jsonl_reader::JsonlReader;
+pub use reader::{Page, ReadError, ReadRecord, Shard, StreamReader, Trouble};
 
 /// Which stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,0 +1,122 @@
+//! The service: its consumers, its routes, its end.
+
+mod access;
+mod funnels;
+
+use std::io;
+use std::sync::Arc;
+
+use poem::{EndpointExt, Route, get};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use btrust_platform::clock::SharedClock;
+use btrust_platform::config::{ConfigError, Settings};
+use btrust_platform::consumers::{self, Consumer};
+use btrust_platform::data_dir::DataDir;
+use btrust_platform::database_url::DatabaseUrl;
+use btrust_platform::health::{Health, ServiceCheck};
+use btrust_platform::http::Shutdown;
+use btrust_platform::relational::{OpenError, Relational};
+use btrust_platform::streams::{Stream, StreamReader};
+use btrust_platform::token::Verifier;
+
+use crate::analytics::Projector;
+
+/// Name of the service in logs, metrics and health.
+const SERVICE: &str = "streams";
+
+/// What the service is told by its environment.
+#[derive(Clone)]
+pub struct Config {
+    /// `AUTH_URL`
+    pub auth_url: String,
+    /// `DATABASE_URL` where it names a MySQL database, otherwise a file in the data folder.
+    pub database: DatabaseUrl,
+}
+
+impl Config {
+    /// # Errors
+    ///
+    /// The first setting that cannot be used.
+    pub fn from_settings(settings: &Settings, data_dir: &DataDir) -> Result<Self, ConfigError> {
+        let auth_url = settings.get("AUTH_URL");
+        Ok(Self {
+            auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
+            database: consumers::location(settings, data_dir)?,
+        })
+    }
+}
+
+/// What the service uses of the outside world, beside its own database.
+#[derive(Clone)]
+pub struct Outside {
+    pub reader: Arc<dyn StreamReader>,
+    pub clock: SharedClock,
+}
+
+/// Why the service could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the database of the consumers cannot be opened")]
+    Database(#[from] OpenError),
+    #[error("the listener cannot be served")]
+    Listener(#[source] io::Error),
+}
+
+/// What the endpoints share.
+pub(crate) struct Streams {
+    database: Relational,
+    verifier: Verifier,
+}
+
+/// Reads the streams and answers until `shutdown`; then what was read is taken, and every shard given back.
+///
+/// # Errors
+///
+/// [`ServeError`].
+pub async fn serve(
+    config: Config,
+    outside: Outside,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let database = consumers::open(&config.database).await?;
+    let Outside { reader, clock } = outside;
+    let projector = Projector::new(database.clone(), Arc::clone(&clock));
+    let analytics = Consumer::new(
+        Arc::new(projector),
+        Stream::Analytics,
+        reader,
+        database.clone(),
+        Arc::clone(&clock),
+    );
+    let http = btrust_platform::http::client();
+    let health = Health::new(SERVICE)
+        .own("db", database.clone())
+        .neighbour("analytics", analytics.status())
+        .neighbour("auth", ServiceCheck::new(http, &config.auth_url));
+    let streams = Streams {
+        database,
+        verifier: Verifier::new(&config.auth_url, clock),
+    };
+    let routes = health.install(routes(streams));
+
+    let mut reading = JoinSet::new();
+    reading.spawn(analytics.run(shutdown.clone()));
+    let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown.clone()).await;
+    // Also where the listener has failed.
+    shutdown.trigger();
+    while let Some(ended) = reading.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a consumer has failed");
+        }
+    }
+    served.map_err(ServeError::Listener)
+}
+
+/// The endpoints, without health.
+fn routes(streams: Streams) -> Route {
+    let api = Route::new().at("/analytics/funnels", get(funnels::funnels));
+    Route::new().nest("/internal/v1", api.data(Arc::new(streams)))
+}
