@@ -16,7 +16,7 @@ CREATE TABLE consumer_lease (
 -- is known by it.
 CREATE TABLE consumer_mark (
     consumer    VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    subject     CHAR(35)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- a workflow, or what else events are about
+    subject     VARBINARY(512) NOT NULL, -- a workflow, or what else events are about
     incarnation BIGINT      NOT NULL,
     sequence    BIGINT      NOT NULL,
     state       MEDIUMTEXT  NULL,     -- what the consumer remembers of the subject, as JSON

@@ -15,11 +15,11 @@ CREATE TABLE consumer_lease (
 -- The last event of each subject that a consumer has taken, written with what it made of it: what comes again
 -- is known by it.
 CREATE TABLE consumer_mark (
-    consumer    VARCHAR(64) NOT NULL,
-    subject     CHAR(35)    NOT NULL, -- a workflow, or what else events are about
-    incarnation BIGINT      NOT NULL,
-    sequence    BIGINT      NOT NULL,
-    state       TEXT        NULL,     -- what the consumer remembers of the subject, as JSON
-    marked_ms   BIGINT      NOT NULL,
+    consumer    VARCHAR(64)  NOT NULL,
+    subject     VARCHAR(128) NOT NULL, -- a workflow, or what else events are about
+    incarnation BIGINT       NOT NULL,
+    sequence    BIGINT       NOT NULL,
+    state       TEXT         NULL,     -- what the consumer remembers of the subject, as JSON
+    marked_ms   BIGINT       NOT NULL,
     PRIMARY KEY (consumer, subject)
 );

@@ -334,9 +334,10 @@ mod tests {
             assert_eq!(page.records[0].partition_key, "wf");
             position = page.reached;
         }
+        let position = position.unwrap();
         assert!(
-            position.as_deref().unwrap() > "1:",
-            "{position:?} is in a later segment"
+            !position.starts_with("1:"),
+            "{position} is in a later segment"
         );
         let page = read(dir.path(), None, 7).await;
         assert_lines(&page, 0..7);
