@@ -315,13 +315,51 @@ fn lists() -> Vec<(&'static str, ListQuery)> {
         ),
         (
             "branch and amount",
+            list(|it| it.attributes = branch_and(&json!({ "name": "amount", "from": "99000" }))),
+        ),
+        (
+            "branch and an amount of few",
+            list(|it| it.attributes = branch_and(&json!({ "name": "amount", "from": "99950" }))),
+        ),
+        (
+            "branch and an amount of all",
+            list(|it| it.attributes = branch_and(&json!({ "name": "amount", "from": "0" }))),
+        ),
+        (
+            "two branches, which nothing has",
+            list(|it| it.attributes = branch_and(&json!({ "name": "branch", "equals": "B18" }))),
+        ),
+        (
+            "two amount ranges, which nothing has",
             list(|it| {
-                it.attributes = Some(json!([
-                    { "name": "branch", "equals": "B17" }, { "name": "amount", "from": "99000" },
-                ]).to_string());
+                it.attributes = Some(
+                    json!([
+                        { "name": "amount", "to": "50000" }, { "name": "amount", "from": "50000" },
+                    ])
+                    .to_string(),
+                );
+            }),
+        ),
+        (
+            "amount range, open",
+            list(|it| {
+                it.attributes = Some(json!([{ "name": "amount", "to": "90000" }]).to_string());
+                it.is_open = Some(true);
+            }),
+        ),
+        (
+            "amount range, failed, one day",
+            list(|it| {
+                day(it);
+                it.attributes = Some(json!([{ "name": "amount", "to": "90000" }]).to_string());
+                it.status = Some(Status::Failed);
             }),
         ),
     ]
+}
+
+fn branch_and(other: &serde_json::Value) -> Option<String> {
+    Some(json!([{ "name": "branch", "equals": "B17" }, other]).to_string())
 }
 
 fn counts() -> Vec<(&'static str, CountQuery)> {
@@ -381,6 +419,23 @@ fn counts() -> Vec<(&'static str, CountQuery)> {
                 it.definition = text("loan");
             }),
         ),
+        (
+            "count: branch and amount (judged)",
+            count(&|it| {
+                it.attributes = branch_and(&json!({ "name": "amount", "from": "99000" }));
+            }),
+        ),
+        (
+            "count: two amount ranges (judged)",
+            count(&|it| {
+                it.attributes = Some(
+                    json!([
+                        { "name": "amount", "to": "50000" }, { "name": "amount", "from": "50000" },
+                    ])
+                    .to_string(),
+                );
+            }),
+        ),
     ]
 }
 
@@ -395,7 +450,7 @@ async fn measure(engine: &Engine, n_samples: usize) {
             first.push(began.elapsed().as_secs_f64() * 1_000.0);
             n_found = page.workflows.len();
             let started_ms = YEAR_BEGINS_MS + numbers.below_i64(YEAR_MS);
-            let value = if name == "attribute.amount range" {
+            let value = if name.contains("amount range") {
                 AttributeValue::Integer(numbers.below_i64(90_000)).encode()
             } else {
                 String::new()

@@ -1,9 +1,10 @@
 //! Lists and counts of workflows, and what retention takes away.
 //!
 //! **No question may cost more than its answer.** Each list is read from one index, in its order, from
-//! a key on (never an offset). What the index does not decide is judged row by row, for at most
-//! [`EXAMINED_MAX`] rows a page: a page may so have fewer rows than asked for, none even, and still say
-//! where to go on.
+//! a key on (never an offset). What the index does not decide is judged, by the database and by keys,
+//! for at most [`EXAMINED_MAX`] entries a page: a page may so have fewer rows than asked for, none even,
+//! and still say where to go on. Of several indexes that could lead, the one with the fewest entries
+//! does; one that has few in all is read entirely and sorted, so that what is rare is found at once.
 
 use async_trait::async_trait;
 
@@ -15,16 +16,16 @@ use super::{StoreError, WorkflowColumns};
 use crate::search::{AttributeValue, of_column};
 use crate::workflow::OPERATOR;
 
-/// Most rows that are judged for one page.
+/// Most entries of an index that are judged for one page.
 ///
-/// Source: a row takes some 5 µs to read, so a page stays below 10 ms whatever it is asked.
-pub const EXAMINED_MAX: usize = 1_024;
+/// Source: a workflow takes some 5 µs to judge, so a page stays below 10 ms whatever it is asked.
+pub const EXAMINED_MAX: u32 = 1_024;
 /// Rows of an index that a count goes through; what is more than that is only said to be more.
 pub const COUNTED_MAX: u32 = 10_000;
-/// Rows that a count judges one by one, where no index decides.
+/// Entries that a count judges one by one, where no index decides.
 ///
-/// Source: twice a page's, some 20 ms.
-pub const COUNT_EXAMINED_MAX: usize = 2_048;
+/// Source: twice a page's, some 10 ms.
+pub const COUNT_EXAMINED_MAX: u32 = 2_048;
 /// Most search attributes that one question may name.
 pub const ATTRIBUTE_FILTERS_MAX: usize = 3;
 /// Most groups that one question for counts is answered with.
@@ -83,8 +84,8 @@ pub struct ListFilter {
     pub decision: Option<String>,
     pub waiting_for: Option<String>,
     pub paused: Option<bool>,
-    /// At most [`ATTRIBUTE_FILTERS_MAX`]. The first that names a value leads the list; where none does,
-    /// the first range, and then the list is in the order of that attribute.
+    /// At most [`ATTRIBUTE_FILTERS_MAX`]. Where all of them are ranges, the list is in the order of the
+    /// first one's attribute.
     pub attributes: Vec<AttributeFilter>,
     /// Inclusive.
     pub started_from_ms: Option<i64>,
@@ -222,7 +223,7 @@ pub struct AuditCount {
     pub n: i64,
 }
 
-/// Which index leads a list: what it finds is in the order of the list, and the rest is judged.
+/// Which index leads a list: what it finds is all that can be in the list, and the rest is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lead<'f> {
     /// Search attribute `name` with one of these values.
@@ -246,43 +247,61 @@ pub enum Lead<'f> {
     Statuses(Vec<&'f str>),
 }
 
+impl Lead<'_> {
+    /// Whether nothing can be in the list, because what is asked contradicts itself.
+    #[must_use]
+    pub fn finds_nothing(&self) -> bool {
+        match self {
+            Lead::Values { values, .. } => values.is_empty(),
+            Lead::Definition { statuses, .. } | Lead::Statuses(statuses) => statuses.is_empty(),
+            Lead::Range { .. } | Lead::WaitingFor(_) | Lead::Decision(_) => false,
+        }
+    }
+}
+
 impl ListFilter {
-    /// The index that leads, the most telling first.
+    /// The index whose order is that of the list.
     #[must_use]
     pub fn lead(&self) -> Lead<'_> {
-        for filter in &self.attributes {
-            if let Wanted::Any(values) = &filter.wanted {
-                let values = values.iter().map(AttributeValue::encode).collect();
-                return Lead::Values {
-                    name: &filter.name,
-                    values,
-                };
-            }
-        }
-        if let Some(filter) = self.attributes.first()
-            && let Wanted::Within { from, until } = &filter.wanted
-        {
-            let (from, until) = ends(from, until.as_ref());
-            return Lead::Range {
-                name: &filter.name,
-                from,
-                until,
-            };
-        }
-        if let Some(waiting_for) = &self.waiting_for {
-            return Lead::WaitingFor(waiting_for);
-        }
+        let mut leads = self.leads();
+        leads.swap_remove(0)
+    }
+
+    /// Every index that knows something of what is asked, at least one; the list is in the order of the
+    /// first.
+    #[must_use]
+    pub fn leads(&self) -> Vec<Lead<'_>> {
+        let is_value = |it: &&AttributeFilter| matches!(it.wanted, Wanted::Any(_));
+        let (values, ranges): (Vec<_>, Vec<_>) = self.attributes.iter().partition(is_value);
+        let attributes = values.into_iter().chain(ranges);
+        let mut leads: Vec<Lead<'_>> = attributes.map(AttributeFilter::lead).collect();
+        leads.extend(self.waiting_for.as_deref().map(Lead::WaitingFor));
         if self.paused == Some(true) {
-            return Lead::WaitingFor(OPERATOR);
+            leads.push(Lead::WaitingFor(OPERATOR));
         }
-        if let Some(decision) = &self.decision {
-            return Lead::Decision(decision);
-        }
+        leads.extend(self.decision.as_deref().map(Lead::Decision));
         let statuses = self.statuses();
-        match &self.definition {
-            Some(name) => Lead::Definition { name, statuses },
-            None => Lead::Statuses(statuses),
+        if let Some(name) = &self.definition {
+            leads.push(Lead::Definition { name, statuses });
+        } else if leads.is_empty() || statuses.len() < Status::ALL.len() || self.has_time() {
+            leads.push(Lead::Statuses(statuses));
         }
+        leads
+    }
+
+    /// Whether what an index finds comes in the order of the list.
+    #[must_use]
+    pub fn is_in_order_of(&self, lead: &Lead<'_>) -> bool {
+        let first = self.lead();
+        match (&first, lead) {
+            (Lead::Range { .. }, _) => *lead == first,
+            (_, Lead::Range { .. }) => false,
+            _ => true,
+        }
+    }
+
+    fn has_time(&self) -> bool {
+        self.started_from_ms.is_some() || self.started_until_ms.is_some()
     }
 
     /// The statuses that a workflow of this list may have; each is a list of its own.
@@ -299,23 +318,47 @@ impl ListFilter {
         wanted.map(Status::as_str).collect()
     }
 
+    /// What an index that leads leaves to be judged.
+    #[must_use]
+    pub fn rest(&self, lead: &Lead<'_>) -> Self {
+        let mut rest = self.clone();
+        rest.attributes.retain(|it| it.lead() != *lead);
+        // Behind a range of values, the time of the start is no range of the index any more.
+        if !matches!(lead, Lead::Range { .. }) {
+            (rest.started_from_ms, rest.started_until_ms) = (None, None);
+        }
+        match lead {
+            Lead::Values { .. } | Lead::Range { .. } => {}
+            Lead::WaitingFor(audience) => {
+                rest.waiting_for = rest.waiting_for.filter(|it| it != *audience);
+                rest.paused = rest.paused.filter(|it| !(*it && *audience == OPERATOR));
+            }
+            Lead::Decision(_) => rest.decision = None,
+            Lead::Definition { .. } => {
+                (rest.definition, rest.status, rest.is_open) = (None, None, None);
+            }
+            Lead::Statuses(_) => (rest.status, rest.is_open) = (None, None),
+        }
+        rest
+    }
+
     /// Whether the leading index alone decides what is in the list.
     #[must_use]
     pub fn is_decided_by(&self, lead: &Lead<'_>) -> bool {
-        let has_status = self.status.is_some() || self.is_open.is_some();
-        let by_status = matches!(lead, Lead::Definition { .. } | Lead::Statuses(_));
-        let n_attributes = usize::from(matches!(lead, Lead::Values { .. } | Lead::Range { .. }));
-        // Behind a range of values, the time of the start is no range of the index any more.
-        let by_range = matches!(lead, Lead::Range { .. });
-        let has_time = self.started_from_ms.is_some() || self.started_until_ms.is_some();
-        self.version.is_none()
-            && !(by_range && has_time)
-            && (by_status || !has_status)
-            && self.attributes.len() == n_attributes
-            && (self.waiting_for.is_none() || matches!(lead, Lead::WaitingFor(_)))
-            && (self.paused.is_none() || *lead == Lead::WaitingFor(OPERATOR))
-            && (self.decision.is_none() || matches!(lead, Lead::Decision(_)))
-            && (self.definition.is_none() || matches!(lead, Lead::Definition { .. }))
+        let rest = self.rest(lead);
+        rest.attributes.is_empty() && !rest.has_time() && !rest.asks_for_columns()
+    }
+
+    /// Whether a workflow's own row has to be seen.
+    #[must_use]
+    pub fn asks_for_columns(&self) -> bool {
+        self.status.is_some()
+            || self.is_open.is_some()
+            || self.definition.is_some()
+            || self.version.is_some()
+            || self.decision.is_some()
+            || self.waiting_for.is_some()
+            || self.paused.is_some()
     }
 
     /// Whether a workflow belongs into the list, whatever index has led to it.
@@ -362,6 +405,24 @@ impl ListFilter {
                 }
             }
         })
+    }
+}
+
+impl AttributeFilter {
+    /// The stretch of the index of values that has what is wanted.
+    #[must_use]
+    pub fn lead(&self) -> Lead<'_> {
+        let name = &self.name;
+        match &self.wanted {
+            Wanted::Any(values) => Lead::Values {
+                name,
+                values: values.iter().map(AttributeValue::encode).collect(),
+            },
+            Wanted::Within { from, until } => {
+                let (from, until) = ends(from, until.as_ref());
+                Lead::Range { name, from, until }
+            }
+        }
     }
 }
 

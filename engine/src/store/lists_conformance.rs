@@ -11,8 +11,8 @@ use btrust_schemas::ids::WorkflowId;
 
 use super::counts::{ALL_DAYS, Basis, DAY_MS};
 use super::lists::{
-    AttributeFilter, CountsQuery, Dimension, Ended, EndedQuery, ListFilter, ListStore, ListedPage,
-    Wanted,
+    AttributeFilter, CountsQuery, Dimension, EXAMINED_MAX, Ended, EndedQuery, ListFilter,
+    ListStore, ListedPage, Wanted,
 };
 use super::{
     AcquireRequest, Batch, Cursor, Deletion, EMBEDDED_LEASE_MS, Fence, SnapshotColumns, StartKey,
@@ -26,13 +26,13 @@ use crate::workflow::OPERATOR;
 const N: u8 = 60;
 const PARTITION: u8 = 11;
 
-/// Runs every rule against a store of which partition 11 is empty.
+/// Runs every rule against a store of which partitions 11 and 12 are empty.
 ///
 /// # Panics
 ///
 /// At the first rule that the store breaks.
 pub async fn check(store: &dyn Store, lists: &dyn ListStore) {
-    let fence = acquire(store).await;
+    let fence = acquire(store, PARTITION).await;
     let writes: Vec<Write> = (0..N).map(first_write).collect();
     commit(store, fence, writes).await;
     what_is_listed_is_what_the_filter_takes(lists).await;
@@ -41,6 +41,7 @@ pub async fn check(store: &dyn Store, lists: &dyn ListStore) {
     attributes_are_replaced(store, lists, fence).await;
     what_has_ended_is_found_by_its_policy(lists).await;
     a_deletion_leaves_one_row_until_it_is_purged(store, lists, fence).await;
+    attributes_of_many_that_never_meet_end_after_few_pages(store, lists).await;
 }
 
 /// A closed one.
@@ -136,16 +137,16 @@ fn start_key(n: u8) -> StartKey {
     }
 }
 
-async fn acquire(store: &dyn Store) -> Fence {
+async fn acquire(store: &dyn Store, partition: u8) -> Fence {
     let request = AcquireRequest {
         owner: "conformance".to_owned(),
-        partitions: vec![PARTITION],
+        partitions: vec![partition],
         lease_ms: EMBEDDED_LEASE_MS,
         takeover: Takeover::Always,
     };
     let owned = store.acquire(&request).await.unwrap().partitions[0];
     Fence {
-        partition: PARTITION,
+        partition,
         epoch: owned.epoch,
     }
 }
@@ -154,7 +155,7 @@ async fn commit(store: &dyn Store, fence: Fence, writes: Vec<Write>) {
     let batch = Batch {
         fences: vec![fence],
         writes,
-        shard: PARTITION,
+        shard: fence.partition,
     };
     let committed = store.commit(&batch).await.unwrap();
     assert!(committed.fenced.is_empty());
@@ -203,7 +204,7 @@ async fn all(lists: &dyn ListStore, mut filter: ListFilter) -> Vec<WorkflowId> {
 
 async fn what_is_listed_is_what_the_filter_takes(lists: &dyn ListStore) {
     let some = |text: &str| Some(text.to_owned());
-    let filters: [&dyn Fn(&mut ListFilter); 19] = [
+    let filters: [&dyn Fn(&mut ListFilter); 30] = [
         &|_| {},
         &|it| "other".clone_into(&mut it.tenant),
         &|it| it.status = some("running"),
@@ -226,6 +227,40 @@ async fn what_is_listed_is_what_the_filter_takes(lists: &dyn ListStore) {
         &|it| (it.attributes, it.is_open) = (vec![is("branch", "SOUTH")], Some(true)),
         &|it| it.attributes = vec![within("amount", -2, Some(2))],
         &|it| it.attributes = vec![within("amount", 3, None), is("branch", "NORTH")],
+        // Each index that is no list's order is the rarest once.
+        &|it| it.attributes = vec![within("amount", 4, None), is("branch", "SOUTH")],
+        &|it| {
+            it.attributes = vec![is("branch", "SOUTH")];
+            it.paused = Some(true);
+        },
+        &|it| {
+            it.attributes = vec![within("amount", -5, None)];
+            it.decision = some("approved");
+        },
+        &|it| {
+            it.attributes = vec![within("amount", -5, Some(4)), within("amount", 2, None)];
+        },
+        &|it| {
+            it.attributes = vec![within("amount", -5, None)];
+            it.started_from_ms = Some(started_ms(20));
+            it.started_until_ms = Some(started_ms(31));
+        },
+        &|it| {
+            it.attributes = vec![within("amount", 4, None)];
+            it.started_from_ms = Some(started_ms(20));
+        },
+        &|it| {
+            it.attributes = vec![within("amount", -5, None), is("branch", "NORTH")];
+            (it.definition, it.is_open) = (some("loan"), Some(true));
+            it.started_until_ms = Some(started_ms(31));
+        },
+        &|it| it.attributes = vec![is("branch", "NORTH"), is("branch", "SOUTH")],
+        &|it| it.attributes = vec![is("amount", "3"), is("branch", "SOUTH")],
+        &|it| (it.status, it.is_open) = (some("running"), Some(false)),
+        &|it| {
+            (it.status, it.is_open) = (some("running"), Some(false));
+            it.attributes = vec![is("branch", "NORTH")];
+        },
     ];
     for change in filters {
         let mut filter = everything();
@@ -266,6 +301,99 @@ async fn a_page_of_many_filters_ends_early_and_says_where_to_go_on(lists: &dyn L
         ..everything()
     };
     assert_eq!(all(lists, rare).await, [id(30), id(0)]);
+}
+
+/// More than a page judges have each of two attributes, and none has both.
+async fn attributes_of_many_that_never_meet_end_after_few_pages(
+    store: &dyn Store,
+    lists: &dyn ListStore,
+) {
+    const OTHER: u8 = 12;
+    let n_of_each = EXAMINED_MAX + 200;
+    let fence = acquire(store, OTHER).await;
+    let id = |n: u32| {
+        let mut bytes = [0; 15];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        WorkflowId::new(OTHER, bytes)
+    };
+    let write = |n: u32| {
+        let name = if n.is_multiple_of(2) { "even" } else { "odd" };
+        let attributes = Attributes::from([
+            (name.to_owned(), AttributeValue::Boolean(true)),
+            ("number".to_owned(), AttributeValue::Integer(i64::from(n))),
+        ]);
+        let columns = WorkflowColumns {
+            tenant: "many".to_owned(),
+            started_ms: i64::from(n / 3),
+            attributes: column_of(&attributes),
+            retention: None,
+            ..columns(1)
+        };
+        let key = StartKey {
+            tenant: "many".to_owned(),
+            key_hash: format!("{n:064}"),
+        };
+        let first = first_write(1);
+        Write {
+            workflow: id(n),
+            batch: i64::from(n) + 1,
+            attributes: Some(entries(columns.attributes.as_deref())),
+            start: first.start.map(|it| StartRecord {
+                key,
+                workflow: id(n),
+                ..it
+            }),
+            columns: Some(columns),
+            ..first_write(1)
+        }
+    };
+    commit(store, fence, (0..2 * n_of_each).map(write).collect()).await;
+    let asked = |attributes: Vec<AttributeFilter>| ListFilter {
+        tenant: "many".to_owned(),
+        limit: 9,
+        attributes,
+        ..ListFilter::default()
+    };
+
+    let mut never = asked(vec![is("even", "true"), is("odd", "true")]);
+    let counted = lists.count(&never).await.unwrap();
+    assert_eq!((counted.n, counted.is_exact), (0, true));
+    let first = lists.page(&never).await.unwrap();
+    assert_eq!(first.rows, []);
+    never.after = first.next;
+    assert!(never.after.is_some(), "there are entries left to judge");
+    assert_eq!(lists.page(&never).await.unwrap(), ListedPage::default());
+
+    // What is rare is found on the first page, though the list is in another order and long.
+    let few = within("number", 3, Some(6));
+    for attributes in [
+        vec![is("odd", "true"), few.clone()],
+        vec![few, is("odd", "true")],
+        vec![
+            is("odd", "true"),
+            within("number", 0, None),
+            within("number", 3, Some(6)),
+        ],
+    ] {
+        let page = lists.page(&asked(attributes)).await.unwrap();
+        let found: Vec<WorkflowId> = page.rows.iter().map(|it| it.workflow).collect();
+        assert_eq!((found, page.next), (vec![id(5), id(3)], None));
+    }
+    // And where nothing is rare, all is found page by page.
+    let last = i64::from(n_of_each) * 2 - 1;
+    for attributes in [
+        vec![is("odd", "true"), within("number", 0, Some(last))],
+        vec![within("number", 0, Some(last)), within("number", 1, None)],
+    ] {
+        let filter = asked(attributes);
+        let n_found = lists.count(&filter).await.unwrap();
+        let found = all(lists, filter.clone()).await;
+        let by_number = filter.attributes.len() == 2 && filter.attributes[0].name == "number";
+        let expected = (1..2 * n_of_each - 1).filter(|it| by_number || it % 2 == 1);
+        let expected: Vec<WorkflowId> = expected.rev().map(id).collect();
+        assert_eq!(found, expected);
+        assert_eq!(n_found.is_exact, !by_number);
+    }
 }
 
 async fn sums(lists: &dyn ListStore, change: &dyn Fn(&mut CountsQuery)) -> BTreeMap<String, i64> {
@@ -511,7 +639,7 @@ async fn a_deletion_leaves_one_row_until_it_is_purged(
     assert_eq!(store.history(id(3), 0, 9).await.unwrap(), []);
     // Its row was the last of the partition, and the number is not given again.
     assert_eq!(store.last_batches(&[PARTITION]).await.unwrap(), [66]);
-    let again = acquire(store).await;
+    let again = acquire(store, PARTITION).await;
     assert_eq!(again.epoch, fence.epoch + 1);
     lists.purge(PARTITION, &told).await.unwrap();
     assert_eq!(store.last_batches(&[PARTITION]).await.unwrap(), [66]);

@@ -278,6 +278,10 @@ mod tests {
         };
         change(&mut filter);
         let query = sql::lists::keys_query(&filter, &filter.lead(), 10);
+        explained(store, &query).await
+    }
+
+    async fn explained(store: &SqliteStore, query: &sqlx::QueryBuilder<Db>) -> Vec<String> {
         let text = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
         let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&store.pool);
         let rows = rows.await.unwrap();
@@ -316,6 +320,46 @@ mod tests {
         ] {
             let searched = format!("USING COVERING INDEX {index} (tenant=?");
             assert!(plan.len() == 1 && plan[0].contains(&searched), "{plan:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_index_decides_is_judged_by_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let wanted = |name: &str, wanted| AttributeFilter {
+            name: name.to_owned(),
+            wanted,
+        };
+        let from = AttributeValue::Integer(5);
+        let filter = ListFilter {
+            tenant: "acme".to_owned(),
+            is_open: Some(true),
+            started_from_ms: Some(5),
+            attributes: vec![
+                wanted("amount", Wanted::Within { from, until: None }),
+                wanted("branch", Wanted::Any(AttributeValue::meant_by("5"))),
+            ],
+            ..ListFilter::default()
+        };
+        let leads = filter.leads();
+        assert_eq!(leads.len(), 3);
+        for lead in leads {
+            let query = sql::judging::judged_query(&filter, &lead, 10);
+            let plan = explained(&store, &query).await;
+            let is_by_key = |it: &String| {
+                it.contains("SEARCH a") && it.contains("PRIMARY KEY (workflow=? AND name=?)")
+                    || it.contains("SEARCH w USING INDEX sqlite_autoindex_workflow_1 (workflow=?)")
+                    || it.contains("USING COVERING INDEX")
+                    || ["SCAN k", "SCAN s0", "SCAN s1", "CO-ROUTINE", "TEMP B-TREE"]
+                        .iter()
+                        .any(|known| it.contains(known))
+                    || ["MERGE", "LEFT", "RIGHT", "COMPOUND", "UNION ALL"]
+                        .iter()
+                        .any(|known| it.starts_with(known))
+            };
+            assert!(plan.iter().all(is_by_key), "{plan:#?}");
         }
     }
 

@@ -6,23 +6,19 @@ use sqlx::QueryBuilder;
 
 use btrust_schemas::ids::WorkflowId;
 
+use super::judging;
 use super::reads::{COLUMNS, columns};
 use super::rows::{get, id};
 use super::{Db, Row, SqlStore, led_by, unavailable};
-use crate::store::lists::{
-    COUNT_EXAMINED_MAX, COUNTED_MAX, Counted, EXAMINED_MAX, Lead, ListFilter, ListKey, ListedPage,
-    ListedRow,
-};
+use crate::store::lists::{COUNTED_MAX, Counted, Lead, ListFilter, ListKey, ListedPage, ListedRow};
 use crate::store::{StoreError, WorkflowColumns};
 
-/// Keys that are looked at together while rows are judged one by one.
-const CHUNK: u32 = 256;
 /// Lengths of a list of ids: few texts, so that all stay prepared.
 const LIST_LENGTHS: [usize; 5] = [1, 16, 64, 256, 1_024];
 
 /// How the stretches of a list become one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Merge {
+pub(super) enum Merge {
     InOrder,
     /// For counting.
     AsTheyCome,
@@ -44,37 +40,47 @@ struct Stretch<'s> {
 
 pub(super) async fn page(store: &SqlStore, filter: &ListFilter) -> Result<ListedPage, StoreError> {
     let lead = filter.lead();
-    let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let n_wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     if filter.is_decided_by(&lead) {
         // One more than asked for tells whether there is a next page.
         let mut keys = keys(store, filter, &lead, filter.limit.saturating_add(1)).await?;
-        let has_next = wanted < keys.len();
-        keys.truncate(wanted);
+        let has_next = n_wanted < keys.len();
+        keys.truncate(n_wanted);
         let next = keys.last().filter(|_| has_next).cloned();
         let rows = rows(store, &keys).await?;
         return Ok(ListedPage { rows, next });
     }
-    let (rows, next) = judged(store, filter, &lead, wanted, EXAMINED_MAX).await?;
+    let (keys, next) = judging::page(store, filter, n_wanted).await?;
+    let mut rows = rows(store, &keys).await?;
+    // A row may be another one between the two looks.
+    rows.retain(|it| filter.takes(&it.columns));
     Ok(ListedPage { rows, next })
 }
 
 pub(super) async fn count(store: &SqlStore, filter: &ListFilter) -> Result<Counted, StoreError> {
     let lead = filter.lead();
     if !filter.is_decided_by(&lead) {
-        let (rows, next) = judged(store, filter, &lead, usize::MAX, COUNT_EXAMINED_MAX).await?;
-        return Ok(Counted {
-            n: u64::try_from(rows.len()).unwrap_or(u64::MAX),
-            is_exact: next.is_none(),
-        });
+        return judging::count(store, filter).await;
+    }
+    let n = n_entries(store, filter, &lead, COUNTED_MAX + 1).await?;
+    Ok(Counted {
+        n: u64::from(n.min(COUNTED_MAX)),
+        is_exact: n <= COUNTED_MAX,
+    })
+}
+
+/// How many entries of an index a list is led through, up to `limit`.
+pub(super) async fn n_entries(
+    store: &SqlStore,
+    filter: &ListFilter,
+    lead: &Lead<'_>,
+    limit: u32,
+) -> Result<u32, StoreError> {
+    if lead.finds_nothing() {
+        return Ok(0);
     }
     let mut query = QueryBuilder::<Db>::new("SELECT COUNT(*) AS n FROM (");
-    push_keys(
-        &mut query,
-        filter,
-        &lead,
-        COUNTED_MAX + 1,
-        Merge::AsTheyCome,
-    );
+    push_keys(&mut query, filter, lead, limit, Merge::AsTheyCome);
     query.push(") counted");
     let row = query
         .build()
@@ -82,47 +88,7 @@ pub(super) async fn count(store: &SqlStore, filter: &ListFilter) -> Result<Count
         .await
         .map_err(unavailable)?;
     let n: i64 = get(&row, "n")?;
-    let n = u64::try_from(n).unwrap_or_default();
-    Ok(Counted {
-        n: n.min(u64::from(COUNTED_MAX)),
-        is_exact: n <= u64::from(COUNTED_MAX),
-    })
-}
-
-/// Rows that every filter takes, judged in the order of the index; at most `wanted` of them, and at
-/// most `examined_max` looked at. Also where to go on, if there may be more.
-async fn judged(
-    store: &SqlStore,
-    filter: &ListFilter,
-    lead: &Lead<'_>,
-    wanted: usize,
-    examined_max: usize,
-) -> Result<(Vec<ListedRow>, Option<ListKey>), StoreError> {
-    let mut filter = filter.clone();
-    let mut taken = Vec::new();
-    let mut n_examined = 0;
-    loop {
-        let keys = keys(store, &filter, lead, CHUNK).await?;
-        let is_last = u32::try_from(keys.len()).is_ok_and(|it| it < CHUNK);
-        let found = rows(store, &keys).await?;
-        let mut found = found.into_iter().peekable();
-        for key in keys {
-            if wanted <= taken.len() {
-                return Ok((taken, filter.after));
-            }
-            n_examined += 1;
-            // A row may be gone between the two looks.
-            let row = found.next_if(|it| it.workflow == key.workflow);
-            taken.extend(row.filter(|it| filter.takes(&it.columns)));
-            filter.after = Some(key);
-        }
-        if is_last {
-            return Ok((taken, None));
-        }
-        if examined_max <= n_examined {
-            return Ok((taken, filter.after));
-        }
-    }
+    Ok(u32::try_from(n).unwrap_or(limit))
 }
 
 /// What reads keys of the leading index in the order of the list.
@@ -139,29 +105,26 @@ async fn keys(
     lead: &Lead<'_>,
     limit: u32,
 ) -> Result<Vec<ListKey>, StoreError> {
-    if stretches(filter, lead).is_empty() {
+    if lead.finds_nothing() {
         return Ok(Vec::new());
     }
     let mut query = keys_query(filter, lead, limit);
     let by_value = matches!(lead, Lead::Range { .. });
-    let key = |row: &Row| {
-        let value = if by_value {
-            Some(get(row, "value")?)
-        } else {
-            None
-        };
-        Ok(ListKey {
-            value,
-            started_ms: get(row, "started_ms")?,
-            workflow: id(row)?,
-        })
-    };
     let rows = query
         .build()
         .fetch_all(store.pool())
         .await
         .map_err(unavailable)?;
-    rows.iter().map(key).collect()
+    rows.iter().map(|it| key(it, by_value)).collect()
+}
+
+/// The key in a row that has a value where the list is in the order of one.
+pub(super) fn key(row: &Row, by_value: bool) -> Result<ListKey, StoreError> {
+    Ok(ListKey {
+        value: if by_value { get(row, "value")? } else { None },
+        started_ms: get(row, "started_ms")?,
+        workflow: id(row)?,
+    })
 }
 
 /// The rows of these keys, in their order; those that are gone are left out.
@@ -227,6 +190,8 @@ fn stretches<'s>(filter: &'s ListFilter, lead: &'s Lead<'_>) -> Vec<Stretch<'s>>
         }
         Lead::Range { name, from, until } => {
             let seen = filter.after.as_ref().and_then(|it| it.value.as_deref());
+            // Only a cursor of another list is beyond the end.
+            let seen = seen.filter(|it| *it < until.as_str());
             let rest = Stretch {
                 by_value: true,
                 values: Some((from.as_str(), seen.unwrap_or(until.as_str()))),
@@ -266,8 +231,8 @@ fn stretches<'s>(filter: &'s ListFilter, lead: &'s Lead<'_>) -> Vec<Stretch<'s>>
     }
 }
 
-/// Adds the statement that reads keys: the stretches, each cut at `limit`, merged.
-fn push_keys(
+/// Adds the statement that reads keys: the stretches, each cut at `limit`, merged. There has to be one.
+pub(super) fn push_keys(
     query: &mut QueryBuilder<Db>,
     filter: &ListFilter,
     lead: &Lead<'_>,

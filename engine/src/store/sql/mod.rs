@@ -21,6 +21,7 @@ mod counts;
 mod cursors;
 mod definitions;
 mod incidents;
+pub(crate) mod judging;
 pub(crate) mod leases;
 pub(crate) mod lists;
 mod nodes;
