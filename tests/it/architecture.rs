@@ -7,6 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
 /// Edges that may exist between our crates.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("btrust-integrity", &[]),
     ("btrust-machine", &[]),
     ("btrust-schemas", &[]),
     ("btrust-vision", &[]),
@@ -14,7 +15,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("btrust-cloud", &["btrust-platform", "btrust-schemas"]),
     (
         "btrust-engine",
-        &["btrust-machine", "btrust-schemas", "btrust-platform"],
+        &[
+            "btrust-integrity",
+            "btrust-machine",
+            "btrust-schemas",
+            "btrust-platform",
+        ],
     ),
     (
         "btrust-workers",
@@ -22,7 +28,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "btrust-api",
-        &["btrust-schemas", "btrust-platform", "btrust-machine"],
+        &[
+            "btrust-integrity",
+            "btrust-schemas",
+            "btrust-platform",
+            "btrust-machine",
+        ],
     ),
     ("btrust-consumers", &["btrust-schemas", "btrust-platform"]),
     ("btrust-demo", &["btrust-schemas", "btrust-vision"]),
@@ -30,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "btrust",
         &[
+            "btrust-integrity",
             "btrust-machine",
             "btrust-schemas",
             "btrust-vision",
@@ -45,7 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Tests may use everything.
 const TESTS: &str = "btrust-tests";
 /// Crates whose whole dependency tree must stay free of I/O.
-const PURE: &[&str] = &["btrust-machine", "btrust-schemas"];
+const PURE: &[&str] = &["btrust-integrity", "btrust-machine", "btrust-schemas"];
 const IO_CRATES: &[&str] = &[
     "tokio",
     "sqlx",

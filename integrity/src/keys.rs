@@ -1,0 +1,231 @@
+//! Who may sign: the keys that the reader trusts, and those that these have introduced.
+//!
+//! A key ends by a statement that names its successor and that both of them have signed. Who trusts one
+//! of them so learns the other: the earlier, to read what was signed before; the later, for what came
+//! since. What an ended key signs as of a later time is refused.
+
+use crate::note::{self, Note, NoteError, NoteSigner, VerifierKey};
+
+/// The name under which the platform signs.
+pub const KEY_NAME: &str = "btrust.audit";
+/// The first line of a statement; no checkpoint begins so.
+const STATEMENT: &str = "btrust.key-rotation/1";
+/// Most keys that a ring takes: a rotation every week for twenty years.
+pub const KEYS_MAX: usize = 1_024;
+
+/// Why keys cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    #[error("line {line} is no public key of the form `name+hash+key`")]
+    NotAKey { line: usize },
+    #[error("there is no public key")]
+    Empty,
+    #[error("there are more than {KEYS_MAX} keys")]
+    TooMany,
+}
+
+/// A key that gives way to another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    pub old: VerifierKey,
+    pub new: VerifierKey,
+    /// When, ms since the epoch.
+    pub at_ms: i64,
+}
+
+impl Rotation {
+    /// The statement, signed by both keys.
+    #[must_use]
+    pub fn sign(old: &NoteSigner, new: &NoteSigner, at_ms: i64) -> String {
+        let rotation = Self {
+            old: old.verifier().clone(),
+            new: new.verifier().clone(),
+            at_ms,
+        };
+        note::sign(&rotation.text(), &[old, new])
+    }
+
+    fn text(&self) -> String {
+        let Self { old, new, at_ms } = self;
+        format!("{STATEMENT}\nold {old}\nnew {new}\ntime {at_ms}\n")
+    }
+
+    /// Reads a statement that both of its keys have signed; whether one of them is trusted is another matter.
+    ///
+    /// # Errors
+    ///
+    /// [`NoteError`].
+    pub fn open(note: &str) -> Result<Self, NoteError> {
+        let note = Note::parse(note)?;
+        let rotation = Self::parse(note.unverified_text()).ok_or(NoteError::Malformed)?;
+        for key in [&rotation.old, &rotation.new] {
+            if note.is_signed_by(key) != Some(true) {
+                return Err(NoteError::Forged { key: key.short() });
+            }
+        }
+        Ok(rotation)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let mut line = |name: &str| lines.next()?.strip_prefix(name);
+        line(STATEMENT)?;
+        let rotation = Self {
+            old: VerifierKey::parse(line("old ")?).ok()?,
+            new: VerifierKey::parse(line("new ")?).ok()?,
+            at_ms: line("time ")?.parse().ok()?,
+        };
+        // One statement has one spelling.
+        let is_good = rotation.old != rotation.new && rotation.text() == text;
+        is_good.then_some(rotation)
+    }
+}
+
+/// The keys that are trusted.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing {
+    keys: Vec<RingKey>,
+}
+
+#[derive(Clone, Debug)]
+struct RingKey {
+    key: VerifierKey,
+    ended_ms: Option<i64>,
+}
+
+impl KeyRing {
+    /// The ring of a single key.
+    #[must_use]
+    pub fn of(key: VerifierKey) -> Self {
+        let ended_ms = None;
+        Self {
+            keys: vec![RingKey { key, ended_ms }],
+        }
+    }
+
+    /// Reads keys, one a line; empty lines and lines that begin with `#` are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError`].
+    pub fn parse(text: &str) -> Result<Self, RingError> {
+        let mut ring = Self::default();
+        for (line, text) in (1..).zip(text.lines()) {
+            let text = text.trim();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            let key = VerifierKey::parse(text).map_err(|_| RingError::NotAKey { line })?;
+            ring.add(key).ok_or(RingError::TooMany)?;
+        }
+        if ring.keys.is_empty() {
+            Err(RingError::Empty)
+        } else {
+            Ok(ring)
+        }
+    }
+
+    fn add(&mut self, key: VerifierKey) -> Option<()> {
+        if self.keys.iter().any(|it| it.key == key) {
+            return Some(());
+        }
+        let ended_ms = None;
+        (self.keys.len() < KEYS_MAX).then(|| self.keys.push(RingKey { key, ended_ms }))
+    }
+
+    /// Takes a statement in; whether it concerns a key that is trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`NoteError`] for what is no statement, or is not signed by both of its keys.
+    pub fn learn(&mut self, statement: &str) -> Result<bool, NoteError> {
+        let rotation = Rotation::open(statement)?;
+        let is_known = |key: &VerifierKey| self.keys.iter().any(|it| it.key == *key);
+        if !is_known(&rotation.old) && !is_known(&rotation.new) {
+            return Ok(false);
+        }
+        for key in [&rotation.old, &rotation.new] {
+            self.add(key.clone()).ok_or(NoteError::Malformed)?;
+        }
+        for it in &mut self.keys {
+            if it.key == rotation.old {
+                it.ended_ms = Some(
+                    it.ended_ms
+                        .map_or(rotation.at_ms, |at| at.min(rotation.at_ms)),
+                );
+            }
+        }
+        Ok(true)
+    }
+
+    /// Every key.
+    pub fn keys(&self) -> impl Iterator<Item = &VerifierKey> {
+        self.keys.iter().map(|it| &it.key)
+    }
+
+    /// Whether a key had ended by then.
+    #[must_use]
+    pub fn had_ended(&self, key: &VerifierKey, at_ms: i64) -> bool {
+        let mut keys = self.keys.iter();
+        let found = keys.find(|it| it.key == *key).and_then(|it| it.ended_ms);
+        found.is_some_and(|ended_ms| ended_ms < at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signer(seed: u8) -> NoteSigner {
+        NoteSigner::from_seed(KEY_NAME, &[seed; 32])
+    }
+
+    #[test]
+    fn a_key_introduces_the_next_and_is_refused_afterwards() {
+        let (old, new) = (signer(1), signer(2));
+        let statement = Rotation::sign(&old, &new, 1_000);
+        for trusted in [&old, &new] {
+            let mut ring = KeyRing::of(trusted.verifier().clone());
+            assert!(ring.learn(&statement).unwrap());
+            assert!(ring.keys().any(|it| it == new.verifier()));
+            assert!(ring.keys().any(|it| it == old.verifier()));
+            assert!(!ring.had_ended(old.verifier(), 1_000));
+            assert!(ring.had_ended(old.verifier(), 1_001));
+            assert!(!ring.had_ended(new.verifier(), 9_999));
+        }
+        let mut stranger = KeyRing::of(signer(3).verifier().clone());
+        assert!(!stranger.learn(&statement).unwrap());
+        assert_eq!(stranger.keys().count(), 1);
+    }
+
+    #[test]
+    fn a_statement_that_one_of_its_keys_has_not_signed_is_forged() {
+        let (old, new, thief) = (signer(1), signer(2), signer(3));
+        let text = Rotation {
+            old: old.verifier().clone(),
+            new: thief.verifier().clone(),
+            at_ms: 1,
+        }
+        .text();
+        let mut ring = KeyRing::of(old.verifier().clone());
+        for signers in [vec![&thief], vec![&new, &thief], vec![&old]] {
+            let error = ring.learn(&note::sign(&text, &signers)).unwrap_err();
+            assert!(matches!(error, NoteError::Forged { .. }), "{error}");
+        }
+        assert_eq!(ring.keys().count(), 1);
+        let twice = Rotation::sign(&old, &new, 5).replace("time 5", "time 05");
+        assert!(ring.learn(&twice).is_err());
+    }
+
+    #[test]
+    fn keys_are_read_from_lines_and_a_wrong_one_is_named() {
+        let (one, two) = (signer(1), signer(2));
+        let text = format!("# ours\n{}\n\n{}\n", one.verifier(), two.verifier());
+        assert_eq!(KeyRing::parse(&text).unwrap().keys().count(), 2);
+        assert_eq!(KeyRing::parse("# none\n").err(), Some(RingError::Empty));
+        assert_eq!(
+            KeyRing::parse("\nkey").err(),
+            Some(RingError::NotAKey { line: 2 })
+        );
+    }
+}
