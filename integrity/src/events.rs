@@ -71,6 +71,10 @@ pub fn subject(tenant: &str) -> String {
 }
 
 /// The events of a checkpoint, at least one, each a line of JSON.
+///
+/// # Panics
+///
+/// Never: an event is plain JSON.
 #[must_use]
 pub fn checkpoint_events(told: &Told<'_>) -> Vec<String> {
     let mut chunks: Vec<&[String]> = told.leaves.chunks(LEAVES_MAX).collect();

@@ -212,6 +212,34 @@ impl<'r> Record<'r> {
     }
 }
 
+/// Whose record it is, for who trusts its bytes: taken from its beginning without reading the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heading<'r> {
+    pub id: Cow<'r, str>,
+    pub tenant: Cow<'r, str>,
+}
+
+impl<'r> Heading<'r> {
+    /// Reads the beginning of a record as the platform writes it; any other spelling is read as a whole.
+    #[must_use]
+    pub fn of(line: &'r [u8]) -> Option<Self> {
+        let quick = || {
+            let text = std::str::from_utf8(line.strip_prefix(BEGIN)?).ok()?;
+            let (id, rest) = text.split_once('"')?;
+            let rest = rest.strip_prefix(",\"source\":\"/tenants/")?;
+            let (tenant, rest) = rest.split_once('"')?;
+            let is_plain = !id.contains('\\') && !tenant.contains('\\') && !tenant.is_empty();
+            (is_plain && rest.starts_with(",\"type\":")).then_some((id, tenant))
+        };
+        if let Some((id, tenant)) = quick() {
+            let (id, tenant) = (Cow::Borrowed(id), Cow::Borrowed(tenant));
+            return Some(Self { id, tenant });
+        }
+        let Record { id, tenant, .. } = Record::parse(line).ok()?;
+        Some(Self { id, tenant })
+    }
+}
+
 /// The bytes that are hashed, and the digits of the hash.
 fn split_hash(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = line.strip_suffix(HASH_END)?;
@@ -288,6 +316,13 @@ pub mod tests {
         assert_eq!((record.incarnation, record.sequence), (2, 7));
         assert_eq!(record.previous, [9; 32]);
         assert_eq!(record.definition, Some(("kyc".into(), 3)));
+        for tenant in ["acme", "a\\\"b", "a\\u0041"] {
+            let line = super::tests::line(tenant, "wf_1", (2, 7), [9; 32], "x");
+            let record = Record::parse(line.as_bytes()).unwrap();
+            let heading = Heading::of(line.as_bytes()).unwrap();
+            assert_eq!((heading.id, heading.tenant), (record.id, record.tenant));
+        }
+        assert_eq!(Heading::of(b"{}"), None);
     }
 
     #[test]

@@ -44,21 +44,10 @@ impl Block<'_> {
     fn locate(&self, before: &Tree, signed: &Checkpoint, leaves: Option<&[Hash]>) -> Finding {
         let exact = leaves.and_then(|it| self.compare(before, signed, it));
         match (exact, self.pending) {
-            (Some(exact), Some(pending)) if exact.line <= pending.line => {
-                self.named(exact, pending)
-            }
+            (Some(exact), Some(pending)) if exact.line <= pending.line => named(exact, pending),
             (_, Some(pending)) => pending.clone(),
             (Some(exact), None) => exact,
             (None, None) => self.somewhere(before, signed),
-        }
-    }
-
-    /// The chain knows which record is missing; the list only that one is.
-    fn named(&self, exact: Finding, pending: &Finding) -> Finding {
-        let knows = exact.wrong == Wrong::Missing && pending.wrong == Wrong::Missing;
-        match (&pending.workflow, pending.sequence) {
-            (Some(workflow), Some(sequence)) if knows => exact.of(workflow, sequence),
-            _ => exact,
         }
     }
 
@@ -135,4 +124,13 @@ fn grown(before: &Tree, leaves: impl Iterator<Item = Hash>) -> Tree {
     let mut tree = before.clone();
     leaves.for_each(|it| tree.push(it));
     tree
+}
+
+/// The chain knows which record is missing; the list only that one is.
+fn named(exact: Finding, pending: &Finding) -> Finding {
+    let knows = exact.wrong == Wrong::Missing && pending.wrong == Wrong::Missing;
+    match (&pending.workflow, pending.sequence) {
+        (Some(workflow), Some(sequence)) if knows => exact.of(workflow, sequence),
+        _ => exact,
+    }
 }

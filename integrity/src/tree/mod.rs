@@ -125,6 +125,10 @@ impl Tree {
     }
 
     /// Adds a leaf.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a peak for each one in the size.
     pub fn push(&mut self, leaf: Hash) {
         let mut hash = leaf;
         // Each trailing one of the size is a subtree that is as large as the new one.

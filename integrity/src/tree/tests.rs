@@ -147,7 +147,9 @@ proptest! {
     fn a_growing_tree_has_the_root_of_the_definition(size in 0_usize..600) {
         let leaves = leaves(size);
         let mut tree = Tree::default();
-        leaves.iter().for_each(|it| tree.push(*it));
+        for it in &leaves {
+            tree.push(*it);
+        }
         prop_assert_eq!(tree.root(), mth(&leaves));
         prop_assert_eq!(tree.size(), size as u64);
         let again = Tree::from_peaks(tree.size(), tree.peaks().to_vec()).unwrap();

@@ -43,6 +43,10 @@ pub fn tile_of_node(node: Node) -> TileId {
 /// The root of a perfect subtree, out of its tile.
 ///
 /// `None` when the tile does not reach so far.
+///
+/// # Panics
+///
+/// Never: a place in a tile is below 256.
 #[must_use]
 pub fn node_of_tile(node: Node, hashes: &[Hash]) -> Option<Hash> {
     let above = node.level % LEVELS;
@@ -96,6 +100,10 @@ impl Tiles {
     /// Goes on with a stored tree, of which `hashes_of` gives the tiles of [`Tiles::edge_of`].
     ///
     /// `None` when a tile is missing or too short.
+    ///
+    /// # Panics
+    ///
+    /// Never: a place in a tile is below 256.
     pub fn open(size: u64, hashes_of: impl Fn(TileId) -> Option<Vec<Hash>>) -> Option<Self> {
         let mut edge = Vec::new();
         for level in 0..TILE_LEVELS_MAX {
@@ -137,6 +145,10 @@ impl Tiles {
     }
 
     /// Adds a leaf.
+    ///
+    /// # Panics
+    ///
+    /// Never: a full tile has a root.
     pub fn push(&mut self, leaf: Hash) {
         self.tree.push(leaf);
         let mut hash = leaf;
