@@ -16,7 +16,15 @@ use crate::workflow::OPERATOR;
 /// Entries that are judged together at first; then twice as many each time.
 ///
 /// Source: a page of 50 of which every third is taken needs 150.
-const FIRST_CHUNK: u32 = 128;
+const FIRST_CHUNK: u32 = 256;
+
+/// What was found among some entries of an index.
+struct Judged {
+    /// Those whose workflow every filter takes, in the order of the index.
+    taken: Vec<ListKey>,
+    /// The last that was judged, where there may be more.
+    last: Option<ListKey>,
+}
 
 /// Keys of at most `n_wanted` workflows that every filter takes, in the order of the list; and where to
 /// go on, if there may be more.
@@ -104,21 +112,18 @@ async fn in_order(
     loop {
         let limit = chunk.min(n_left);
         let judged = judged(store, &filter, lead, limit).await?;
-        let is_last = u32::try_from(judged.len()).is_ok_and(|it| it < limit);
-        for (key, is_taken) in judged {
-            if n_wanted <= taken.len() {
-                return Ok((taken, filter.after));
-            }
-            if is_taken {
-                taken.push(key.clone());
-            }
-            filter.after = Some(key);
+        taken.extend(judged.taken);
+        if n_wanted < taken.len() {
+            taken.truncate(n_wanted);
+            let next = taken.last().cloned();
+            return Ok((taken, next));
         }
-        if is_last {
+        if judged.last.is_none() {
             return Ok((taken, None));
         }
+        filter.after = judged.last;
         n_left -= limit;
-        if n_left == 0 {
+        if n_left == 0 || n_wanted == taken.len() {
             return Ok((taken, filter.after));
         }
         chunk *= 2;
@@ -133,15 +138,14 @@ async fn sorted(
     n_wanted: usize,
 ) -> Result<Option<(Vec<ListKey>, Option<ListKey>)>, StoreError> {
     let judged = judged(store, &from_the_start(filter), lead, EXAMINED_MAX + 1).await?;
-    if u32::try_from(judged.len()).is_ok_and(|it| EXAMINED_MAX < it) {
+    if judged.last.is_some() {
         return Ok(None);
     }
     let by_value = is_by_value(filter);
     let after = filter.after.as_ref();
     // Only a cursor of another list has no value.
     let after = after.filter(|it| !by_value || it.value.is_some());
-    let taken = judged.into_iter().filter(|(_, is_taken)| *is_taken);
-    let mut keys: Vec<ListKey> = taken.map(|(key, _)| key).collect();
+    let mut keys = judged.taken;
     keys.retain(|it| after.is_none_or(|after| place(it, by_value) < place(after, by_value)));
     keys.sort_unstable_by(|one, other| place(other, by_value).cmp(&place(one, by_value)));
     let has_next = n_wanted < keys.len();
@@ -167,33 +171,45 @@ fn place(key: &ListKey, by_value: bool) -> (Option<&str>, i64, String) {
     (value, key.started_ms, key.workflow.to_string())
 }
 
-/// Entries of an index in its order, each with whether every filter takes its workflow.
+/// Judges the first `limit` entries of an index.
 async fn judged(
     store: &SqlStore,
     filter: &ListFilter,
     lead: &Lead<'_>,
     limit: u32,
-) -> Result<Vec<(ListKey, bool)>, StoreError> {
+) -> Result<Judged, StoreError> {
+    let mut judged = Judged {
+        taken: Vec::new(),
+        last: None,
+    };
     if lead.finds_nothing() {
-        return Ok(Vec::new());
+        return Ok(judged);
     }
     let by_value = is_by_value(filter);
-    let read = |row: &Row| {
-        let is_taken: i64 = get(row, "taken")?;
-        Ok((key(row, by_value)?, is_taken != 0))
-    };
     let rows = judged_query(filter, lead, limit)
         .build()
         .fetch_all(store.pool())
         .await
         .map_err(unavailable)?;
-    rows.iter().map(read).collect()
+    for row in &rows {
+        let key = key(row, by_value)?;
+        let (is_taken, number): (i64, i64) = (get(row, "taken")?, get(row, "number")?);
+        if number == i64::from(limit) {
+            judged.last = Some(key.clone());
+        }
+        if is_taken != 0 {
+            judged.taken.push(key);
+        }
+    }
+    Ok(judged)
 }
 
-/// What reads and judges entries of an index.
+/// What reads and judges entries of an index: the rows are those that are taken, and the last entry.
+///
+/// Source: a row that comes here costs five times what it costs to judge it there.
 pub(crate) fn judged_query(filter: &ListFilter, lead: &Lead<'_>, limit: u32) -> QueryBuilder<Db> {
     let rest = filter.rest(lead);
-    let mut query = QueryBuilder::new("SELECT k.started_ms, k.workflow, ");
+    let mut query = QueryBuilder::new("SELECT k.started_ms, k.workflow, k.number AS number, ");
     let order = filter.lead();
     if order == *lead && is_by_value(filter) {
         query.push("k.value AS value, ");
@@ -203,16 +219,20 @@ pub(crate) fn judged_query(filter: &ListFilter, lead: &Lead<'_>, limit: u32) -> 
         query.push(".value AS value, ");
     }
     push_taken(&mut query, &rest);
-    query.push(" AS taken FROM (");
-    push_keys(&mut query, filter, lead, limit, Merge::InOrder);
-    query.push(") k");
-    push_joins(&mut query, &rest);
-    // A derived table has no order of its own.
-    query.push(if matches!(lead, Lead::Range { .. }) {
-        " ORDER BY k.value DESC, k.started_ms DESC, k.workflow DESC"
+    let in_order = if matches!(lead, Lead::Range { .. }) {
+        "value DESC, started_ms DESC, workflow DESC"
     } else {
-        " ORDER BY k.started_ms DESC, k.workflow DESC"
-    });
+        "started_ms DESC, workflow DESC"
+    };
+    query.push(" AS taken FROM (SELECT e.*, ROW_NUMBER() OVER (ORDER BY ");
+    query.push(in_order).push(") AS number FROM (");
+    push_keys(&mut query, filter, lead, limit, Merge::InOrder);
+    query.push(") e) k");
+    push_joins(&mut query, &rest);
+    query.push(" WHERE ");
+    push_taken(&mut query, &rest);
+    query.push(" = 1 OR k.number = ").push_bind(limit);
+    query.push(" ORDER BY k.number");
     query
 }
 
