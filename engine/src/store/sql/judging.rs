@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 
 use super::lists::{Merge, key, n_entries, push_keys};
 use super::rows::get;
-use super::{Db, Row, SqlStore, unavailable};
+use super::{Db, SqlStore, unavailable};
 use crate::store::StoreError;
 use crate::store::lists::{COUNT_EXAMINED_MAX, Counted, EXAMINED_MAX, Lead, ListFilter, ListKey};
 use crate::workflow::OPERATOR;
