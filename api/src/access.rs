@@ -22,6 +22,8 @@ use crate::refusal;
 pub mod scope {
     //! The words of a token's `scope`.
 
+    /// Funnels: numbers only.
+    pub const ANALYTICS_READ: &str = "analytics:read";
     pub const DEFINITIONS_READ: &str = "definitions:read";
     /// Store drafts of definitions.
     pub const DEFINITIONS_WRITE: &str = "definitions:write";
@@ -57,6 +59,7 @@ pub mod scope {
 
     /// What a bank's own client may be given.
     pub const OF_CLIENTS: &[&str] = &[
+        ANALYTICS_READ,
         DEFINITIONS_READ,
         DEFINITIONS_WRITE,
         DEFINITIONS_PUBLISH,
@@ -107,6 +110,7 @@ macro_rules! accesses {
 }
 
 accesses! {
+    AnalyticsRead = "analytics:read";
     DefinitionsRead = "definitions:read";
     DefinitionsWrite = "definitions:write";
     DefinitionsPublish = "definitions:publish";

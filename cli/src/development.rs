@@ -76,6 +76,7 @@ pub async fn credentials(
     {
         let (id, secret) = ("other-bank", generate_secret());
         let scopes = [
+            "analytics:read",
             "workflows:read",
             "workflows:write",
             "definitions:read",

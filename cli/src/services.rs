@@ -14,6 +14,7 @@ use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{Keys, LocalKeyring};
 use btrust_platform::messages::messenger_from;
 use btrust_platform::objects::FileObjects;
+use btrust_platform::streams::JsonlReader;
 use btrust_platform::workflow_keys::{self, WorkflowKeys};
 use btrust_workers::{Ports, Service as Worker};
 use clap::ValueEnum;
@@ -32,10 +33,12 @@ pub enum Service {
     Ocr,
     Liveness,
     FaceMatch,
+    /// What reads the two streams: archiver, analytics projector
+    Streams,
 }
 
 impl Service {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Auth,
         Self::Core,
         Self::Gateway,
@@ -44,6 +47,7 @@ impl Service {
         Self::Ocr,
         Self::Liveness,
         Self::FaceMatch,
+        Self::Streams,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -51,6 +55,7 @@ impl Service {
             Self::Auth => "auth",
             Self::Core => "core",
             Self::Gateway => "gateway",
+            Self::Streams => "streams",
             Self::Steps => Worker::Steps.as_str(),
             Self::Otp => Worker::Otp.as_str(),
             Self::Ocr => Worker::Ocr.as_str(),
@@ -59,12 +64,13 @@ impl Service {
         }
     }
 
-    /// Source: the deployment guide.
+    /// Source: the deployment guide; the streams service has none there.
     pub fn port(self) -> u16 {
         match self {
             Self::Auth => 5800,
             Self::Core => 5002,
             Self::Gateway => 5008,
+            Self::Streams => 5090,
             _ => self.worker().map_or(0, Worker::port),
         }
     }
@@ -72,7 +78,7 @@ impl Service {
     /// What the service's own client may do at core; empty for those that call nobody.
     pub fn scopes(self) -> Vec<String> {
         match self {
-            Self::Auth | Self::Core => Vec::new(),
+            Self::Auth | Self::Core | Self::Streams => Vec::new(),
             Self::Gateway => vec!["core:call".to_owned()],
             _ => self
                 .worker()
@@ -85,7 +91,7 @@ impl Service {
 
     const fn worker(self) -> Option<Worker> {
         match self {
-            Self::Auth | Self::Core | Self::Gateway => None,
+            Self::Auth | Self::Core | Self::Gateway | Self::Streams => None,
             Self::Steps => Some(Worker::Steps),
             Self::Otp => Some(Worker::Otp),
             Self::Ocr => Some(Worker::Ocr),
@@ -139,6 +145,12 @@ impl Site {
             Service::Gateway => gateway::serve(self.gateway().await?, listener, shutdown)
                 .await
                 .map_err(Into::into),
+            Service::Streams => {
+                let config = btrust_consumers::Config::from_settings(&self.settings, &self.data)?;
+                btrust_consumers::serve(config, self.streams().await?, listener, shutdown)
+                    .await
+                    .map_err(Into::into)
+            }
             _ => {
                 let worker = service.worker().expect("every other service is a fleet");
                 let config = btrust_workers::Config::from_settings(&self.settings)?;
@@ -181,6 +193,18 @@ impl Site {
             outside,
         )
         .await?)
+    }
+
+    /// What the consumers of the streams read and write.
+    async fn streams(&self) -> anyhow::Result<btrust_consumers::Outside> {
+        let (_, workflow_keys) = self.keys().await?;
+        let reader = JsonlReader::new(self.data.streams(), self.clock.clone());
+        Ok(btrust_consumers::Outside {
+            reader: Arc::new(reader),
+            objects: Arc::new(FileObjects::new(self.data.objects())),
+            workflow_keys,
+            clock: self.clock.clone(),
+        })
     }
 
     async fn ports(&self) -> anyhow::Result<Ports> {

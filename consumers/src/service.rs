@@ -12,16 +12,19 @@ use tokio::task::JoinSet;
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::config::{ConfigError, Settings};
-use btrust_platform::consumers::{self, Consumer};
+use btrust_platform::consumers::{self, Consumer, Sink};
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::database_url::DatabaseUrl;
 use btrust_platform::health::{Health, ServiceCheck};
 use btrust_platform::http::Shutdown;
+use btrust_platform::objects::{EvidenceStore, Objects};
 use btrust_platform::relational::{OpenError, Relational};
 use btrust_platform::streams::{Stream, StreamReader};
 use btrust_platform::token::Verifier;
+use btrust_platform::workflow_keys::WorkflowKeys;
 
 use crate::analytics::Projector;
+use crate::archive::{Archiver, SEGMENT_EVERY_MS, Sealer};
 
 /// Name of the service in logs, metrics and health.
 const SERVICE: &str = "streams";
@@ -33,6 +36,8 @@ pub struct Config {
     pub auth_url: String,
     /// `DATABASE_URL` where it names a MySQL database, otherwise a file in the data folder.
     pub database: DatabaseUrl,
+    /// `ARCHIVE_SEGMENT_SECONDS`: how long checkpoints wait for others to share a segment with, in ms.
+    pub segment_every_ms: i64,
 }
 
 impl Config {
@@ -41,7 +46,15 @@ impl Config {
     /// The first setting that cannot be used.
     pub fn from_settings(settings: &Settings, data_dir: &DataDir) -> Result<Self, ConfigError> {
         let auth_url = settings.get("AUTH_URL");
+        let expected = "a whole number of seconds from 0 to 86400";
+        let name = "ARCHIVE_SEGMENT_SECONDS";
+        let segment_s: i64 = settings.parsed(name, expected, SEGMENT_EVERY_MS / 1_000)?;
+        if !(0..=86_400).contains(&segment_s) {
+            let (name, expected) = (name.to_owned(), expected.to_owned());
+            return Err(ConfigError::Invalid { name, expected });
+        }
         Ok(Self {
+            segment_every_ms: segment_s * 1_000,
             auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
             database: consumers::location(settings, data_dir)?,
         })
@@ -52,6 +65,8 @@ impl Config {
 #[derive(Clone)]
 pub struct Outside {
     pub reader: Arc<dyn StreamReader>,
+    pub objects: Arc<dyn Objects>,
+    pub workflow_keys: Arc<dyn WorkflowKeys>,
     pub clock: SharedClock,
 }
 
@@ -82,19 +97,27 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let database = consumers::open(&config.database).await?;
-    let Outside { reader, clock } = outside;
-    let projector = Projector::new(database.clone(), Arc::clone(&clock));
-    let analytics = Consumer::new(
-        Arc::new(projector),
-        Stream::Analytics,
+    let Outside {
         reader,
-        database.clone(),
-        Arc::clone(&clock),
-    );
+        objects,
+        workflow_keys,
+        clock,
+    } = outside;
+    let consumer = |sink: Arc<dyn Sink>, stream| {
+        let (reader, clock) = (Arc::clone(&reader), Arc::clone(&clock));
+        Consumer::new(sink, stream, reader, database.clone(), clock)
+    };
+    let projector = Projector::new(database.clone(), Arc::clone(&clock));
+    let analytics = consumer(Arc::new(projector), Stream::Analytics);
+    let archiver = Archiver::new(database.clone(), Arc::clone(&clock));
+    let archive = consumer(Arc::new(archiver), Stream::Audit);
+    let objects = EvidenceStore::new(objects, Arc::clone(&workflow_keys));
+    let sealer = Sealer::new(database.clone(), objects, workflow_keys, Arc::clone(&clock));
     let http = btrust_platform::http::client();
     let health = Health::new(SERVICE)
         .own("db", database.clone())
         .neighbour("analytics", analytics.status())
+        .neighbour("archive", archive.status())
         .neighbour("auth", ServiceCheck::new(http, &config.auth_url));
     let streams = Streams {
         database,
@@ -104,6 +127,8 @@ pub async fn serve(
 
     let mut reading = JoinSet::new();
     reading.spawn(analytics.run(shutdown.clone()));
+    reading.spawn(archive.run(shutdown.clone()));
+    reading.spawn(sealer.every(config.segment_every_ms).run(shutdown.clone()));
     let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown.clone()).await;
     // Also where the listener has failed.
     shutdown.trigger();

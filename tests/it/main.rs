@@ -5,6 +5,7 @@ mod bench;
 mod crash;
 mod demo;
 mod disk;
+mod funnels;
 mod maps;
 mod nodes;
 mod phone;

@@ -7,7 +7,7 @@ use serde_json::Value;
 async fn every_service_says_how_it_is() {
     let world = World::start();
     let urls = world.up["urls"].as_object().expect("urls");
-    assert_eq!(urls.len(), 8);
+    assert_eq!(urls.len(), 9);
     for (service, url) in urls {
         let url = url.as_str().expect("a url");
         let health: Value = reqwest::get(format!("{url}/actuator/health"))

@@ -293,6 +293,7 @@ impl Auth {
 /// The people and systems of a bank, one client each.
 fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
     let bank = vec![
+        scope::ANALYTICS_READ,
         scope::DEFINITIONS_READ,
         scope::WORKFLOWS_READ,
         scope::WORKFLOWS_WRITE,
@@ -301,6 +302,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
         scope::TENANT_READ,
     ];
     let admin = vec![
+        scope::ANALYTICS_READ,
         scope::DEFINITIONS_READ,
         scope::DEFINITIONS_WRITE,
         scope::DEFINITIONS_PUBLISH,

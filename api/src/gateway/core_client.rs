@@ -488,7 +488,7 @@ impl CoreClient {
         self.post(&path, request).await
     }
 
-    async fn get<T: DeserializeOwned>(
+    pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
         query: &[(&str, String)],
@@ -627,7 +627,7 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, CoreError> {
 }
 
 /// The fields of a flat structure as query pairs; absent ones are left out.
-fn pairs(query: &impl Serialize) -> Vec<(String, String)> {
+pub(super) fn pairs(query: &impl Serialize) -> Vec<(String, String)> {
     let Ok(Value::Object(fields)) = serde_json::to_value(query) else {
         return Vec::new();
     };
@@ -639,7 +639,7 @@ fn pairs(query: &impl Serialize) -> Vec<(String, String)> {
     fields.into_iter().filter_map(pair).collect()
 }
 
-fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, String)> {
+pub(super) fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, String)> {
     pairs
         .iter()
         .map(|(name, text)| (name.as_str(), text.clone()))

@@ -38,6 +38,7 @@ use super::{
     gates::{PROOFS_AT_ONCE_MAX, PROOFS_PLACES},
     get_definition::GetDefinition,
     get_definition_version::GetDefinitionVersion,
+    get_funnels::GetFunnels,
     get_history::GetHistory,
     get_incident::GetIncident,
     get_live_version::GetLiveVersion,
@@ -67,6 +68,7 @@ use super::{
     retire_version::RetireVersion,
     signal_workflow::SignalWorkflow,
     start_workflow::StartWorkflow,
+    streams_client::StreamsClient,
     submission_schemas::SubmissionSchemas,
     submit::Submit,
     succeed_task::SucceedTask,
@@ -92,6 +94,8 @@ pub struct Config {
     pub auth_url: String,
     /// `CORE_URL`
     pub core_url: Url,
+    /// `STREAMS_URL`: the service that has counted what happens.
+    pub streams_url: Url,
     /// `CLIENT_ID`: the gateway's own service client, with the scope `core:call`.
     pub client_id: String,
     /// `CLIENT_SECRET`
@@ -104,19 +108,20 @@ impl Config {
     /// The first setting that is missing or cannot be used.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let auth_url = settings.get("AUTH_URL");
-        let core_url = settings
-            .get("CORE_URL")
-            .unwrap_or_else(|| "http://localhost:5002".to_owned());
-        let core_url = match Url::parse(&core_url) {
-            Ok(url) if url.has_host() => url,
-            _ => {
-                let (name, expected) = ("CORE_URL".to_owned(), "an http URL".to_owned());
-                return Err(ConfigError::Invalid { name, expected });
+        let url = |name: &str, default: &str| {
+            let url = settings.get(name).unwrap_or_else(|| default.to_owned());
+            match Url::parse(&url) {
+                Ok(url) if url.has_host() => Ok(url),
+                _ => {
+                    let (name, expected) = (name.to_owned(), "an http URL".to_owned());
+                    Err(ConfigError::Invalid { name, expected })
+                }
             }
         };
         Ok(Self {
             auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
-            core_url,
+            core_url: url("CORE_URL", "http://localhost:5002")?,
+            streams_url: url("STREAMS_URL", "http://localhost:5090")?,
             client_id: settings.required("CLIENT_ID")?,
             client_secret: settings.required_secret("CLIENT_SECRET")?,
         })
@@ -149,6 +154,7 @@ impl<R> From<UploadsError> for Refused<R> {
 /// The gateway.
 pub struct Gateway {
     pub(super) core: CoreClient,
+    pub(super) streams: StreamsClient,
     pub(super) uploads: Uploads,
     pub(super) objects: Arc<dyn Objects>,
     pub(super) workflow_keys: Arc<dyn WorkflowKeys>,
@@ -181,7 +187,8 @@ impl Gateway {
             clock,
         } = outside;
         Ok(Arc::new(Self {
-            core: CoreClient::new(config.core_url.clone(), tokens),
+            core: CoreClient::new(config.core_url.clone(), Arc::clone(&tokens)),
+            streams: StreamsClient::new(config.streams_url.clone(), tokens),
             uploads,
             objects,
             workflow_keys,
@@ -249,6 +256,7 @@ type OperatorEndpoints = (
 /// Operations on how workflows are found and kept.
 type KeepingEndpoints = (
     CountWorkflows,
+    GetFunnels,
     ChangeSearchAttributes,
     HoldWorkflow,
     DeleteWorkflow,
@@ -325,6 +333,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
     );
     let keeping = (
         CountWorkflows(gateway()),
+        GetFunnels(gateway()),
         ChangeSearchAttributes(gateway()),
         HoldWorkflow(gateway()),
         DeleteWorkflow(gateway()),
@@ -405,6 +414,10 @@ pub fn routes(gateway: &Arc<Gateway>) -> Route {
         .neighbour(
             "core",
             ServiceCheck::new(http.clone(), gateway.config.core_url.as_str()),
+        )
+        .neighbour(
+            "streams",
+            ServiceCheck::new(http.clone(), gateway.config.streams_url.as_str()),
         )
         .neighbour("auth", ServiceCheck::new(http, &gateway.config.auth_url))
         .install(routes)

@@ -65,6 +65,7 @@ impl Up {
         let settings = Settings::from_env().overlaid([
             ("AUTH_URL", url(Service::Auth)),
             ("CORE_URL", url(Service::Core)),
+            ("STREAMS_URL", url(Service::Streams)),
         ]);
         let site = Site::new(settings, data, &folders.models(), Shutdown::on_signals()?);
 

@@ -53,7 +53,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 50);
+    assert_eq!(n_operations, 51);
 }
 
 #[tokio::test]

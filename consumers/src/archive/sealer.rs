@@ -1,0 +1,423 @@
+//! Writes what checkpoints cover into segments.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use prometheus::{IntGauge, register_int_gauge};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use btrust_platform::clock::SharedClock;
+use btrust_platform::http::Shutdown;
+use btrust_platform::keys::KeyError;
+use btrust_platform::objects::{EvidenceStore, ObjectError, byte_stream};
+use btrust_platform::relational::{Relational, RelationalError, Row, Transaction, Value, places};
+use btrust_platform::telemetry::causes;
+use btrust_platform::workflow_keys::WorkflowKeys;
+use btrust_schemas::ids::{ObjectId, WorkflowId};
+
+const SELECT_LOGS: &str = "SELECT tenant, incarnation, MIN(told_ms), COUNT(DISTINCT number) \
+     FROM archive_checkpoint GROUP BY tenant, incarnation ORDER BY tenant, incarnation";
+const SELECT_END: &str = "SELECT last_number, size FROM archive_segment \
+     WHERE tenant = ? AND incarnation = ? ORDER BY last_number DESC LIMIT 1";
+const SELECT_CHUNKS: &str = "SELECT number, n_chunks, size, note, leaves FROM archive_checkpoint \
+     WHERE tenant = ? AND incarnation = ? AND ? < number ORDER BY number, chunk LIMIT 1000";
+const INSERT_SEGMENT: &str = "INSERT INTO archive_segment (tenant, incarnation, last_number, first_number, \
+     first_leaf, size, object, n_bytes, sha256, sealed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const DELETE_CHECKPOINTS: &str =
+    "DELETE FROM archive_checkpoint WHERE tenant = ? AND incarnation = ? AND number <= ?";
+const SELECT_SEGMENTS: &str = "SELECT incarnation, last_number, first_leaf, size, object, n_bytes, sha256 \
+     FROM archive_segment WHERE tenant = ? ORDER BY incarnation, last_number";
+
+/// How long checkpoints wait for others to share a segment with, ms.
+///
+/// Source: 24 objects a day and tenant; what waits is durable in the database.
+pub const SEGMENT_EVERY_MS: i64 = 3_600_000;
+/// Checkpoints that are sealed without waiting for more.
+///
+/// Source: a checkpoint has about 1,000 records of 2 KiB, and a segment should stay below [`SEGMENT_BYTES`].
+const CHECKPOINTS_MAX: i64 = 6;
+/// Bytes after which a segment ends with the checkpoint at hand.
+///
+/// Source: a quarter of what one object may have, so that one more checkpoint always fits.
+const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
+/// How often it is looked whether something is due.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Records that are read or deleted by one statement.
+const RECORDS_MAX: usize = 500;
+
+static OLDEST_MS: LazyLock<IntGauge> = LazyLock::new(|| {
+    let help = "How long the oldest checkpoint has waited for its segment, ms.";
+    register_int_gauge!("archive_oldest_checkpoint_milliseconds", help)
+        .expect("the metric is registered once")
+});
+
+/// Why nothing could be sealed or read, as the choices of the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("the database of the archive does not answer")]
+    Database(#[from] RelationalError),
+    #[error("the object store does not answer")]
+    Objects(#[from] ObjectError),
+    #[error("the keys do not answer")]
+    Keys(#[from] KeyError),
+    /// The segment is not the one that was stored.
+    #[error("the segment that ends with checkpoint {last_number} is not the one that was stored")]
+    Tampered { last_number: i64 },
+}
+
+/// A sealed segment of a tenant's log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Segment {
+    pub incarnation: i64,
+    /// Number of the checkpoint that it ends with.
+    pub last_number: i64,
+    /// Leaves of the log before it, and up to its end.
+    pub leaves: std::ops::Range<i64>,
+    pub object: String,
+    pub n_bytes: i64,
+    pub sha256: String,
+}
+
+/// Seals segments, beside other processes that do.
+pub struct Sealer {
+    database: Relational,
+    objects: EvidenceStore,
+    workflow_keys: Arc<dyn WorkflowKeys>,
+    clock: SharedClock,
+    segment_every_ms: i64,
+}
+
+/// A checkpoint whose parts have all come.
+struct Told {
+    number: i64,
+    size: i64,
+    note: String,
+    leaves: Vec<String>,
+}
+
+/// A segment on its way.
+#[derive(Default)]
+struct Draft {
+    lines: Vec<u8>,
+    ids: Vec<String>,
+    first_number: i64,
+    last_number: i64,
+    first_leaf: i64,
+    size: i64,
+}
+
+impl Sealer {
+    #[must_use]
+    pub fn new(
+        database: Relational,
+        objects: EvidenceStore,
+        workflow_keys: Arc<dyn WorkflowKeys>,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            database,
+            objects,
+            workflow_keys,
+            clock,
+            segment_every_ms: SEGMENT_EVERY_MS,
+        }
+    }
+
+    /// The same with another patience, ms.
+    #[must_use]
+    pub fn every(mut self, segment_every_ms: i64) -> Self {
+        self.segment_every_ms = segment_every_ms;
+        self
+    }
+
+    /// Seals what is due until `shutdown`.
+    pub async fn run(self, shutdown: Shutdown) {
+        while !shutdown.is_triggered() {
+            if let Err(error) = self.seal_due().await {
+                let causes = causes(&error);
+                tracing::warn!(%error, causes, "the archive will try again");
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Seals a segment of every log that has waited long enough, or has enough for one; how many.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError`]; what is sealed by then stays sealed.
+    pub async fn seal_due(&self) -> Result<usize, ArchiveError> {
+        let now_ms = self.clock.now_ms();
+        let mut oldest_ms = now_ms;
+        let mut n_sealed = 0;
+        for row in self.database.fetch(SELECT_LOGS, &[]).await? {
+            let (tenant, incarnation) = (row.text(0)?, row.int(1)?);
+            let (told_ms, n_checkpoints) = (row.int(2)?, row.int(3)?);
+            oldest_ms = oldest_ms.min(told_ms);
+            let is_due = told_ms + self.segment_every_ms <= now_ms;
+            if is_due || CHECKPOINTS_MAX <= n_checkpoints {
+                n_sealed += usize::from(self.seal(&tenant, incarnation).await?);
+            }
+        }
+        OLDEST_MS.set(now_ms - oldest_ms);
+        Ok(n_sealed)
+    }
+
+    /// Seals the next segment of a log; `false` when some record of its next checkpoint has not come yet.
+    async fn seal(&self, tenant: &str, incarnation: i64) -> Result<bool, ArchiveError> {
+        let Some(draft) = self.draft(tenant, incarnation).await? else {
+            return Ok(false);
+        };
+        let object = object_id(tenant, incarnation, draft.first_number, draft.last_number);
+        let owner = (tenant.to_owned(), object.workflow);
+        self.workflow_keys.create_many(&[owner]).await?;
+        let (n_bytes, bytes) = (draft.lines.len(), byte_stream(draft.lines.clone()));
+        let stored = self
+            .objects
+            .put_as(tenant, object, "application/jsonl", bytes)
+            .await?;
+        let mut transaction = self.database.begin().await?;
+        let values = [
+            tenant.into(),
+            incarnation.into(),
+            draft.last_number.into(),
+            draft.first_number.into(),
+            draft.first_leaf.into(),
+            draft.size.into(),
+            Value::Text(&stored.object.to_string()),
+            i64::try_from(n_bytes).unwrap_or(i64::MAX).into(),
+            (&stored.sha256).into(),
+            self.clock.now_ms().into(),
+        ];
+        // In the transaction: another process may have sealed up to another checkpoint meanwhile.
+        let key = [tenant.into(), incarnation.into()];
+        let end = end(&transaction.fetch_locked(SELECT_END, &key).await?)?;
+        if end.is_some_and(|(number, _)| draft.first_number <= number) {
+            return Ok(false);
+        }
+        match transaction.execute(INSERT_SEGMENT, &values).await {
+            Err(RelationalError::Taken) => return Ok(false),
+            inserted => inserted?,
+        };
+        forget(&mut transaction, tenant, &draft.ids).await?;
+        let values = [tenant.into(), incarnation.into(), draft.last_number.into()];
+        transaction.execute(DELETE_CHECKPOINTS, &values).await?;
+        transaction.commit().await?;
+        tracing::info!(
+            tenant,
+            size = draft.size,
+            n_bytes,
+            "sealed a segment of the archive"
+        );
+        Ok(true)
+    }
+
+    /// Writes as many of the next checkpoints as are complete and fit, with their records.
+    async fn draft(&self, tenant: &str, incarnation: i64) -> Result<Option<Draft>, ArchiveError> {
+        let key = [tenant.into(), incarnation.into()];
+        let before = end(&self.database.fetch(SELECT_END, &key).await?)?;
+        let (last_number, size) = before.unwrap_or((-1, 0));
+        let mut draft = Draft {
+            last_number,
+            first_leaf: size,
+            size,
+            ..Draft::default()
+        };
+        let values = [tenant.into(), incarnation.into(), last_number.into()];
+        let rows = self.database.fetch(SELECT_CHUNKS, &values).await?;
+        let mut is_first = true;
+        for told in complete(&rows)? {
+            // Where nothing was archived yet, the log begins with what the stream still has.
+            let is_next = told.number == draft.last_number + 1 || (is_first && before.is_none());
+            if !is_next || SEGMENT_BYTES <= draft.lines.len() {
+                break;
+            }
+            let n_leaves = i64::try_from(told.leaves.len()).unwrap_or(i64::MAX);
+            if is_first {
+                draft.first_number = told.number;
+                draft.first_leaf = told.size - n_leaves;
+                draft.size = draft.first_leaf;
+            }
+            if draft.size + n_leaves != told.size {
+                let number = told.number;
+                tracing::error!(
+                    tenant,
+                    number,
+                    "a checkpoint does not name all of its records"
+                );
+                break;
+            }
+            let Some(records) = self.records(tenant, &told.leaves).await? else {
+                break;
+            };
+            write(&mut draft, told, &records);
+            is_first = false;
+        }
+        Ok((!is_first).then_some(draft))
+    }
+
+    /// The records of these leaves in their order, if all have come.
+    async fn records(
+        &self,
+        tenant: &str,
+        leaves: &[String],
+    ) -> Result<Option<Vec<Vec<u8>>>, RelationalError> {
+        let mut found: HashMap<String, Vec<u8>> = HashMap::with_capacity(leaves.len());
+        for some in leaves.chunks(RECORDS_MAX) {
+            let sql = format!(
+                "SELECT id, bytes FROM archive_record WHERE tenant = ? AND id IN {}",
+                places(1, some.len())
+            );
+            let mut values = vec![Value::from(tenant)];
+            values.extend(some.iter().map(Value::from));
+            for row in self.database.fetch(&sql, &values).await? {
+                found.insert(row.text(0)?, row.bytes(1)?);
+            }
+        }
+        let mut records = Vec::with_capacity(leaves.len());
+        for leaf in leaves {
+            let Some(bytes) = found.remove(leaf) else {
+                tracing::debug!(tenant, leaf, "a record of a checkpoint has not come yet");
+                return Ok(None);
+            };
+            records.push(bytes);
+        }
+        Ok(Some(records))
+    }
+
+    /// The sealed segments of a tenant, in the order of its log.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Database`].
+    pub async fn segments(&self, tenant: &str) -> Result<Vec<Segment>, ArchiveError> {
+        let rows = self
+            .database
+            .fetch(SELECT_SEGMENTS, &[tenant.into()])
+            .await?;
+        let segment = |row: &Row| {
+            Ok(Segment {
+                incarnation: row.int(0)?,
+                last_number: row.int(1)?,
+                leaves: row.int(2)?..row.int(3)?,
+                object: row.text(4)?,
+                n_bytes: row.int(5)?,
+                sha256: row.text(6)?,
+            })
+        };
+        let segments: Result<Vec<Segment>, RelationalError> = rows.iter().map(segment).collect();
+        Ok(segments?)
+    }
+
+    /// The lines of a segment.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError`].
+    pub async fn read(&self, tenant: &str, segment: &Segment) -> Result<Vec<u8>, ArchiveError> {
+        let last_number = segment.last_number;
+        let tampered = ArchiveError::Tampered { last_number };
+        let Ok(object) = segment.object.parse::<ObjectId>() else {
+            return Err(tampered);
+        };
+        let bytes = self
+            .objects
+            .get_object(tenant, object.workflow, object)
+            .await?;
+        if hex::encode(Sha256::digest(&bytes)) != segment.sha256 {
+            return Err(tampered);
+        }
+        Ok(bytes.into())
+    }
+}
+
+/// Adds records and their checkpoint.
+fn write(draft: &mut Draft, told: Told, records: &[Vec<u8>]) {
+    for bytes in records {
+        draft.lines.extend_from_slice(bytes);
+        draft.lines.push(b'\n');
+    }
+    let line = json!({ "checkpoint": told.note }).to_string();
+    draft.lines.extend_from_slice(line.as_bytes());
+    draft.lines.push(b'\n');
+    draft.size = told.size;
+    draft.last_number = told.number;
+    draft.ids.extend(told.leaves);
+}
+
+/// The checkpoints of which every part has come, up to the first of which one has not.
+fn complete(rows: &[Row]) -> Result<Vec<Told>, RelationalError> {
+    let mut complete: Vec<Told> = Vec::new();
+    let mut n_missing = 0;
+    for row in rows {
+        let (number, n_chunks) = (row.int(0)?, row.int(1)?);
+        let leaves: Vec<String> = serde_json::from_str(&row.text(4)?).unwrap_or_default();
+        match complete.last_mut() {
+            Some(told) if told.number == number => {
+                told.leaves.extend(leaves);
+                n_missing -= 1;
+            }
+            _ if n_missing != 0 => break,
+            _ => {
+                n_missing = n_chunks - 1;
+                complete.push(Told {
+                    number,
+                    size: row.int(2)?,
+                    note: row.text(3)?,
+                    leaves,
+                });
+            }
+        }
+    }
+    if n_missing != 0 {
+        complete.pop();
+    }
+    Ok(complete)
+}
+
+fn end(rows: &[Row]) -> Result<Option<(i64, i64)>, RelationalError> {
+    match rows.first() {
+        Some(row) => Ok(Some((row.int(0)?, row.int(1)?))),
+        None => Ok(None),
+    }
+}
+
+async fn forget(
+    transaction: &mut Transaction,
+    tenant: &str,
+    ids: &[String],
+) -> Result<(), RelationalError> {
+    for some in ids.chunks(RECORDS_MAX) {
+        let sql = format!(
+            "DELETE FROM archive_record WHERE tenant = ? AND id IN {}",
+            places(1, some.len())
+        );
+        let mut values = vec![Value::from(tenant)];
+        values.extend(some.iter().map(Value::from));
+        transaction.execute(&sql, &values).await?;
+    }
+    Ok(())
+}
+
+/// The object of a segment: the same whenever the same segment is sealed.
+///
+/// Objects belong to workflows, whose keys seal them; the archive of a tenant has one that never runs.
+fn object_id(tenant: &str, incarnation: i64, first_number: i64, last_number: i64) -> ObjectId {
+    let archive: [u8; 32] = Sha256::digest(format!("archive\n{tenant}")).into();
+    let mut rest = [0; 15];
+    rest.copy_from_slice(&archive[1..16]);
+    let name = format!("segment\n{tenant}\n{incarnation}\n{first_number}\n{last_number}");
+    let segment: [u8; 32] = Sha256::digest(name).into();
+    let mut random = [0; 8];
+    random.copy_from_slice(&segment[..8]);
+    ObjectId {
+        workflow: WorkflowId::new(archive[0], rest),
+        random,
+    }
+}

@@ -1,0 +1,36 @@
+-- Records of the audit stream that no sealed segment has yet.
+CREATE TABLE archive_record (
+    tenant   VARCHAR(64)  NOT NULL,
+    id       VARCHAR(160) NOT NULL, -- of the event
+    bytes    BLOB         NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- Checkpoints that no sealed segment has yet, in as many parts as they were told in.
+CREATE TABLE archive_checkpoint (
+    tenant      VARCHAR(64) NOT NULL,
+    incarnation BIGINT      NOT NULL, -- of the log, as number and size
+    number      BIGINT      NOT NULL,
+    chunk       BIGINT      NOT NULL, -- from 0
+    n_chunks    BIGINT      NOT NULL,
+    size        BIGINT      NOT NULL, -- leaves of the log up to it
+    note        TEXT        NOT NULL,
+    leaves      TEXT        NOT NULL, -- ids of records in their order, as JSON
+    told_ms     BIGINT      NOT NULL, -- when it was taken
+    PRIMARY KEY (tenant, incarnation, number, chunk)
+);
+
+-- Objects that hold the log of a tenant, without gaps: each ends with a checkpoint.
+CREATE TABLE archive_segment (
+    tenant      VARCHAR(64) NOT NULL,
+    incarnation BIGINT      NOT NULL,
+    last_number BIGINT      NOT NULL, -- of the checkpoint at its end
+    first_number BIGINT     NOT NULL,
+    first_leaf  BIGINT      NOT NULL, -- from 0
+    size        BIGINT      NOT NULL, -- leaves of the log up to its end
+    object      VARCHAR(64) NOT NULL,
+    n_bytes     BIGINT      NOT NULL,
+    sha256      CHAR(64)    NOT NULL,
+    sealed_ms   BIGINT      NOT NULL,
+    PRIMARY KEY (tenant, incarnation, last_number)
+);
