@@ -330,7 +330,8 @@ impl Consumer {
         if page.is_closed {
             return self.finish(lease).await;
         }
-        Ok(if page.records.is_empty() {
+        // A page of nothing may lie before one of something.
+        Ok(if page.records.is_empty() && page.behind_ms == 0 {
             Read::Nothing
         } else {
             Read::Something
