@@ -9,6 +9,10 @@ use bytes::Bytes;
 use serde_json::json;
 
 use btrust_consumers::archive::{ArchiveError, Archiver, Sealer};
+use btrust_integrity::archive::checkpoint_line;
+use btrust_integrity::checkpoint::Origin;
+use btrust_integrity::events::{Told, checkpoint_events};
+use btrust_integrity::tree::{Hash, Tree};
 use btrust_platform::clock::ManualClock;
 use btrust_platform::config::Settings;
 use btrust_platform::consumers::{self, Sink};
@@ -94,14 +98,32 @@ fn record(tenant: &str, workflow: u8, sequence: i64) -> String {
     )
 }
 
-fn checkpoint(tenant: &str, number: i64, size: i64, chunk: [i64; 2], leaves: &[String]) -> String {
-    let sequence = 10 * number + chunk[0];
-    let data = json!({
-        "tenant": tenant, "incarnation": 1, "number": number, "size": size, "root": "r",
-        "note": note(number), "chunk": chunk[0], "nChunks": chunk[1], "leaves": leaves,
-    });
-    let id = format!("checkpoints_{tenant}.1.{sequence}.audit");
-    event(tenant, &id, "com.btrust.audit.checkpoint", data)
+/// An event of the stream that tells a part of a checkpoint over all of `log`.
+fn checkpoint(
+    tenant: &str,
+    number: u64,
+    log: &[String],
+    [chunk, n_chunks]: [u64; 2],
+    leaves: &[String],
+) -> String {
+    let origin = Origin {
+        tenant: tenant.to_owned(),
+        incarnation: 1,
+    };
+    let told = Told {
+        origin: &origin,
+        number,
+        size: log.len() as u64,
+        root: root(log),
+        note: &note(number),
+        time: "2026-01-31T23:59:59.123Z",
+        sequence: 10 * number + chunk,
+        leaves,
+    };
+    let mut event: serde_json::Value = serde_json::from_str(&checkpoint_events(&told)[0]).unwrap();
+    event["data"]["chunk"] = chunk.into();
+    event["data"]["nChunks"] = n_chunks.into();
+    event.to_string()
 }
 
 fn event(tenant: &str, id: &str, kind: &str, data: serde_json::Value) -> String {
@@ -113,78 +135,95 @@ fn event(tenant: &str, id: &str, kind: &str, data: serde_json::Value) -> String 
     .to_string()
 }
 
-fn note(number: i64) -> String {
+fn note(number: u64) -> String {
     format!("log\n{number}\n\n— name signature\n")
 }
 
-fn line(number: i64) -> String {
-    json!({ "checkpoint": note(number) }).to_string()
+/// The line of a checkpoint with the records since the one before.
+fn line(number: u64, records: &[String]) -> String {
+    let leaves: Vec<Hash> = records
+        .iter()
+        .map(|it| Hash::of_leaf(it.as_bytes()))
+        .collect();
+    checkpoint_line(&note(number), Some(&leaves))
+}
+
+/// The root of a log, base64.
+fn root(records: &[String]) -> String {
+    let mut tree = Tree::default();
+    for record in records {
+        tree.push(Hash::of_leaf(record.as_bytes()));
+    }
+    tree.root().base64()
 }
 
 async fn check_archive(world: &World) {
-    // Leaves 0 and 1 are of workflow 2 and 1; the checkpoint comes before one of them.
-    world.take(&[record("t", 1, 1), record("u", 9, 1)]).await;
-    world
-        .take(&[checkpoint("t", 1, 2, [0, 1], &[id(2, 1), id(1, 1)])])
-        .await;
+    // In the order of the log, which is not that of their coming.
+    let log = [(2, 1), (1, 1), (1, 2), (2, 2), (1, 3), (1, 4)];
+    let ids: Vec<String> = log.iter().map(|it| id(it.0, it.1)).collect();
+    let log: Vec<String> = log.iter().map(|it| record("t", it.0, it.1)).collect();
+    let others = [record("u", 9, 1)];
+    let lines = |records: &[String], number| {
+        let line = line(number, records);
+        format!("{}\n{line}\n", records.join("\n"))
+    };
+
+    // The checkpoint comes before one of its records.
+    world.take(&[log[1].clone(), others[0].clone()]).await;
+    let first = checkpoint("t", 1, &log[..2], [0, 1], &ids[..2]);
+    world.take(&[first]).await;
     world.clock.advance(MINUTE_MS);
     let sealer = world.sealer().await;
     assert_eq!(sealer.seal_due().await.unwrap(), 0, "a record is missing");
-
-    world.take(&[record("t", 2, 1)]).await;
+    world.take(&log[..1]).await;
     // A relay that has died publishes everything again.
     world
-        .take(&[record("t", 1, 1), record("t", 2, 1), record("t", 2, 2)])
+        .take(&[log[1].clone(), log[0].clone(), log[3].clone()])
         .await;
     // Two processes at once make one archive.
     let other = world.sealer().await;
     let sealed = tokio::join!(sealer.seal_due(), other.seal_due());
     assert_eq!(sealed.0.unwrap() + sealed.1.unwrap(), 1);
-    let first = [record("t", 2, 1), record("t", 1, 1), line(1), String::new()].join("\n");
-    assert_eq!(world.archive("t").await, first);
+    assert_eq!(world.archive("t").await, lines(&log[..2], 1));
 
     // The next two checkpoints share a segment; one of them is told in two parts.
-    world.take(&[record("t", 1, 2), record("t", 1, 3)]).await;
-    let leaves = [id(1, 2), id(2, 2), id(1, 3)];
-    world
-        .take(&[
-            checkpoint("t", 2, 4, [0, 2], &leaves[..1]),
-            checkpoint("t", 2, 4, [1, 2], &leaves[1..2]),
-            checkpoint("t", 3, 5, [0, 1], &leaves[2..]),
-            checkpoint("u", 1, 1, [0, 1], &[id(9, 1)]),
-        ])
-        .await;
+    world.take(&[log[2].clone(), log[4].clone()]).await;
+    let told = [
+        checkpoint("t", 2, &log[..4], [0, 2], &ids[2..3]),
+        checkpoint("t", 2, &log[..4], [1, 2], &ids[3..4]),
+        checkpoint("t", 3, &log[..5], [0, 1], &ids[4..5]),
+        checkpoint("u", 1, &others, [0, 1], &[id(9, 1)]),
+    ];
+    world.take(&told).await;
     assert_eq!(sealer.seal_due().await.unwrap(), 0, "they are young");
     world.clock.advance(MINUTE_MS);
     assert_eq!(world.sealer().await.seal_due().await.unwrap(), 2);
-    let second = [
-        record("t", 1, 2),
-        record("t", 2, 2),
-        line(2),
-        record("t", 1, 3),
-        line(3),
-    ];
-    assert_eq!(
-        world.archive("t").await,
-        format!("{first}{}\n", second.join("\n"))
-    );
-    assert_eq!(
-        world.archive("u").await,
-        format!("{}\n{}\n", record("u", 9, 1), line(1))
-    );
+    let parts = [(0..2, 1), (2..4, 2), (4..5, 3)];
+    let all: String = parts.map(|(at, number)| lines(&log[at], number)).concat();
+    assert_eq!(world.archive("t").await, all);
+    assert_eq!(world.archive("u").await, lines(&others, 1));
     assert_eq!(sealer.segments("t").await.unwrap().len(), 2);
     let waiting = "SELECT id FROM archive_record";
     assert!(world.database.fetch(waiting, &[]).await.unwrap().is_empty());
 
     // Half of a checkpoint is none.
-    world
-        .take(&[
-            record("t", 1, 4),
-            checkpoint("t", 4, 6, [0, 2], &[id(1, 4)]),
-        ])
-        .await;
+    let half = checkpoint("t", 4, &log, [0, 2], &ids[5..]);
+    world.take(&[log[5].clone(), half]).await;
     world.clock.advance(MINUTE_MS);
     assert_eq!(sealer.seal_due().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn records_that_do_not_lead_to_the_signed_root_are_not_sealed() {
+    let world = world("").await;
+    let signed = [record("t", 1, 1), record("t", 2, 1)];
+    let ids = [id(1, 1), id(2, 1)];
+    let told = checkpoint("t", 1, &signed, [0, 1], &ids);
+    let forged = signed[1].replace("changed", "ch4nged");
+    world.take(&[signed[0].clone(), forged, told]).await;
+    world.clock.advance(MINUTE_MS);
+    assert_eq!(world.sealer().await.seal_due().await.unwrap(), 0);
+    assert_eq!(world.archive("t").await, "");
 }
 
 #[tokio::test]
@@ -201,21 +240,20 @@ async fn they_are_on_mysql() {
 #[tokio::test]
 async fn a_segment_that_was_swapped_is_refused() {
     let world = world("").await;
-    world
-        .take(&[
-            record("t", 1, 1),
-            checkpoint("t", 1, 1, [0, 1], &[id(1, 1)]),
-        ])
-        .await;
-    world.take(&[record("t", 1, 2)]).await;
-    world.clock.advance(MINUTE_MS);
+    let log = [record("t", 1, 1), record("t", 1, 2)];
     let sealer = world.sealer().await;
-    sealer.seal_due().await.unwrap();
-    world
-        .take(&[checkpoint("t", 2, 2, [0, 1], &[id(1, 2)])])
-        .await;
-    world.clock.advance(MINUTE_MS);
-    sealer.seal_due().await.unwrap();
+    for (number, at) in [(1, 0), (2, 1)] {
+        let told = checkpoint(
+            "t",
+            number,
+            &log[..=at],
+            [0, 1],
+            &[id(1, number.cast_signed())],
+        );
+        world.take(&[log[at].clone(), told]).await;
+        world.clock.advance(MINUTE_MS);
+        assert_eq!(sealer.seal_due().await.unwrap(), 1);
+    }
     let [first, second] = &sealer.segments("t").await.unwrap()[..] else {
         panic!("two segments");
     };

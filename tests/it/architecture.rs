@@ -35,7 +35,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "btrust-machine",
         ],
     ),
-    ("btrust-consumers", &["btrust-schemas", "btrust-platform"]),
+    (
+        "btrust-consumers",
+        &["btrust-integrity", "btrust-schemas", "btrust-platform"],
+    ),
     ("btrust-demo", &["btrust-schemas", "btrust-vision"]),
     ("btrust-disk-faults", &[]),
     (

@@ -8,10 +8,7 @@ use btrust_platform::token::TokenSource;
 use btrust_schemas::analytics::{FunnelQuery, FunnelsView};
 
 use super::core_client::{CoreClient, CoreError, borrowed, pairs};
-use crate::{
-    refusal::{self, Refused},
-    refusals,
-};
+use crate::refusal::{self, Refusal, Refused};
 
 /// How long a caller should stay away when the service does not answer, s.
 const RETRY_AFTER_S: u32 = 1;
@@ -21,12 +18,12 @@ const RETRY_AFTER_S: u32 = 1;
 #[error(transparent)]
 pub struct StreamsError(#[from] CoreError);
 
-refusals! {
-    /// What every operation that calls the streams service can answer.
-    ByStreams {
-        STREAMS_UNAVAILABLE = 503 "streams_unavailable" "the streams service does not answer; try again";
-    }
-}
+/// What every operation that calls the streams service can answer, and lists among its own.
+const STREAMS_UNAVAILABLE: Refusal = Refusal {
+    status: 503,
+    code: "streams_unavailable",
+    when: "the streams service does not answer; try again",
+};
 
 impl<R> From<StreamsError> for Refused<R> {
     fn from(StreamsError(error): StreamsError) -> Self {

@@ -1,37 +1,22 @@
 //! Keeps the records of the audit stream until checkpoints say their order.
 
 use async_trait::async_trait;
-use serde::Deserialize;
 
 use btrust_platform::clock::SharedClock;
 use btrust_platform::consumers::{EventHead, Marks, Progress, Sink, SinkError};
-use btrust_platform::relational::{Relational, RelationalError, Transaction};
+use btrust_platform::relational::{Relational, RelationalError, Transaction, Value};
 use btrust_platform::streams::ReadRecord;
+
+use btrust_integrity::events::{self, CHECKPOINT};
 
 const INSERT_RECORD: &str = "INSERT INTO archive_record (tenant, id, bytes) VALUES (?, ?, ?)";
 const INSERT_CHECKPOINT: &str = "INSERT INTO archive_checkpoint (tenant, incarnation, number, chunk, n_chunks, size, \
-     note, leaves, told_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-
-/// Events that say which records a checkpoint covers. They are about the log and no leaves of it.
-const CHECKPOINT: &str = "com.btrust.audit.checkpoint";
+     root, note, leaves, told_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// The sink of the audit stream.
 pub struct Archiver {
     database: Relational,
     clock: SharedClock,
-}
-
-/// A part of a checkpoint, as the stream tells it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Chunk {
-    incarnation: i64,
-    number: i64,
-    size: i64,
-    note: String,
-    chunk: i64,
-    n_chunks: i64,
-    leaves: Vec<String>,
 }
 
 impl Archiver {
@@ -67,11 +52,7 @@ impl Archiver {
         head: &EventHead,
         record: &ReadRecord,
     ) -> Result<(), RelationalError> {
-        #[derive(Deserialize)]
-        struct WithData {
-            data: Chunk,
-        }
-        let Ok(WithData { data }) = serde_json::from_slice(&record.bytes) else {
+        let Some(Some(data)) = events::parse(&record.bytes) else {
             tracing::error!(
                 event = head.id,
                 "a checkpoint cannot be read; the archive of its tenant stands still"
@@ -81,11 +62,12 @@ impl Archiver {
         let leaves = serde_json::to_string(&data.leaves).expect("a list of texts is JSON");
         let values = [
             (&head.tenant).into(),
-            data.incarnation.into(),
-            data.number.into(),
-            data.chunk.into(),
-            data.n_chunks.into(),
-            data.size.into(),
+            int(data.incarnation),
+            int(data.number),
+            int(data.chunk),
+            int(data.n_chunks),
+            int(data.size),
+            (&data.root).into(),
             (&data.note).into(),
             (&leaves).into(),
             self.clock.now_ms().into(),
@@ -96,6 +78,10 @@ impl Archiver {
             Err(error) => Err(error),
         }
     }
+}
+
+fn int(it: u64) -> Value<'static> {
+    i64::try_from(it).unwrap_or(i64::MAX).into()
 }
 
 #[async_trait]

@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use prometheus::{IntGauge, register_int_gauge};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use btrust_integrity::archive::checkpoint_line;
+use btrust_integrity::tree::{Hash, Tree};
 use btrust_platform::clock::SharedClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::KeyError;
@@ -19,12 +20,12 @@ use btrust_schemas::ids::{ObjectId, WorkflowId};
 
 const SELECT_LOGS: &str = "SELECT tenant, incarnation, MIN(told_ms), COUNT(DISTINCT number) \
      FROM archive_checkpoint GROUP BY tenant, incarnation ORDER BY tenant, incarnation";
-const SELECT_END: &str = "SELECT last_number, size FROM archive_segment \
+const SELECT_END: &str = "SELECT last_number, size, peaks FROM archive_segment \
      WHERE tenant = ? AND incarnation = ? ORDER BY last_number DESC LIMIT 1";
-const SELECT_CHUNKS: &str = "SELECT number, n_chunks, size, note, leaves FROM archive_checkpoint \
+const SELECT_CHUNKS: &str = "SELECT number, n_chunks, size, root, note, leaves FROM archive_checkpoint \
      WHERE tenant = ? AND incarnation = ? AND ? < number ORDER BY number, chunk LIMIT 1000";
 const INSERT_SEGMENT: &str = "INSERT INTO archive_segment (tenant, incarnation, last_number, first_number, \
-     first_leaf, size, object, n_bytes, sha256, sealed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     first_leaf, size, object, n_bytes, sha256, peaks, sealed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const DELETE_CHECKPOINTS: &str =
     "DELETE FROM archive_checkpoint WHERE tenant = ? AND incarnation = ? AND number <= ?";
 const SELECT_SEGMENTS: &str = "SELECT incarnation, last_number, first_leaf, size, object, n_bytes, sha256 \
@@ -93,6 +94,7 @@ pub struct Sealer {
 struct Told {
     number: i64,
     size: i64,
+    root: String,
     note: String,
     leaves: Vec<String>,
 }
@@ -106,6 +108,8 @@ struct Draft {
     last_number: i64,
     first_leaf: i64,
     size: i64,
+    /// Of everything up to its end; `None` where the stream no longer has the beginning of the log.
+    tree: Option<Tree>,
 }
 
 impl Sealer {
@@ -182,6 +186,8 @@ impl Sealer {
             .objects
             .put_as(tenant, object, "application/jsonl", bytes)
             .await?;
+        let peaks = draft.tree.as_ref().map(|it| Hash::joined(it.peaks()));
+        let peaks = peaks.unwrap_or_default();
         let mut transaction = self.database.begin().await?;
         let values = [
             tenant.into(),
@@ -193,12 +199,13 @@ impl Sealer {
             Value::Text(&stored.object.to_string()),
             i64::try_from(n_bytes).unwrap_or(i64::MAX).into(),
             (&stored.sha256).into(),
+            Value::Bytes(&peaks),
             self.clock.now_ms().into(),
         ];
         // In the transaction: another process may have sealed up to another checkpoint meanwhile.
         let key = [tenant.into(), incarnation.into()];
         let end = end(&transaction.fetch_locked(SELECT_END, &key).await?)?;
-        if end.is_some_and(|(number, _)| draft.first_number <= number) {
+        if end.is_some_and(|it| draft.first_number <= it.number) {
             return Ok(false);
         }
         match transaction.execute(INSERT_SEGMENT, &values).await {
@@ -222,11 +229,13 @@ impl Sealer {
     async fn draft(&self, tenant: &str, incarnation: i64) -> Result<Option<Draft>, ArchiveError> {
         let key = [tenant.into(), incarnation.into()];
         let before = end(&self.database.fetch(SELECT_END, &key).await?)?;
-        let (last_number, size) = before.unwrap_or((-1, 0));
+        let last_number = before.as_ref().map_or(0, |it| it.number);
         let mut draft = Draft {
             last_number,
-            first_leaf: size,
-            size,
+            size: before.as_ref().map_or(0, |it| it.size),
+            tree: before
+                .as_ref()
+                .map_or(Some(Tree::default()), |it| it.tree.clone()),
             ..Draft::default()
         };
         let values = [tenant.into(), incarnation.into(), last_number.into()];
@@ -242,7 +251,10 @@ impl Sealer {
             if is_first {
                 draft.first_number = told.number;
                 draft.first_leaf = told.size - n_leaves;
-                draft.size = draft.first_leaf;
+                if before.is_none() {
+                    draft.size = draft.first_leaf;
+                    draft.tree = draft.tree.filter(|_| draft.first_leaf == 0);
+                }
             }
             if draft.size + n_leaves != told.size {
                 let number = told.number;
@@ -256,7 +268,9 @@ impl Sealer {
             let Some(records) = self.records(tenant, &told.leaves).await? else {
                 break;
             };
-            write(&mut draft, told, &records);
+            if !write(&mut draft, tenant, told, &records) {
+                break;
+            }
             is_first = false;
         }
         Ok((!is_first).then_some(draft))
@@ -337,18 +351,36 @@ impl Sealer {
     }
 }
 
-/// Adds records and their checkpoint.
-fn write(draft: &mut Draft, told: Told, records: &[Vec<u8>]) {
+/// Adds records and their checkpoint; `false` when they are not what the checkpoint has signed.
+fn write(draft: &mut Draft, tenant: &str, told: Told, records: &[Vec<u8>]) -> bool {
+    let leaves: Vec<Hash> = records.iter().map(|it| Hash::of_leaf(it)).collect();
+    if let Some(tree) = &draft.tree {
+        let mut tree = tree.clone();
+        for leaf in &leaves {
+            tree.push(*leaf);
+        }
+        if tree.root().base64() != told.root {
+            let number = told.number;
+            tracing::error!(
+                tenant,
+                number,
+                "the records of a checkpoint do not lead to its root"
+            );
+            return false;
+        }
+        draft.tree = Some(tree);
+    }
     for bytes in records {
         draft.lines.extend_from_slice(bytes);
         draft.lines.push(b'\n');
     }
-    let line = json!({ "checkpoint": told.note }).to_string();
+    let line = checkpoint_line(&told.note, Some(&leaves));
     draft.lines.extend_from_slice(line.as_bytes());
     draft.lines.push(b'\n');
     draft.size = told.size;
     draft.last_number = told.number;
     draft.ids.extend(told.leaves);
+    true
 }
 
 /// The checkpoints of which every part has come, up to the first of which one has not.
@@ -357,7 +389,7 @@ fn complete(rows: &[Row]) -> Result<Vec<Told>, RelationalError> {
     let mut n_missing = 0;
     for row in rows {
         let (number, n_chunks) = (row.int(0)?, row.int(1)?);
-        let leaves: Vec<String> = serde_json::from_str(&row.text(4)?).unwrap_or_default();
+        let leaves: Vec<String> = serde_json::from_str(&row.text(5)?).unwrap_or_default();
         match complete.last_mut() {
             Some(told) if told.number == number => {
                 told.leaves.extend(leaves);
@@ -369,7 +401,8 @@ fn complete(rows: &[Row]) -> Result<Vec<Told>, RelationalError> {
                 complete.push(Told {
                     number,
                     size: row.int(2)?,
-                    note: row.text(3)?,
+                    root: row.text(3)?,
+                    note: row.text(4)?,
                     leaves,
                 });
             }
@@ -381,11 +414,25 @@ fn complete(rows: &[Row]) -> Result<Vec<Told>, RelationalError> {
     Ok(complete)
 }
 
-fn end(rows: &[Row]) -> Result<Option<(i64, i64)>, RelationalError> {
-    match rows.first() {
-        Some(row) => Ok(Some((row.int(0)?, row.int(1)?))),
-        None => Ok(None),
-    }
+/// How far a log is sealed.
+struct End {
+    number: i64,
+    size: i64,
+    tree: Option<Tree>,
+}
+
+fn end(rows: &[Row]) -> Result<Option<End>, RelationalError> {
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let (number, size) = (row.int(0)?, row.int(1)?);
+    let peaks = Hash::many(&row.bytes(2)?);
+    let tree = u64::try_from(size).ok().zip(peaks);
+    Ok(Some(End {
+        number,
+        size,
+        tree: tree.and_then(|(size, peaks)| Tree::from_peaks(size, peaks)),
+    }))
 }
 
 async fn forget(

@@ -14,6 +14,7 @@ CREATE TABLE archive_checkpoint (
     chunk       BIGINT         NOT NULL, -- from 0
     n_chunks    BIGINT         NOT NULL,
     size        BIGINT         NOT NULL, -- leaves of the log up to it
+    root        VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- of the tree, base64
     note        TEXT           NOT NULL,
     leaves      MEDIUMTEXT     NOT NULL, -- ids of records in their order, as JSON
     told_ms     BIGINT         NOT NULL, -- when it was taken
@@ -31,6 +32,7 @@ CREATE TABLE archive_segment (
     object      VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     n_bytes     BIGINT         NOT NULL,
     sha256      CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    peaks       BLOB           NOT NULL, -- of the tree up to its end, what the next one goes on from
     sealed_ms   BIGINT         NOT NULL,
     PRIMARY KEY (tenant, incarnation, last_number)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
