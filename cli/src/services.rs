@@ -147,7 +147,7 @@ impl Site {
                 .map_err(Into::into),
             Service::Streams => {
                 let config = btrust_consumers::Config::from_settings(&self.settings, &self.data)?;
-                btrust_consumers::serve(config, self.streams().await?, listener, shutdown)
+                btrust_consumers::serve(config, self.consumers().await?, listener, shutdown)
                     .await
                     .map_err(Into::into)
             }
@@ -196,7 +196,7 @@ impl Site {
     }
 
     /// What the consumers of the streams read and write.
-    async fn streams(&self) -> anyhow::Result<btrust_consumers::Outside> {
+    async fn consumers(&self) -> anyhow::Result<btrust_consumers::Outside> {
         let (_, workflow_keys) = self.keys().await?;
         let reader = JsonlReader::new(self.data.streams(), self.clock.clone());
         Ok(btrust_consumers::Outside {

@@ -7,7 +7,7 @@
 //! its lease is gone) the sink drops by [`Marks`], which it writes in the transaction of what it makes of the
 //! records; so its effects happen once.
 //!
-//! Crate `ruststream-kinesis` does the same for Kinesis alone, with leases in memory or in DynamoDB and
+//! Crate `ruststream-kinesis` does the same for Kinesis alone, with leases in memory or in `DynamoDB` and
 //! checkpoints apart from what handlers write; here the embedded streams are read by the same code, and
 //! leases, marks and effects share one relational database.
 
