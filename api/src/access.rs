@@ -8,15 +8,17 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use poem::{Request, RequestBody};
+use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
 
 use btrust_platform::token::{Claims, Kind, Verifier};
+use btrust_schemas::events::Device;
 use btrust_schemas::ids::WorkflowId;
 
+use crate::acts::Ongoing;
 use crate::refusal;
 
 pub mod scope {
@@ -54,6 +56,8 @@ pub mod scope {
     pub const PLATFORM_OPERATE: &str = "platform:operate";
     /// Services only: call the internal API of core.
     pub const CORE_CALL: &str = "core:call";
+    /// Services only: report acts to core.
+    pub const ACTS_WRITE: &str = "acts:write";
     /// Services only: take tasks of `queue:<step>`.
     pub const QUEUE_PREFIX: &str = "queue:";
 
@@ -142,6 +146,10 @@ pub struct Caller<A> {
     pub claims: Claims,
     /// Network address of the caller, for limits only.
     pub address: Option<String>,
+    /// What kind of device an applicant uses.
+    pub device: Option<Device>,
+    /// The act that the operation is, where it is one.
+    pub act: Option<Arc<Ongoing>>,
     own_workflow: Option<WorkflowId>,
     access: PhantomData<A>,
 }
@@ -203,6 +211,10 @@ impl<'a, A: Access> ApiExtractor<'a> for Caller<A> {
                 .into_error()
         })?;
         let claims = verifier.authenticate(request).await?;
+        let act = Ongoing::of(request).cloned();
+        if let Some(act) = &act {
+            act.seen(&claims);
+        }
 
         let scopes = || {
             A::ANY_OF
@@ -226,9 +238,16 @@ impl<'a, A: Access> ApiExtractor<'a> for Caller<A> {
                 .detail("the token names no workflow")
                 .into_error());
         }
+        if let Some(act) = &act {
+            act.begin().await?;
+        }
         let address = crate::address::of(request);
+        let agent = request.header(header::USER_AGENT).unwrap_or_default();
+        let device = (claims.kind == Kind::Applicant).then(|| Device::of_user_agent(agent));
         Ok(Self {
             address,
+            device,
+            act,
             claims,
             own_workflow,
             access: PhantomData,

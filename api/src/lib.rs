@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod openapi;
 pub mod refusal;
 
+mod acts;
 mod address;
 mod brake;
 mod idempotency;

@@ -154,6 +154,7 @@ fn write(numbers: &mut Numbers, number: u64, batches: &mut [i64]) -> Write {
         attributes: Some(entries(columns.attributes.as_deref())),
         before: None,
         deletion: None,
+        acts: None,
         keeps_incident: false,
         start: Some(StartRecord {
             key: StartKey {

@@ -17,6 +17,7 @@ use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
+use crate::act_log::split_acts;
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::halving::halve;
@@ -168,6 +169,7 @@ impl Committer {
         let mut round = Round::new(Arc::clone(&self.shared.random));
         let ticked = self.due_timers(&mut mails);
         let (row_acts, mails) = split_row_acts(mails);
+        let (acts, mails) = split_acts(mails);
         let starts = self.known_starts(&mails).await;
         let starts = match starts {
             Ok(starts) => starts,
@@ -178,6 +180,9 @@ impl Committer {
                 }
                 for act in row_acts {
                     act.answer(Err(error.clone()));
+                }
+                for batch in acts {
+                    batch.answer(Err(error.clone()));
                 }
                 return self.settle(round, BTreeMap::new(), ticked, &HashSet::new());
             }
@@ -197,6 +202,7 @@ impl Committer {
             stopped.insert(id);
         }
         let row_acts = self.judge_row_acts(&mut round, row_acts).await;
+        let acts = self.record_acts(&mut round, acts).await;
         let writes = round.seal(self.incarnation);
         if !writes.is_empty() {
             metrics::BATCH_COMMANDS.observe(count(round.n_commands()));
@@ -212,6 +218,7 @@ impl Committer {
         }
         let fates = self.commit(writes).await;
         self.settle_row_acts(row_acts, &fates);
+        self.settle_acts(acts, &fates);
         self.settle(round, fates, ticked, &stopped);
     }
 
@@ -274,9 +281,11 @@ impl Committer {
             }
             Request::Migrate(migration) => [Some(migration.before.id), None, None],
             Request::Annotate(annotate) => [Some(annotate.workflow), None, None],
-            Request::Adopt { .. } | Request::Rows(_) | Request::GiveUp { .. } | Request::Wake => {
-                [None; 3]
-            }
+            Request::Adopt { .. }
+            | Request::Rows(_)
+            | Request::Acts(_)
+            | Request::GiveUp { .. }
+            | Request::Wake => [None; 3],
         });
         let mut broken = HashMap::new();
         let mut absent = Vec::new();
@@ -389,6 +398,7 @@ impl Committer {
                 // Starts have been taken out.
                 Request::Adopt { .. }
                 | Request::Rows(_)
+                | Request::Acts(_)
                 | Request::GiveUp { .. }
                 | Request::Start(_)
                 | Request::Wake => {}
@@ -484,7 +494,8 @@ impl Committer {
             let id = write.workflow;
             tracing::error!(error = cause as &dyn std::error::Error, workflow.id = %id, "the store refuses a workflow");
             // Those that a refused start would have changed are as they were, and well.
-            if writes.len() == 1 || write.start.is_some() {
+            let may_stop = !id.is_act_log() && (writes.len() == 1 || write.start.is_some());
+            if may_stop {
                 self.raise_incident(id, code).await;
             }
             let code = code.to_owned();

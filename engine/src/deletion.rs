@@ -18,11 +18,8 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::retention::RetentionPolicies;
 use crate::row_acts::Act;
-use crate::store::{Deletion, WorkflowRecord, Write};
+use crate::store::{Deletion, NO_EVENTS, WorkflowRecord, Write};
 use crate::stream_events::AUDIT_PREFIX;
-
-/// What stands in the journal where events would: there is no key to seal them with.
-const NO_EVENTS: &[u8] = b"-";
 
 /// Why a workflow is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +160,7 @@ pub fn tombstone(record: WorkflowRecord, reason: &Reason, now_ms: i64, incarnati
         }),
         before: Some(record.columns),
         attributes: None,
+        acts: None,
         start: None,
         keeps_incident: false,
     }
@@ -192,6 +190,7 @@ fn audit(record: &WorkflowRecord, reason: &Reason, now_ms: i64, incarnation: i64
         kind: "com.btrust.workflow.deleted".to_owned(),
         subject: id.to_string(),
         time: rfc3339(now_ms),
+        dataschema: Some("urn:btrust:event:workflow.deleted:1".to_owned()),
         partitionkey: id.to_string(),
         sequence: number.to_string(),
         data,

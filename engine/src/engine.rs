@@ -418,6 +418,10 @@ impl Engine {
                 id: request.submitter.id,
                 device: request.submitter.device,
                 address: request.submitter.address,
+                device_class: request
+                    .submitter
+                    .device_class
+                    .map(|it| it.as_str().to_owned()),
             },
         };
         let done = self.command(request.tenant, prompt.workflow, command).await;

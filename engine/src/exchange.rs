@@ -352,6 +352,8 @@ fn reason(workflow: btrust_schemas::ids::WorkflowId, reason: &MachineReason) -> 
                 id: submitter.id.clone(),
                 device: submitter.device.clone(),
                 address: submitter.address.clone(),
+                // For analytics only.
+                device_class: None,
             },
         },
     }

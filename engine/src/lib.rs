@@ -5,6 +5,7 @@
 //! the commit that it follows from.
 
 mod acknowledgements;
+pub mod act_log;
 mod admission;
 mod annotations;
 mod cache;

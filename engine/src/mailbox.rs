@@ -9,6 +9,7 @@ use btrust_machine::{Applied, Command, Definition, Origin, Payload};
 use btrust_schemas::commands::{Conflict, Reuse};
 use btrust_schemas::ids::WorkflowId;
 
+use crate::act_log::ActBatch;
 use crate::annotations::Annotate;
 use crate::definitions::Published;
 use crate::error::EngineError;
@@ -88,6 +89,8 @@ pub enum Request {
     Annotate(Box<Annotate>),
     /// It carries its own reply: nothing is left that the others could be answered with.
     Rows(Box<RowAct>),
+    /// Acts outside workflows; as [`Self::Rows`] it carries its own reply.
+    Acts(Box<ActBatch>),
     /// Looks at the clock again.
     Wake,
 }
@@ -101,6 +104,7 @@ impl Request {
             Self::Migrate(migration) => Some(migration.before.id.partition()),
             Self::Annotate(annotate) => Some(annotate.workflow.partition()),
             Self::Rows(act) => Some(act.workflow.partition()),
+            Self::Acts(batch) => Some(batch.log.partition()),
             Self::Adopt { recovered, .. } => Some(recovered.partition.number),
             Self::GiveUp { .. } | Self::Wake => None,
         }

@@ -416,6 +416,11 @@ impl Round {
         Ok(())
     }
 
+    /// Writes records of an act log; there is one write of a log in a round.
+    pub fn write_log(&mut self, write: Write) {
+        self.row_writes.push(write);
+    }
+
     /// Answers a caller whose command was carried out.
     pub fn done(&mut self, reply: Option<oneshot::Sender<Answer>>, workflow: WorkflowId) {
         let is_new = true;
@@ -584,6 +589,7 @@ impl Draft {
             before: self.listed.take().filter(|_| changed),
             attributes: is_found_otherwise.then(|| entries(workflow.columns.attributes.as_deref())),
             deletion: None,
+            acts: None,
             start: self.start.clone(),
             keeps_incident,
         }

@@ -176,6 +176,7 @@ fn held(record: WorkflowRecord, hold: bool, now_ms: i64) -> Write {
         before: Some(record.columns),
         attributes: None,
         deletion: None,
+        acts: None,
         start: None,
         keeps_incident: true,
     }

@@ -16,11 +16,13 @@ mod json;
 
 use sha2::{Digest, Sha256};
 
-use btrust_machine::{Event, EventKind, Origin};
+use btrust_machine::{Definition, Event, EventKind, Origin};
 use btrust_platform::clock::rfc3339;
+use btrust_schemas::events::Basis;
+use btrust_schemas::ids::WorkflowId;
 
 use crate::workflow::Workflow;
-use json::Object;
+pub use json::Object;
 
 /// The prefix of a line in the outbox that belongs to the audit stream.
 pub const AUDIT_PREFIX: &str = "A ";
@@ -54,13 +56,14 @@ pub fn publish(
         }
         let envelope = Envelope {
             stream: "analytics",
-            kind,
+            kind: kind.0,
+            schema: kind.1,
             number: workflow.n_analytics,
             incarnation,
             time: &time.1,
         };
         let mut record = Object::begin(&mut lines);
-        envelope.write(&mut record, workflow);
+        envelope.write(&mut record, workflow.id, &workflow.columns.tenant);
         record.object("data", |data| count(data, workflow, event));
         record.end();
         lines.push(b'\n');
@@ -81,19 +84,21 @@ fn audit(
     let envelope = Envelope {
         stream: "audit",
         kind: "com.btrust.workflow.changed",
+        schema: "urn:btrust:event:workflow.changed:1",
         number: workflow.n_audit,
         incarnation,
         time,
     };
     let mut record = Object::begin(lines);
-    envelope.write(&mut record, workflow);
+    envelope.write(&mut record, workflow.id, &workflow.columns.tenant);
     let mut hash = String::new();
     record.object("data", |data| {
         data.put("definition", &workflow.columns.definition);
         data.put("version", workflow.columns.version);
         data.put("firstEvent", events.first().map(|it| it.id));
         data.put("lastEvent", events.last().map(|it| it.id));
-        data.objects("events", events, summary);
+        let definition = &workflow.definition;
+        data.objects("events", events, |it, event| summary(it, definition, event));
         data.put("sealedSha256", hex::encode(Sha256::digest(sealed)));
         data.put("previousHash", &workflow.chain);
         hash = hex::encode(Sha256::digest(&data.text()[begin..]));
@@ -104,33 +109,52 @@ fn audit(
 }
 
 /// The members of a CloudEvent before its data.
-struct Envelope<'e> {
-    stream: &'static str,
-    kind: &'static str,
-    number: i64,
-    incarnation: i64,
-    time: &'e str,
+pub struct Envelope<'e> {
+    pub stream: &'static str,
+    pub kind: &'static str,
+    /// `dataschema`.
+    pub schema: &'static str,
+    pub number: i64,
+    pub incarnation: i64,
+    pub time: &'e str,
 }
 
 impl Envelope<'_> {
-    fn write(&self, record: &mut Object<'_>, workflow: &Workflow) {
+    /// Writes them for a subject of a tenant.
+    pub fn write(&self, record: &mut Object<'_>, subject: WorkflowId, tenant: &str) {
         let Self {
             stream,
             kind,
+            schema,
             number,
             incarnation,
             time,
         } = self;
-        let id = workflow.id;
-        let tenant = &workflow.columns.tenant;
         record.put("specversion", "1.0");
-        record.put("id", format_args!("{id}.{incarnation}.{number}.{stream}"));
+        record.put(
+            "id",
+            format_args!("{subject}.{incarnation}.{number}.{stream}"),
+        );
         record.put("source", format_args!("/tenants/{tenant}"));
         record.put("type", kind);
-        record.put("subject", id);
+        record.put("subject", subject);
         record.put("time", time);
-        record.put("partitionkey", id);
+        record.put("dataschema", schema);
+        record.put("partitionkey", subject);
         record.put("sequence", format_args!("{number}"));
+    }
+}
+
+/// What stands for the name of an error that is nobody's: a step, a bank's system or an expression may have put
+/// anything into it.
+const OTHER_ERROR: &str = "BTrust.OtherError";
+
+/// The name of an error where it is the platform's, the language's or written in the definition.
+fn error_name<'n>(definition: &Definition, name: &'n str) -> &'n str {
+    if definition.names_error(name) {
+        name
+    } else {
+        OTHER_ERROR
     }
 }
 
@@ -139,7 +163,7 @@ impl Envelope<'_> {
     clippy::too_many_lines,
     reason = "a table: one arm for each kind of event"
 )]
-fn summary(it: &mut Object<'_>, event: &Event) {
+fn summary(it: &mut Object<'_>, definition: &Definition, event: &Event) {
     it.put("id", event.id);
     it.put("type", event.type_name());
     match &event.kind {
@@ -157,7 +181,7 @@ fn summary(it: &mut Object<'_>, event: &Event) {
         | EventKind::MapRunFailed { name, error, .. }
         | EventKind::CompensationFailed { name, error, .. } => {
             it.put("state", name);
-            it.put("error", error);
+            it.put("error", error_name(definition, error));
         }
         EventKind::MapIterationStarted { name, index }
         | EventKind::MapIterationSucceeded { name, index }
@@ -170,7 +194,7 @@ fn summary(it: &mut Object<'_>, event: &Event) {
         } => {
             it.put("state", name);
             it.put("item", index);
-            it.put("error", error);
+            it.put("error", error_name(definition, error));
         }
         EventKind::MapRunSucceeded { name, failed } => {
             it.put("state", name);
@@ -191,7 +215,7 @@ fn summary(it: &mut Object<'_>, event: &Event) {
         }
         EventKind::CompensationStarted { count, error } => {
             it.put("count", count);
-            it.put("error", error);
+            it.put("error", error_name(definition, error));
         }
         EventKind::CompensationFinished { failed } => it.put("failed", failed),
         EventKind::IncidentRaised {
@@ -237,6 +261,7 @@ fn summary(it: &mut Object<'_>, event: &Event) {
             turn,
             name,
             outcome,
+            output,
             duration_ms,
             ..
         } => {
@@ -244,6 +269,9 @@ fn summary(it: &mut Object<'_>, event: &Event) {
             it.put("task", [*task, *attempt, *turn]);
             it.put("outcome", outcome);
             it.put("durationMs", duration_ms);
+            if let Some(basis) = Basis::of_output(output) {
+                it.put("basis", basis);
+            }
         }
         EventKind::TaskFailed {
             task,
@@ -256,7 +284,7 @@ fn summary(it: &mut Object<'_>, event: &Event) {
         } => {
             it.put("state", name);
             it.put("task", [*task, *attempt, *turn]);
-            it.put("error", error);
+            it.put("error", error_name(definition, error));
             it.put("durationMs", duration_ms);
         }
         EventKind::TaskTimedOut {
@@ -270,7 +298,7 @@ fn summary(it: &mut Object<'_>, event: &Event) {
         } => {
             it.put("state", name);
             it.put("task", [*task, *attempt, *turn]);
-            it.put("error", error);
+            it.put("error", error_name(definition, error));
             it.put("durationMs", duration_ms);
         }
         EventKind::TurnScheduled {
@@ -321,7 +349,9 @@ fn summary(it: &mut Object<'_>, event: &Event) {
             it.put("evidence", evidence);
         }
         EventKind::ExecutionSucceeded { decision, .. } => it.put("decision", decision),
-        EventKind::ExecutionFailed { error, .. } => it.put("error", error),
+        EventKind::ExecutionFailed { error, .. } => {
+            it.put("error", error_name(definition, error));
+        }
         EventKind::ExecutionStarted { origin, .. } => came_from(it, origin),
         EventKind::ExecutionContinued { next, version } => {
             it.put("next", next);
@@ -365,21 +395,31 @@ fn came_from(it: &mut Object<'_>, origin: &Origin) {
     }
 }
 
+/// The type and the schema of an analytics record.
+macro_rules! analytics {
+    ($word:literal) => {
+        (
+            concat!("com.btrust.", $word),
+            concat!("urn:btrust:event:", $word, ":1"),
+        )
+    };
+}
+
 /// What analytics counts of an event, if it counts it.
-fn counted(event: &Event) -> Option<&'static str> {
+fn counted(event: &Event) -> Option<(&'static str, &'static str)> {
     match &event.kind {
-        EventKind::ExecutionStarted { .. } => Some("com.btrust.workflow.started"),
-        EventKind::TaskScheduled { .. } => Some("com.btrust.step.started"),
+        EventKind::ExecutionStarted { .. } => Some(analytics!("workflow.started")),
+        EventKind::TaskScheduled { .. } => Some(analytics!("step.started")),
         EventKind::TaskSucceeded { .. }
         | EventKind::TaskFailed { .. }
-        | EventKind::TaskTimedOut { .. } => Some("com.btrust.step.finished"),
+        | EventKind::TaskTimedOut { .. } => Some(analytics!("step.finished")),
         EventKind::ExecutionSucceeded { .. }
         | EventKind::ExecutionFailed { .. }
         | EventKind::ExecutionAborted { .. }
         | EventKind::ExecutionContinued { .. }
         | EventKind::ExecutionTerminated { .. }
-        | EventKind::ExecutionTimedOut {} => Some("com.btrust.workflow.closed"),
-        EventKind::ExecutionRedriven { .. } => Some("com.btrust.workflow.redriven"),
+        | EventKind::ExecutionTimedOut {} => Some(analytics!("workflow.closed")),
+        EventKind::ExecutionRedriven { .. } => Some(analytics!("workflow.redriven")),
         _ => None,
     }
 }
@@ -388,6 +428,10 @@ fn counted(event: &Event) -> Option<&'static str> {
 fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
     it.put("definition", &workflow.columns.definition);
     it.put("version", workflow.columns.version);
+    it.put("language", language(&workflow.columns.locale));
+    if let Some(device) = workflow.state.device() {
+        it.put("device", device);
+    }
     let lasted_ms = event.at_ms - workflow.columns.started_ms;
     match &event.kind {
         EventKind::ExecutionStarted { origin, .. } => came_from(it, origin),
@@ -428,7 +472,7 @@ fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
         } => {
             it.put("state", name);
             it.put("resource", resource);
-            it.put("error", error);
+            it.put("error", error_name(&workflow.definition, error));
             it.put("attempt", attempt);
             it.put("turn", turn);
             it.put("durationMs", duration_ms);
@@ -444,7 +488,7 @@ fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
         } => {
             it.put("state", name);
             it.put("resource", resource);
-            it.put("error", error);
+            it.put("error", error_name(&workflow.definition, error));
             it.put("attempt", attempt);
             it.put("turn", turn);
             it.put("durationMs", duration_ms);
@@ -456,7 +500,7 @@ fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
         }
         EventKind::ExecutionFailed { error, .. } => {
             it.put("status", "failed");
-            it.put("error", error);
+            it.put("error", error_name(&workflow.definition, error));
             it.put("durationMs", lasted_ms);
         }
         EventKind::ExecutionAborted { .. } => {
@@ -479,4 +523,11 @@ fn count(it: &mut Object<'_>, workflow: &Workflow, event: &Event) {
         }
         _ => {}
     }
+}
+
+/// The ISO 639 code that a locale begins with; a bank may have put anything into one.
+fn language(locale: &str) -> &str {
+    let code = locale.split(['-', '_']).next().unwrap_or_default();
+    let is_code = matches!(code.len(), 2 | 3) && code.bytes().all(|it| it.is_ascii_lowercase());
+    if is_code { code } else { "other" }
 }

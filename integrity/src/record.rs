@@ -79,6 +79,9 @@ struct Envelope<'r> {
     subject: Cow<'r, str>,
     #[serde(borrow)]
     time: Cow<'r, str>,
+    /// Which schema the data has is nothing that this crate judges.
+    #[serde(borrow, default, rename = "dataschema")]
+    _dataschema: Option<Cow<'r, str>>,
     #[serde(borrow)]
     partitionkey: Cow<'r, str>,
     #[serde(borrow)]

@@ -28,8 +28,13 @@ const TIME_BYTES: usize = 6;
 /// Source: 72 bits; two of a million starts in the same millisecond and partition meet once in 10^10 times.
 pub const RANDOM_BYTES: usize = 9;
 
+/// The time of ids that are no workflow's but an act log's: no workflow starts in the year 10889.
+const LOG_TIME: [u8; TIME_BYTES] = [0xff; TIME_BYTES];
+
 /// One running or closed workflow: `wf_` and 32 hex digits, 12 of which are the time of its start, 2 its
 /// partition, and 18 random.
+///
+/// What has an audit log and is no workflow has such an id too: the act log of a tenant, `log_` and 31 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
@@ -69,8 +74,29 @@ impl WorkflowId {
         self.0[TIME_BYTES]
     }
 
+    /// Builds the id of the act log in `partition` that is told from others by `rest`.
+    #[must_use]
+    pub fn act_log(partition: u8, rest: [u8; RANDOM_BYTES]) -> Self {
+        let mut bytes = [partition; 16];
+        bytes[..TIME_BYTES].copy_from_slice(&LOG_TIME);
+        bytes[TIME_BYTES + 1..].copy_from_slice(&rest);
+        Self(bytes)
+    }
+
+    /// Whether this is an act log and no workflow.
+    #[must_use]
+    pub fn is_act_log(self) -> bool {
+        self.0.starts_with(&LOG_TIME)
+    }
+
     fn text(self) -> Text {
         let mut text = [0; 35];
+        if self.is_act_log() {
+            // The first digit is the same in all of them.
+            text[3..].copy_from_slice(self.hex().as_bytes());
+            text[..4].copy_from_slice(b"log_");
+            return Text(text);
+        }
         text[..3].copy_from_slice(b"wf_");
         hex::encode_to_slice(self.0, &mut text[3..]).expect("there is room for 32 digits");
         Text(text)
@@ -127,11 +153,16 @@ impl FromStr for WorkflowId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        text.strip_prefix("wf_")
-            .and_then(Self::from_hex)
-            .ok_or(ParseIdError {
-                expected: "wf_<32 hex digits>",
-            })
+        let id = match text.strip_prefix("log_") {
+            Some(digits) => Self::from_hex(&format!("f{digits}")).filter(|it| it.is_act_log()),
+            None => text
+                .strip_prefix("wf_")
+                .and_then(Self::from_hex)
+                .filter(|it| !it.is_act_log()),
+        };
+        id.ok_or(ParseIdError {
+            expected: "wf_<32 hex digits>",
+        })
     }
 }
 
@@ -149,8 +180,10 @@ macro_rules! numbered_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let workflow = self.workflow.text();
-                write!(f, "{}{}{:08x}", $prefix, &workflow.as_str()[3..], self.number)
+                let mut digits = [0; 32];
+                hex::encode_to_slice(self.workflow.0, &mut digits).expect("there is room for 32 digits");
+                let digits = std::str::from_utf8(&digits).expect("digits are ASCII");
+                write!(f, "{}{digits}{:08x}", $prefix, self.number)
             }
         }
 
@@ -338,6 +371,21 @@ mod tests {
         };
         assert_eq!(token.to_string().parse(), Ok(token));
         assert!(!format!("{token:?}").contains("0505"));
+    }
+
+    #[test]
+    fn an_act_log_is_told_from_every_workflow() {
+        let log = WorkflowId::act_log(0xab, [7; RANDOM_BYTES]);
+        assert_eq!(log.to_string(), "log_fffffffffffab070707070707070707");
+        assert_eq!((log.to_string().len(), log.partition()), (35, 0xab));
+        assert!(log.is_act_log() && !WorkflowId::new(0xab, [7; 15]).is_act_log());
+        assert_eq!(log.to_string().parse(), Ok(log));
+        for text in [
+            format!("wf_{}", log.hex()),
+            format!("log_{}", &WorkflowId::new(1, [7; 15]).hex()[1..]),
+        ] {
+            assert!(text.parse::<WorkflowId>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::events::Device;
 use crate::ids::{PromptId, TaskId, WorkflowId};
 
 /// Names a turn; the idempotency key of everything done in it.
@@ -41,6 +42,9 @@ pub struct Submitter {
     /// Network address as the gateway saw it; for rate limits only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// What kind of device an applicant uses, for analytics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_class: Option<Device>,
 }
 
 /// Why a turn was scheduled.

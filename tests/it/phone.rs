@@ -24,7 +24,7 @@ async fn consent(bank: &Client, key: &str, subject: &str) -> (String, Client) {
 }
 
 /// The code in the last message of the outbox.
-fn last_code(world: &World) -> String {
+pub fn last_code(world: &World) -> String {
     let outbox = world.outbox();
     let text = outbox.last().expect("a message")["text"]
         .as_str()
@@ -36,7 +36,12 @@ fn last_code(world: &World) -> String {
 }
 
 /// Waits for a prompt of `kind` other than the one before.
-async fn next_prompt(applicant: &Client, id: &str, kind: &str, before: &Value) -> Option<Value> {
+pub async fn next_prompt(
+    applicant: &Client,
+    id: &str,
+    kind: &str,
+    before: &Value,
+) -> Option<Value> {
     let mut after = 0;
     for _ in 0..30 {
         let view = applicant

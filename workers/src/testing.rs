@@ -263,6 +263,7 @@ pub fn applicant() -> Submitter {
         id: "applicant".to_owned(),
         device: None,
         address: None,
+        device_class: None,
     }
 }
 
@@ -272,6 +273,7 @@ pub fn reviewer(id: &str) -> Submitter {
         id: id.to_owned(),
         device: None,
         address: None,
+        device_class: None,
     }
 }
 

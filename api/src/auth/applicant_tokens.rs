@@ -9,6 +9,7 @@ use btrust_schemas::ids::WorkflowId;
 use super::{Auth, signing::Minted, store::handoffs::Destination};
 use crate::{
     access::{ApplicantTokensWrite, Caller},
+    acts,
     refusal::Refused,
     refusals,
 };
@@ -82,6 +83,7 @@ impl CreateApplicantToken {
         wanted: Json<NewApplicantToken>,
     ) -> Result<ApplicantTokenResponse, Refused<CreateApplicantTokenRefusals>> {
         let workflow = workflow_id(&wanted.workflow)?;
+        acts::about_workflow(caller.act.as_ref(), workflow);
         let to = Destination {
             tenant: caller.tenant().to_owned(),
             workflow,

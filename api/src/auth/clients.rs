@@ -9,6 +9,7 @@ use btrust_platform::token::Claims;
 use super::{Auth, ClientKind, generate_secret, signing::random_hex, store::clients::ClientRow};
 use crate::{
     access::{Caller, ClientsWrite, scope},
+    acts,
     refusal::Refused,
     refusals,
 };
@@ -111,6 +112,10 @@ impl CreateClient {
             created_at: auth.clock.now_ms(),
         };
         auth.store.put_client(&row).await?;
+        acts::about(caller.act.as_ref(), |it| {
+            it.client = Some(row.id.clone());
+            it.scope = Some(row.scopes.clone());
+        });
         tracing::info!(client = row.id, by = caller.claims.sub, "made a client");
         let client_secret = secret.expose().to_owned();
         let body = ClientCredentials {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, payload::Json};
 
-use super::{Auth, applicant_tokens::ApplicantTokenResponse, signing::digest};
+use super::{Auth, acts, applicant_tokens::ApplicantTokenResponse, signing::digest};
 use crate::{refusal::Refused, refusals};
 
 pub struct RedeemHandoff(pub Arc<Auth>);
@@ -31,6 +32,7 @@ impl RedeemHandoff {
     )]
     async fn redeem_handoff(
         &self,
+        request: &Request,
         redemption: Json<HandoffRedemption>,
     ) -> Result<ApplicantTokenResponse, Refused<RedeemHandoffRefusals>> {
         let auth = &self.0;
@@ -41,6 +43,7 @@ impl RedeemHandoff {
             .await?;
         let (to, session_end) =
             taken.ok_or_else(|| HANDOFF_REFUSED.detail("ask for a new code"))?;
+        acts::by_applicant(request, &to);
         Ok(auth
             .signing
             .mint_for_applicant(&to, Some(session_end))?

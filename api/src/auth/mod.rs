@@ -5,6 +5,7 @@
 //! [`CLIENT_TOKEN_TTL_MS`], an applicant's [`APPLICANT_TOKEN_TTL_MS`] and opens
 //! exactly one workflow; hand-off codes and resume links bring it back.
 
+mod acts;
 mod applicant_tokens;
 mod clients;
 mod contact_codes;

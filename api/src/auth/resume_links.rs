@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     access::{Caller, ResumeLinksWrite},
+    acts,
     refusal::Refused,
     refusals,
 };
@@ -71,6 +72,7 @@ impl CreateResumeLink {
             (None, None) => return Err(WORKFLOW_MISSING.detail("send `workflow`")),
             (_, Some(wanted)) => workflow_id(wanted)?,
         };
+        acts::about_workflow(caller.act.as_ref(), workflow);
         if !caller.opens(workflow) {
             return Err(WORKFLOW_UNKNOWN.detail("there is no such workflow"));
         }

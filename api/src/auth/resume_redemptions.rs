@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
 
-use super::{Auth, applicant_tokens::ApplicantTokenResponse};
+use super::{Auth, acts, applicant_tokens::ApplicantTokenResponse};
 use crate::{refusal::Refused, refusals};
 
 pub struct RedeemResumeCode(pub Arc<Auth>);
@@ -35,11 +36,13 @@ impl RedeemResumeCode {
     )]
     async fn redeem_resume_code(
         &self,
+        request: &Request,
         link: Path<String>,
         redemption: Json<ResumeRedemption>,
     ) -> Result<ApplicantTokenResponse, Refused<RedeemResumeCodeRefusals>> {
         let redeemed = self.0.codes.redeem(&link, redemption.code.trim()).await?;
         let to = redeemed.ok_or_else(|| RESUME_REFUSED.detail("ask for a new code"))?;
+        acts::by_applicant(request, &to);
         Ok(self.0.signing.mint_for_applicant(&to, None)?.into())
     }
 }

@@ -20,8 +20,10 @@ use btrust_platform::{
     sqlite,
     token::Verifier,
 };
+use btrust_schemas::events::{ActKind, ActTarget};
 
 use super::{
+    acts::{ROUTES, Reports},
     applicant_tokens::CreateApplicantToken,
     clients::CreateClient,
     contact_codes::ContactCodes,
@@ -43,10 +45,14 @@ use super::{
 };
 use crate::{
     access::scope,
+    acts::{Desk, Outbox, OutboxError, Recorder, Reported, deliver},
     openapi,
     refusal::{self, Refused},
     refusals,
 };
+
+/// Name of the service in logs, metrics, health and acts.
+const SERVICE: &str = "auth";
 
 /// Largest request body of every operation, in bytes; the largest of ours, a client
 /// with all scopes, has less than one KiB.
@@ -68,6 +74,8 @@ pub struct Config {
     pub auth_url: String,
     /// `ONBOARDING_URL`: where the links that it mints lead.
     pub onboarding_url: String,
+    /// `CORE_URL`: where acts are recorded.
+    pub core_url: String,
 }
 
 impl Config {
@@ -84,6 +92,7 @@ impl Config {
         Ok(Self {
             auth_url: url("AUTH_URL", 5800),
             onboarding_url: url("ONBOARDING_URL", 8050),
+            core_url: url("CORE_URL", 5002),
         })
     }
 }
@@ -115,6 +124,8 @@ pub enum AuthError {
     Contacts(#[from] DocumentError),
     #[error("a code could not be sent")]
     Send(#[from] SendError),
+    #[error("an act cannot be noted")]
+    Acts(#[from] OutboxError),
     #[error("the listener is not usable")]
     Listen(#[from] std::io::Error),
 }
@@ -177,6 +188,7 @@ pub struct Auth {
     pub(super) codes: Arc<ContactCodes>,
     pub(super) code_requests: mpsc::Sender<CodeRequest>,
     pub(super) clock: SharedClock,
+    recorder: Recorder,
 }
 
 /// Somebody asks for a code; worked on after they were answered, so that neither
@@ -203,7 +215,9 @@ impl Auth {
             messenger,
             clock,
         } = outside;
-        let store = Store::new(sqlite::open(&data_dir.auth_db(), &MIGRATIONS).await?);
+        let pool = sqlite::open(&data_dir.auth_db(), &MIGRATIONS).await?;
+        let outbox = Outbox::open(pool.clone()).await?;
+        let store = Store::new(pool);
         let signing = Signing::open(&store, &keys, config.auth_url.clone(), clock.clone()).await?;
         let signing = Arc::new(signing);
         let codes = Arc::new(ContactCodes {
@@ -215,7 +229,17 @@ impl Auth {
         });
         let (code_requests, requested) = mpsc::channel(CODE_REQUESTS_MAX);
         tokio::spawn(send_codes(Arc::clone(&codes), requested));
+        let desk = Desk {
+            service: SERVICE,
+            outbox,
+            clock: clock.clone(),
+        };
+        let core = Reports::to(&config.core_url, Arc::clone(&signing));
         Ok(Arc::new(Self {
+            recorder: Recorder {
+                desk,
+                core: Arc::new(core),
+            },
             config,
             store,
             signing,
@@ -262,11 +286,20 @@ impl Auth {
             created_at: before.as_ref().map_or(now_ms, |it| it.created_at),
         };
         self.store.put_client(&row).await?;
-        Ok(if before.is_some() {
-            Ensured::Changed
-        } else {
-            Ensured::Created
-        })
+        let (kind, ensured) = match before {
+            Some(_) => (ActKind::ClientChanged, Ensured::Changed),
+            None => (ActKind::ClientCreated, Ensured::Created),
+        };
+        let target = ActTarget {
+            client: Some(row.id),
+            scope: Some(row.scopes),
+            ..ActTarget::default()
+        };
+        self.recorder
+            .desk
+            .note_operator(tenant, kind, target)
+            .await?;
+        Ok(ensured)
     }
 
     /// Makes the clients of a development tenant that are not there yet and
@@ -398,10 +431,12 @@ pub fn routes(auth: &Arc<Auth>) -> Route {
         let store = store.clone();
         async move { store.ping().await.map_err(|error| error.to_string()) }
     });
+    let api = api.with(BodyLimit::new(BODY_BYTES_MAX));
+    let api = api.with(Reported::new(ROUTES, auth.recorder.clone()));
     let routes = Route::new()
-        .nest("/", api.with(BodyLimit::new(BODY_BYTES_MAX)).data(verifier))
+        .nest("/", api.data(verifier))
         .at("/openapi.json", openapi::endpoint(openapi_json()));
-    Health::new("auth").own("db", db).install(routes)
+    Health::new(SERVICE).own("db", db).install(routes)
 }
 
 /// Serves until `shutdown`.
@@ -415,7 +450,12 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), AuthError> {
     let sweeping = tokio::spawn(sweep(Arc::clone(&auth), shutdown.clone()));
-    let served = btrust_platform::http::serve("auth", listener, routes(&auth), shutdown).await;
+    let Recorder { desk, core } = auth.recorder.clone();
+    // What the last requests have noted is brought by the next run.
+    let until = shutdown.clone();
+    let delivering = tokio::spawn(async move { deliver(desk.outbox, &*core, until).await });
+    let served = btrust_platform::http::serve(SERVICE, listener, routes(&auth), shutdown).await;
+    delivering.abort();
     sweeping.abort();
     Ok(served?)
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use btrust_platform::{config::Secret, token::Kind};
 
 use super::{
-    Auth, AuthError, ClientKind,
+    Auth, AuthError, ClientKind, acts,
     secrets::SecretError,
     signing::{Grant, Minted},
     store::clients::ClientRow,
@@ -111,6 +111,10 @@ impl CreateToken {
         }
 
         let client = auth.store.client(&id).await?;
+        // Whoever names no client that there is has said nothing that could be recorded.
+        if let Some(client) = &client {
+            acts::about_client(request, client, None);
+        }
         let hash = client.as_ref().map(|it| it.secret_hash.as_str());
         // Who has proved itself before is not held up by others of its address.
         if !auth.secrets.is_checked(&id, hash, &secret, now_ms)
@@ -130,7 +134,12 @@ impl CreateToken {
             }
             (Err(error @ SecretError::Unusable), _) => return Err(error.into()),
         };
-        Ok(grant(auth, &client, &form)?)
+        acts::by_client(request, &client);
+        let granted = grant(auth, &client, &form)?;
+        if let CreateTokenResponse::Created(body, _) = &granted {
+            acts::about_client(request, &client, Some(&body.scope));
+        }
+        Ok(granted)
     }
 }
 

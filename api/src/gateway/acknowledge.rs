@@ -10,6 +10,7 @@ use btrust_schemas::core::{Acknowledgement, SPECIMEN_DOCUMENTS, UNCERTIFIED_LIVE
 use super::{Gateway, core_client::ByCore, views::AcknowledgementDocument};
 use crate::{
     access::{Caller, TenantWrite},
+    acts,
     refusal::Refused,
 };
 
@@ -57,6 +58,9 @@ impl Acknowledge {
             Kind::UncertifiedLiveness => UNCERTIFIED_LIVENESS,
             Kind::SpecimenDocuments => SPECIMEN_DOCUMENTS,
         };
+        acts::about(caller.act.as_ref(), |it| {
+            it.acknowledgement = Some(kind.to_owned())
+        });
         let acknowledgement = Acknowledgement {
             kind: kind.to_owned(),
             statement: acknowledgement.0.statement,

@@ -21,6 +21,7 @@ use btrust_schemas::{
         DefinitionView, DraftRequest, DraftResponse, LiveRequest, LiveView, MigrationRequest,
         MigrationView, PublicationRequest, RetirementRequest, VersionsView,
     },
+    events::{ReportedAct, ReportedActs},
     ids::{IncidentId, PromptId, TaskToken, WorkflowId},
     incidents::{IncidentPage, IncidentQuery, IncidentView, ResolutionRequest},
     problem::Problem,
@@ -107,6 +108,13 @@ impl CoreClient {
             base,
             tokens,
         }
+    }
+
+    /// Has acts of a tenant recorded; they are durable when this returns.
+    pub async fn record_acts(&self, tenant: &str, acts: &[ReportedAct]) -> Result<(), CoreError> {
+        let acts = acts.to_vec();
+        self.post(&["tenants", tenant, "acts"], &ReportedActs { acts })
+            .await
     }
 
     pub async fn draft(&self, request: &DraftRequest) -> Result<DraftResponse, CoreError> {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     access::{Caller, WorkflowsOperate},
+    acts,
     refusal::Refused,
     refusals,
 };
@@ -121,6 +122,7 @@ impl CreateSchedule {
             actor: caller.claims.sub,
         };
         let created = self.0.core.create_schedule(&name, &request).await?;
+        acts::about(caller.act.as_ref(), |it| it.schedule = Some(name.clone()));
         let (location, etag) = (format!("/v1/schedules/{name}"), etag(&created));
         Ok(CreateScheduleResponse::Created(
             Json(created.into()),

@@ -10,6 +10,7 @@ use btrust_schemas::definition::{MigrationReason, MigrationRequest, MigrationVie
 use super::{Gateway, cursor};
 use crate::{
     access::{Caller, DefinitionsPublish},
+    acts,
     refusal::Refused,
     refusals,
 };
@@ -110,6 +111,7 @@ impl MigrateWorkflows {
             limit,
             cursor,
         } = migration.0;
+        acts::about(caller.act.as_ref(), |it| it.version = Some(to));
         let tenant = caller.tenant().to_owned();
         let of = json!({ "tenant": tenant, "name": name.0, "from": from });
         let invalid = || CURSOR_INVALID.detail("take `next` of the same migration");

@@ -3,6 +3,7 @@
 mod acknowledge;
 mod act;
 mod act_on_workflows;
+mod acts;
 mod attribute_parameters;
 mod cancel_workflow;
 mod canonical;

@@ -13,6 +13,7 @@ use btrust_schemas::definition::LiveRequest;
 use super::{Gateway, get_live_version::LiveVersionResponse};
 use crate::{
     access::{Caller, DefinitionsPublish},
+    acts,
     refusal::{self, Refused},
     refusals,
 };
@@ -62,6 +63,7 @@ impl MoveLiveVersion {
                 refusal::MALFORMED_REQUEST.detail("`If-Match` is one `ETag` of this resource")
             })?),
         };
+        acts::about(caller.act.as_ref(), |it| it.version = Some(live.version));
         let request = LiveRequest {
             tenant: caller.tenant().to_owned(),
             version: live.version,

@@ -10,6 +10,7 @@ use btrust_schemas::definition::{DraftRequest, DraftResponse, Publish};
 use super::{Gateway, canonical, gates, views::VersionStatusWord};
 use crate::{
     access::{Caller, DefinitionsWrite, scope},
+    acts,
     refusal::{self, Refused},
     refusals,
 };
@@ -102,6 +103,10 @@ impl PublishDefinition {
             created,
             definition,
         } = gateway.core.draft(&request).await?;
+        acts::about(caller.act.as_ref(), |it| {
+            it.definition = Some(definition.name.clone());
+            it.version = Some(definition.version);
+        });
         let stored = Json(Publication {
             name: definition.name,
             version: definition.version,

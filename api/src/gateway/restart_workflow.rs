@@ -10,6 +10,7 @@ use btrust_schemas::{commands::RestartRequest, core::StartResponse};
 use super::{Gateway, canonical, get_workflow::opened, start_workflow::StartWorkflowResponse};
 use crate::{
     access::{Caller, WorkflowsWrite},
+    acts,
     idempotency::IdempotencyKey,
     refusal::Refused,
     refusals,
@@ -73,6 +74,9 @@ impl RestartWorkflow {
             actor: caller.claims.sub,
         };
         let started: StartResponse = self.0.core.restart(id, &request).await?;
+        acts::about(caller.act.as_ref(), |it| {
+            it.started = Some(started.workflow.id)
+        });
         Ok(StartWorkflowResponse::of(started, None))
     }
 }

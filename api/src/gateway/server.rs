@@ -26,6 +26,7 @@ use btrust_schemas::step;
 use super::{
     acknowledge::Acknowledge,
     act_on_workflows::ActOnWorkflows,
+    acts::ROUTES,
     cancel_workflow::CancelWorkflow,
     change_search_attributes::ChangeSearchAttributes,
     core_client::CoreClient,
@@ -79,10 +80,14 @@ use super::{
     uploads::{MIGRATIONS, Uploads, UploadsError},
 };
 use crate::{
+    acts::{Desk, Outbox, OutboxError, Recorder, Reported, deliver},
     brake::Brake,
     openapi,
     refusal::{self, Refused},
 };
+
+/// Name of the service in logs, metrics, health and acts.
+const SERVICE: &str = "gateway";
 
 /// Largest JSON body, in bytes: a definition with all of its schemas.
 pub const JSON_BYTES_MAX: u64 = 1024 * 1024;
@@ -141,6 +146,8 @@ pub struct Outside {
 pub enum GatewayError {
     #[error("the gateway's database cannot be opened")]
     Open(#[from] sqlite::DbError),
+    #[error("the queue of acts cannot be read")]
+    Acts(#[from] OutboxError),
     #[error("the listener is not usable")]
     Listen(#[from] std::io::Error),
 }
@@ -163,6 +170,7 @@ pub struct Gateway {
     pub(super) proofs: Brake,
     pub(super) clock: SharedClock,
     verifier: Arc<Verifier>,
+    pub(super) recorder: Recorder,
     config: Config,
 }
 
@@ -178,7 +186,9 @@ impl Gateway {
         outside: Outside,
     ) -> Result<Arc<Self>, GatewayError> {
         let path = data_dir.root().join("gateway.sqlite");
-        let uploads = Uploads::new(sqlite::open(&path, &MIGRATIONS).await?);
+        let pool = sqlite::open(&path, &MIGRATIONS).await?;
+        let outbox = Outbox::open(pool.clone()).await?;
+        let uploads = Uploads::new(pool);
         let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
         let tokens = Arc::new(TokenSource::new(&config.auth_url, client_id, client_secret));
         let Outside {
@@ -188,7 +198,15 @@ impl Gateway {
         } = outside;
         Ok(Arc::new(Self {
             core: CoreClient::new(config.core_url.clone(), Arc::clone(&tokens)),
-            streams: StreamsClient::new(config.streams_url.clone(), tokens),
+            streams: StreamsClient::new(config.streams_url.clone(), Arc::clone(&tokens)),
+            recorder: Recorder {
+                desk: Desk {
+                    service: SERVICE,
+                    outbox,
+                    clock: Arc::clone(&clock),
+                },
+                core: Arc::new(CoreClient::new(config.core_url.clone(), tokens)),
+            },
             uploads,
             objects,
             workflow_keys,
@@ -400,6 +418,7 @@ pub fn routes(gateway: &Arc<Gateway>) -> Route {
         uploads: Arc::clone(&api),
         others: api.with(BodyLimit::new(JSON_BYTES_MAX)),
     };
+    let reported = limited.with(Reported::new(ROUTES, gateway.recorder.clone()));
     let uploads = gateway.uploads.clone();
     let db = CheckFn(move || {
         let uploads = uploads.clone();
@@ -407,9 +426,9 @@ pub fn routes(gateway: &Arc<Gateway>) -> Route {
     });
     let http = btrust_platform::http::client();
     let routes = Route::new()
-        .nest("/", limited.data(Arc::clone(&gateway.verifier)))
+        .nest("/", reported.data(Arc::clone(&gateway.verifier)))
         .at("/openapi.json", openapi::endpoint(openapi_json()));
-    Health::new("gateway")
+    Health::new(SERVICE)
         .own("db", db)
         .neighbour(
             "core",
@@ -453,7 +472,12 @@ pub async fn serve(
     let sweeper = Arc::clone(&gateway);
     let sweeping = tokio::spawn(async move { sweeper.sweep_for_ever().await });
     let routes = routes(&gateway);
-    let served = btrust_platform::http::serve("gateway", listener, routes, shutdown).await;
+    let Recorder { desk, core } = gateway.recorder.clone();
+    // What the last requests have noted is brought by the next run.
+    let until = shutdown.clone();
+    let delivering = tokio::spawn(async move { deliver(desk.outbox, &*core, until).await });
+    let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown).await;
+    delivering.abort();
     sweeping.abort();
     Ok(served?)
 }

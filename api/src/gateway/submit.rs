@@ -106,6 +106,7 @@ impl Submit {
                 id: caller.claims.sub.clone(),
                 device: caller.claims.device.clone(),
                 address: caller.address.clone(),
+                device_class: caller.device,
             },
             digest: canonical::digest(&[&body, &key, &sender]),
             body,

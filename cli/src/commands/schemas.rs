@@ -25,6 +25,10 @@ impl Schemas {
             put(&json.join(name), &content)?;
         }
         put(
+            &self.write.join("EVENTS.md"),
+            &btrust_schemas::events::table_markdown(),
+        )?;
+        put(
             &self.write.join("openapi.json"),
             &btrust_api::gateway::openapi_json(),
         )?;

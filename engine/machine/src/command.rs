@@ -251,6 +251,9 @@ pub struct Submitter {
     /// Network address as the gateway saw it; for rate limits only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// A word for the kind of device that an applicant uses, for analytics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_class: Option<String>,
 }
 
 /// How a command that was not refused has been answered.

@@ -71,6 +71,9 @@ pub struct State {
         skip_serializing_if = "is_priority_default"
     )]
     pub(crate) priority: u8,
+    /// A word for the kind of device that the applicant used last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     pub(crate) input: Payload,
     pub(crate) started_ms: i64,
     /// The latest time that a command brought; it never goes back.
@@ -545,6 +548,12 @@ impl State {
     #[must_use]
     pub fn definition(&self) -> (&str, u32) {
         (&self.definition, self.version)
+    }
+
+    /// A word for the kind of device that the applicant has answered with last.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        self.device.as_deref()
     }
 
     /// How urgent its turns are, 0 to [`PRIORITY_MAX`]; the higher the sooner.

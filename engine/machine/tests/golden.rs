@@ -392,6 +392,7 @@ fn command(action: &Action, history: &History, tokens: &[String]) -> Command {
             id: "someone".to_owned(),
             device: None,
             address: None,
+            device_class: None,
         },
     };
     match action {

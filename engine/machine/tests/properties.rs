@@ -82,7 +82,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             prompt,
             digest: format!("{digest:064}"),
             body: json!({"code": digest}).into(),
-            submitter: Submitter { kind: "applicant".to_owned(), id: "a".to_owned(), device: None, address: None },
+            submitter: Submitter { kind: "applicant".to_owned(), id: "a".to_owned(), device: None, address: None, device_class: None },
         }),
         3 => Just(Command::Tick),
         1 => (0..20_u8).prop_map(|it| if it == 0 {

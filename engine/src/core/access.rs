@@ -15,8 +15,14 @@ use crate::queues::Queues;
 /// Scope of the gateway.
 const CALL: &str = "core:call";
 
+/// Scope of services that report acts and need nothing else of core.
+const REPORT: &str = "acts:write";
+
 /// A caller that may use the whole internal API.
 pub struct Gateway;
+
+/// A caller that may report acts.
+pub struct Reporter;
 
 /// A service that may take and report the turns of some steps.
 pub struct Worker {
@@ -28,6 +34,16 @@ pub struct Worker {
 impl<'a> FromRequest<'a> for Gateway {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         authenticate(request).await?.require(CALL)?;
+        Ok(Self)
+    }
+}
+
+impl<'a> FromRequest<'a> for Reporter {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let claims = authenticate(request).await?;
+        if claims.kind != Kind::Service || !claims.has_scope(CALL) {
+            claims.require(REPORT)?;
+        }
         Ok(Self)
     }
 }

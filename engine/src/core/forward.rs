@@ -12,9 +12,10 @@ use poem::{Body, Endpoint, IntoResponse, Middleware, Request, Response};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use btrust_schemas::ids::{IncidentId, PromptId, TaskToken, WorkflowId};
+use btrust_schemas::ids::{IncidentId, N_PARTITIONS, PromptId, TaskToken, WorkflowId};
 
 use super::refuse;
+use crate::act_log::log_of;
 use crate::engine::{Engine, start_key};
 use crate::error::EngineError;
 use crate::mailbox::partition_of;
@@ -286,10 +287,15 @@ impl Target {
             ("task-tokens", Some(token)) => {
                 token.parse::<TaskToken>().ok()?.task.workflow.partition()
             }
-            ("tenants", Some(tenant)) if segments.next() == Some("schedules") => {
-                let name = decoded(segments.next()?)?;
-                schedules::partition_of(&decoded(tenant)?, &name)
-            }
+            ("tenants", Some(tenant)) => match segments.next() {
+                Some("schedules") => {
+                    let name = decoded(segments.next()?)?;
+                    schedules::partition_of(&decoded(tenant)?, &name)
+                }
+                // Databases of several nodes use every partition.
+                Some("acts") => log_of(&decoded(tenant)?, N_PARTITIONS).partition(),
+                _ => return None,
+            },
             _ => return None,
         };
         Some(Self::Partition(partition))

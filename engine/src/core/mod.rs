@@ -5,6 +5,7 @@
 mod access;
 mod acknowledge;
 mod acknowledgements;
+mod act_log;
 mod acts;
 mod cancel;
 mod config;
@@ -300,6 +301,7 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
             "/tenants/:tenant/acknowledgements",
             post(acknowledge::acknowledge).get(acknowledgements::acknowledgements),
         )
+        .at("/tenants/:tenant/acts", post(act_log::acts))
         .at("/incidents", get(incidents::incidents))
         .at("/incidents/:id", get(incident::incident))
         .at("/incidents/:id/resolution", post(incident::resolution))

@@ -260,6 +260,7 @@ impl Client {
                 id: "applicant".to_owned(),
                 device: None,
                 address: None,
+                device_class: None,
             },
             body: json!({ "answer": digest.to_string() }),
             digest: digest.to_string().repeat(64),

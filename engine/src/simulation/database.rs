@@ -9,7 +9,7 @@ use crate::store::definitions::VersionRecord;
 use crate::store::operations::{IncidentRow, Raised, Resolution};
 use crate::store::tenants::AcknowledgementRecord;
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OwnedPartition,
+    AcquireRequest, Acquired, ActLog, Batch, Committed, Cursor, Fence, JournalRow, OwnedPartition,
     StartKey, StartRecord, StoreError, Takeover, WorkflowRecord, Write,
 };
 
@@ -45,6 +45,8 @@ pub struct Tables {
     pub versions: Vec<(String, VersionRecord, String)>,
     pub acknowledgements: Vec<AcknowledgementRecord>,
     pub digest_keys: BTreeMap<String, Vec<u8>>,
+    /// With everything that was ever recorded in them.
+    pub act_logs: BTreeMap<WorkflowId, ActLog>,
 }
 
 impl Tables {
@@ -234,6 +236,18 @@ impl Tables {
                 committed_ms: write.committed_ms,
                 public: write.public.clone(),
             });
+        }
+        if let Some(written) = &write.acts {
+            let log = self.act_logs.entry(id).or_insert_with(|| ActLog {
+                log: id,
+                chain: String::new(),
+                n_audit: 0,
+                known: Vec::new(),
+            });
+            log.chain.clone_from(&write.snapshot.chain);
+            log.n_audit = write.snapshot.n_audit;
+            log.known.extend(written.acts.iter().cloned());
+            return;
         }
         let known = self.workflows.get(&id);
         let known_incident = known.filter(|_| write.keeps_incident);

@@ -110,6 +110,7 @@ fn next(
                 id: "applicant".to_owned(),
                 device: None,
                 address: None,
+                device_class: None,
             },
         });
     }

@@ -17,8 +17,8 @@ use crate::store::operations::{
 use crate::store::schedules::{FiredRecord, ScheduleRecord, ScheduleStore};
 use crate::store::tenants::{AcknowledgementRecord, TenantStore};
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
-    StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+    AcquireRequest, Acquired, ActLog, ActsWanted, Batch, Committed, Cursor, Fence, JournalRow,
+    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
 
 use super::node::Process;
@@ -270,6 +270,17 @@ impl Store for SimulatedStore {
             .put_cursors(cursors, fences, now_ms);
         drop(lock);
         self.write_ends(fault, Committed { fenced: taken }).await
+    }
+
+    async fn act_logs(&self, wanted: &[ActsWanted]) -> Result<Vec<ActLog>, StoreError> {
+        self.read().await?;
+        let tables = self.world.database.tables();
+        let logs = wanted.iter().filter_map(|it| {
+            let mut log = tables.act_logs.get(&it.log)?.clone();
+            log.known.retain(|known| it.acts.contains(known));
+            Some(log)
+        });
+        Ok(logs.collect())
     }
 
     async fn put_incident(

@@ -77,6 +77,7 @@ pub(crate) fn first_write(id: WorkflowId, n: u8, batch: i64) -> Write {
         before: None,
         attributes: None,
         deletion: None,
+        acts: None,
         keeps_incident: false,
         start: Some(StartRecord {
             key: start_key(n),

@@ -118,6 +118,7 @@ fn first_write(n: u8) -> Write {
         attributes: Some(entries(columns.attributes.as_deref())),
         before: None,
         deletion: None,
+        acts: None,
         keeps_incident: false,
         start: Some(StartRecord {
             key: start_key(n),

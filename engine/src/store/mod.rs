@@ -3,6 +3,7 @@
 //! Every adapter passes [`conformance::check`]; nothing else defines what "correct" means here.
 //! The statements of all adapters are the files of `sql/`; its `mod.rs` says how to add one.
 
+mod act_text;
 pub mod conformance;
 pub mod counts;
 pub mod definitions;
@@ -99,6 +100,10 @@ pub trait Store: Send + Sync {
         cursors: &[Cursor],
         fences: &[Fence],
     ) -> Result<Committed, StoreError>;
+
+    /// The heads of act logs, each with those of its acts that are asked for and recorded; logs without any
+    /// record are left out.
+    async fn act_logs(&self, wanted: &[ActsWanted]) -> Result<Vec<ActLog>, StoreError>;
 
     /// Marks a workflow as stopped by a fault; its next commit clears the mark.
     ///
@@ -222,6 +227,9 @@ pub struct Write {
     pub attributes: Option<Vec<(String, String)>>,
     /// Takes the workflow away instead: only the row in the journal that tells of it stays.
     pub deletion: Option<Deletion>,
+    /// Acts that the row in the journal records, where `workflow` is an act log: `snapshot` then has the head
+    /// of its chain, and nothing else of the write counts.
+    pub acts: Option<ActsWritten>,
     /// The key that starts this workflow, in its first commit.
     pub start: Option<StartRecord>,
     /// Whether the mark of an incident stays: nothing has changed that could get the workflow going.
@@ -243,6 +251,35 @@ impl Write {
         let restarted = restarted.filter(|_| self.start.is_some());
         replaced.flatten().into_iter().chain(restarted.flatten())
     }
+}
+
+/// What stands in the journal where sealed events would, and there are none.
+pub const NO_EVENTS: &[u8] = b"-";
+
+/// Acts that a commit records in the log of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActsWritten {
+    pub tenant: String,
+    /// Their ids.
+    pub acts: Vec<String>,
+}
+
+/// A log, and acts of which somebody wants to know whether they are in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActsWanted {
+    pub log: WorkflowId,
+    pub acts: Vec<String>,
+}
+
+/// The head of an act log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActLog {
+    pub log: WorkflowId,
+    /// Head of the hash chain, hex.
+    pub chain: String,
+    pub n_audit: i64,
+    /// Those of the acts that were asked for which are recorded.
+    pub known: Vec<String>,
 }
 
 /// What a deletion has to know to find every row of a workflow.

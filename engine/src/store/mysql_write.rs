@@ -6,8 +6,10 @@ use tokio::time::{Instant, timeout_at};
 
 use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 
+use crate::act_log::ACT_REMEMBERED_MS;
 use crate::parcel::owed_key_hash;
 
+use super::act_text::{FORGET_ACTS, INSERT_ACT, INSERT_ACT_LOG, UPDATE_ACT_LOG};
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::mysql::sql::leases::lost;
@@ -100,8 +102,13 @@ async fn insert(
         .collect();
     let (deleted, kept): (Vec<&Write>, Vec<&Write>) =
         writes.iter().copied().partition(|it| it.deletion.is_some());
+    let (logs, kept): (Vec<&Write>, Vec<&Write>) =
+        kept.into_iter().partition(|it| it.acts.is_some());
     for write in deleted {
         delete(connection, write).await?;
+    }
+    for write in logs {
+        write_acts(connection, write).await?;
     }
     insert_events(connection, &with_events, limits).await?;
     replace_snapshots(connection, &kept, limits).await?;
@@ -134,6 +141,44 @@ async fn delete(connection: &mut MySqlConnection, write: &Write) -> Result<(), s
         .bind(write.batch)
         .bind(&workflow)
         .bind(write.before.as_ref().map(|it| it.tenant.as_str()))
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+/// Moves the head of an act log on, and remembers what it has now.
+async fn write_acts(connection: &mut MySqlConnection, write: &Write) -> Result<(), sqlx::Error> {
+    let Some(acts) = &write.acts else {
+        return Ok(());
+    };
+    let log = write.workflow.to_string();
+    let moved = sqlx::query(UPDATE_ACT_LOG)
+        .bind(&write.snapshot.chain)
+        .bind(write.snapshot.n_audit)
+        .bind(&log)
+        .execute(&mut *connection)
+        .await?;
+    if moved.rows_affected() == 0 {
+        sqlx::query(INSERT_ACT_LOG)
+            .bind(&log)
+            .bind(&acts.tenant)
+            .bind(write.workflow.partition())
+            .bind(&write.snapshot.chain)
+            .bind(write.snapshot.n_audit)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for act in &acts.acts {
+        sqlx::query(INSERT_ACT)
+            .bind(&log)
+            .bind(act)
+            .bind(write.committed_ms)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(FORGET_ACTS)
+        .bind(&log)
+        .bind(write.committed_ms - ACT_REMEMBERED_MS)
         .execute(&mut *connection)
         .await?;
     Ok(())

@@ -13,12 +13,16 @@ use tokio::sync::oneshot;
 
 use btrust_platform::sqlite::BUSY_TIMEOUT;
 
+use crate::act_log::ACT_REMEMBERED_MS;
 use crate::parcel::owed_key_hash;
 
+use super::act_text::{FORGET_ACTS, INSERT_ACT, INSERT_ACT_LOG, UPDATE_ACT_LOG};
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::packing::packed;
-use super::{Batch, Committed, Deletion, Fence, StartRecord, StoreError, WorkflowColumns, Write};
+use super::{
+    ActsWritten, Batch, Committed, Deletion, Fence, StartRecord, StoreError, WorkflowColumns, Write,
+};
 
 /// Pages of the write-ahead log above which it is merged into the file.
 ///
@@ -143,6 +147,10 @@ struct Statements<'c> {
     no_start: Statement<'c>,
     deleted: Statement<'c>,
     count: Statement<'c>,
+    act_log: Statement<'c>,
+    new_act_log: Statement<'c>,
+    act: Statement<'c>,
+    forget_acts: Statement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -209,6 +217,10 @@ impl<'c> Statements<'c> {
                  decision, shard, n) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
                  ON CONFLICT DO UPDATE SET n = n + excluded.n",
             )?,
+            act_log: connection.prepare(UPDATE_ACT_LOG)?,
+            new_act_log: connection.prepare(INSERT_ACT_LOG)?,
+            act: connection.prepare(INSERT_ACT)?,
+            forget_acts: connection.prepare(FORGET_ACTS)?,
         })
     }
 
@@ -277,6 +289,9 @@ impl<'c> Statements<'c> {
         if write.deletion.is_some() {
             return Ok(());
         }
+        if let Some(acts) = &write.acts {
+            return self.write_acts(&id, write, acts);
+        }
         self.write_snapshot(&id, write)?;
         if let Some(columns) = &write.columns {
             self.write_columns(&id, columns, write.start.is_some())?;
@@ -287,6 +302,22 @@ impl<'c> Statements<'c> {
         if let Some(start) = &write.start {
             self.write_start(&id, start, write.committed_ms)?;
         }
+        Ok(())
+    }
+
+    /// Moves the head of an act log on, and remembers what it has now.
+    fn write_acts(&mut self, id: &str, write: &Write, acts: &ActsWritten) -> rusqlite::Result<()> {
+        let (chain, n_audit) = (&write.snapshot.chain, write.snapshot.n_audit);
+        if self.act_log.execute(params![chain, n_audit, id])? == 0 {
+            let partition = write.workflow.partition();
+            let values = params![id, acts.tenant, partition, chain, n_audit];
+            self.new_act_log.execute(values)?;
+        }
+        for act in &acts.acts {
+            self.act.execute(params![id, act, write.committed_ms])?;
+        }
+        let before_ms = write.committed_ms - ACT_REMEMBERED_MS;
+        self.forget_acts.execute(params![id, before_ms])?;
         Ok(())
     }
 

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what does not answer ends the test")]
 
+mod acts;
 mod children;
 mod distribution;
+mod event_schemas;
 mod exchange;
 mod faults;
 mod forwarding;

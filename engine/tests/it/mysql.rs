@@ -97,6 +97,7 @@ fn write(partition: u8, batch: i64) -> Write {
         before: None,
         attributes: None,
         deletion: None,
+        acts: None,
         keeps_incident: false,
         start: Some(StartRecord {
             key: StartKey {

@@ -16,6 +16,10 @@ macro_rules! once_more {
 }
 
 once_more! {
+    acts::an_act_is_recorded_once_in_the_chain_of_its_tenant,
+    acts::acts_that_come_together_share_a_commit,
+    acts::a_kill_at_a_commit_neither_loses_nor_doubles_an_act,
+    acts::an_act_log_is_no_workflow,
     children::a_parent_gets_what_its_child_has_decided,
     children::a_workflow_goes_on_as_a_new_one,
     exchange::an_acknowledgement_brings_the_next_turn_with_it,

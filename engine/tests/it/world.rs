@@ -17,8 +17,9 @@ use btrust_engine::store::lists::{
 };
 use btrust_engine::store::nodes::NodeStore;
 use btrust_engine::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
-    StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord, location,
+    AcquireRequest, Acquired, ActLog, ActsWanted, Batch, Committed, Cursor, Fence, JournalRow,
+    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, Stores, WorkflowRecord,
+    location,
 };
 use btrust_engine::{
     Engine, EngineError, Membership, Ports, Queues, RetentionPolicies, SecondPerson,
@@ -40,6 +41,7 @@ use btrust_schemas::ids::{N_PARTITIONS, WorkflowId};
 use btrust_schemas::task_limits::TaskLimits;
 use btrust_schemas::turn::{Ask, Audience, Submitter, TurnInput, TurnKey, TurnResult};
 
+use crate::event_schemas::CheckedStreams;
 use crate::lost_answers::{LostAnswers, Reluctant};
 
 /// A worker that serves every step.
@@ -138,7 +140,9 @@ impl World {
             task_limits,
             keys,
             workflow_keys: Arc::clone(&workflow_keys),
-            streams: Arc::new(JsonlStreams::open(streams).unwrap()),
+            streams: Arc::new(CheckedStreams(Arc::new(
+                JsonlStreams::open(streams).unwrap(),
+            ))),
             clock: Arc::clone(&self.clock) as _,
             random: SystemRandom::shared(),
             nodes: vec!["http://localhost:5002".to_owned()],
@@ -394,6 +398,7 @@ pub fn applicant() -> Submitter {
         id: "applicant".to_owned(),
         device: Some("phone".to_owned()),
         address: None,
+        device_class: None,
     }
 }
 
@@ -722,6 +727,10 @@ impl Store for WatchedStore {
     ) -> Result<Committed, StoreError> {
         self.call("put_cursors", self.inner.put_cursors(cursors, fences))
             .await
+    }
+
+    async fn act_logs(&self, wanted: &[ActsWanted]) -> Result<Vec<ActLog>, StoreError> {
+        self.call("act_logs", self.inner.act_logs(wanted)).await
     }
 
     async fn put_incident(

@@ -98,7 +98,7 @@ fn contract<D: Declares>() -> Contract {
 }
 
 /// The JSON Schema (2020-12) of `T`, self-contained.
-fn schema<T: JsonSchema>() -> Value {
+pub(crate) fn schema<T: JsonSchema>() -> Value {
     let generator: SchemaGenerator = SchemaSettings::draft2020_12().into_generator();
     let schema: Schema = generator.into_root_schema_for::<T>();
     schema.to_value()
@@ -135,6 +135,7 @@ pub fn json_files() -> Vec<(String, String)> {
     ] {
         files.push((format!("{name}.json"), pretty(&schema)));
     }
+    files.extend(crate::events::json_files());
     files
 }
 

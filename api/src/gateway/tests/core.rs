@@ -28,6 +28,7 @@ use btrust_schemas::{
         StartResponse, Status, SubmissionRequest, SubmissionResponse, WorkflowView,
     },
     definition::{DefinitionView, LiveView},
+    events::{ReportedAct, ReportedActs},
     ids::{PromptId, WorkflowId},
     incidents::IncidentView,
     problem::Problem,
@@ -66,6 +67,12 @@ pub struct Tables {
     pub sent_back: Vec<(String, Value)>,
     /// What was done to workflows, and how it was asked for.
     pub acts: Vec<(String, Value)>,
+    /// Acts that were reported, with their tenants.
+    pub reported: Vec<(String, ReportedAct)>,
+    /// Whether acts cannot be recorded now.
+    pub takes_no_acts: bool,
+    /// The act that is none.
+    pub refused_act: Option<String>,
     /// Whether a workflow that is waited for has a result.
     pub ends_at_once: bool,
     /// Policies and waits of starts.
@@ -119,6 +126,7 @@ pub fn routes(core: Core, verifier: Verifier) -> Route {
             "/tenants/:tenant/acknowledgements",
             post(acknowledge_it).get(list_acknowledgements),
         )
+        .at("/tenants/:tenant/acts", post(record_acts))
         .at("/tenants/:tenant/schedules", get(list_them))
         .at(
             "/tenants/:tenant/schedules/:name",
@@ -465,4 +473,23 @@ fn list_acknowledgements(Data(core): Data<&Core>, Path(tenant): Path<String>) ->
     let tables = lock(core);
     let own = tables.acknowledgements.iter().filter(|it| it.0 == tenant);
     ok(own.map(|it| it.1.clone()).collect::<Vec<_>>())
+}
+
+#[handler]
+fn record_acts(
+    Data(core): Data<&Core>,
+    Path(tenant): Path<String>,
+    Json(reported): Json<ReportedActs>,
+) -> Response {
+    let mut core = core.lock().unwrap();
+    let is_refused = |it: &ReportedAct| Some(&it.id) == core.refused_act.as_ref();
+    if core.takes_no_acts {
+        return problem::response(&Problem::new(503, "unavailable", "the disk is full"));
+    }
+    if reported.acts.iter().any(is_refused) {
+        return problem::response(&Problem::new(422, "act_invalid", "that is none"));
+    }
+    let acts = reported.acts.into_iter().map(|it| (tenant.clone(), it));
+    core.reported.extend(acts);
+    Json(()).into_response()
 }

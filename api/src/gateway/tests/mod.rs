@@ -1,6 +1,7 @@
 //! The gateway over its real router and stores, with a real auth service and a
 //! core of a few lines on loopback.
 
+mod acts;
 mod core;
 mod core_definitions;
 mod core_operations;

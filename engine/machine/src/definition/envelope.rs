@@ -93,6 +93,7 @@ fn read(reader: &mut Reader, json: &Value) -> Option<Definition> {
         evidence,
         decisions,
         machine,
+        errors: super::errors::written(states),
         labels: OnceLock::new(),
         is_bare: false,
     })
@@ -121,6 +122,7 @@ pub(super) fn parse_bare(json: &Value) -> Result<Definition, Vec<Finding>> {
             evidence: Vec::new(),
             decisions: BTreeMap::new(),
             machine,
+            errors: super::errors::written(json),
             labels: OnceLock::new(),
             is_bare: true,
         }),

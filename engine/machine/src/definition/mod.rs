@@ -1,6 +1,7 @@
 //! A definition: the envelope, and the states inside.
 
 mod envelope;
+mod errors;
 mod parse;
 mod reader;
 mod search;
@@ -8,7 +9,7 @@ mod states;
 mod template;
 mod visit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
@@ -41,6 +42,8 @@ pub struct Definition {
     pub(crate) evidence: Vec<EvidenceRule>,
     pub(crate) decisions: BTreeMap<String, Decision>,
     pub(crate) machine: Machine,
+    /// Names of errors that the document writes down.
+    pub(crate) errors: BTreeSet<String>,
     /// What [`Definition::task_labels`] has found.
     pub(crate) labels: OnceLock<Arc<TaskLabels>>,
     /// Whether it was parsed without an envelope.

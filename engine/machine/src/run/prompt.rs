@@ -122,6 +122,9 @@ impl Run<'_> {
             prompt,
             digest: super::remembered(digest).to_owned(),
         });
+        if let Some(device) = &submitter.device_class {
+            self.state.device = Some(device.clone());
+        }
         let answered = EventKind::PromptAnswered {
             prompt,
             task: number,

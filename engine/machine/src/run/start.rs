@@ -46,6 +46,7 @@ pub(super) fn start(
         definition: name.clone(),
         version: *version,
         priority: PRIORITY_DEFAULT,
+        device: None,
         input: input.clone(),
         started_ms: env.now_ms,
         now_ms: env.now_ms,

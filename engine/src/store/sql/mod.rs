@@ -17,6 +17,7 @@
 //! 5. A table is a migration in `migrations/sqlite/state` and one of the same name in
 //!    `migrations/mysql/state`.
 
+mod act_logs;
 mod counts;
 mod cursors;
 mod definitions;

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use btrust_schemas::ids::WorkflowId;
 
 use super::{
-    N_LANES, N_PARTITIONS, SqlStore, counts, cursors, incidents, leases, lists, reads, restore,
-    retention,
+    N_LANES, N_PARTITIONS, SqlStore, act_logs, counts, cursors, incidents, leases, lists, reads,
+    restore, retention,
 };
 use crate::store::lists::{
     AuditCount, AuditRow, Counted, CountsQuery, CountsRow, DeletedWorkflow, Ended, EndedQuery,
@@ -14,8 +14,8 @@ use crate::store::lists::{
 };
 use crate::store::restore::RestoreStore;
 use crate::store::{
-    AcquireRequest, Acquired, Batch, Committed, Cursor, Fence, JournalRow, OpenWorkflow, OutboxRow,
-    StartKey, StartRecord, Store, StoreError, WorkflowRecord,
+    AcquireRequest, Acquired, ActLog, ActsWanted, Batch, Committed, Cursor, Fence, JournalRow,
+    OpenWorkflow, OutboxRow, StartKey, StartRecord, Store, StoreError, WorkflowRecord,
 };
 
 #[async_trait]
@@ -89,6 +89,10 @@ impl Store for SqlStore {
     ) -> Result<Committed, StoreError> {
         self.bounded(cursors::put_cursors(self, cursors, fences))
             .await
+    }
+
+    async fn act_logs(&self, wanted: &[ActsWanted]) -> Result<Vec<ActLog>, StoreError> {
+        self.bounded(act_logs::act_logs(self, wanted)).await
     }
 
     async fn put_incident(

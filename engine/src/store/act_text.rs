@@ -1,0 +1,11 @@
+//! The statements that write act logs, for the commits of all databases.
+
+/// Takes chain, number and log.
+pub const UPDATE_ACT_LOG: &str = "UPDATE act_log SET chain = ?, n_audit = ? WHERE log = ?";
+/// Takes log, tenant, partition, chain and number.
+pub const INSERT_ACT_LOG: &str =
+    "INSERT INTO act_log (log, tenant, partition_no, chain, n_audit) VALUES (?, ?, ?, ?, ?)";
+/// Takes log, act and time.
+pub const INSERT_ACT: &str = "INSERT INTO act (log, act, recorded_ms) VALUES (?, ?, ?)";
+/// Takes log and time.
+pub const FORGET_ACTS: &str = "DELETE FROM act WHERE log = ? AND recorded_ms < ?";
