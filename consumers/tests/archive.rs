@@ -1,6 +1,10 @@
 //! The archiver against real databases, files and keys.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_wrap,
+    reason = "tests of little numbers"
+)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,11 @@
 //! The projector against a count of the raw events by hand.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "tests of little numbers"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

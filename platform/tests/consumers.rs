@@ -1,6 +1,10 @@
 //! Leases, checkpoints and marks against real databases and real streams.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_wrap,
+    reason = "tests of little numbers"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -84,7 +88,7 @@ impl Ledger {
 
 #[async_trait]
 impl Sink for Ledger {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "ledger"
     }
 
@@ -350,7 +354,7 @@ struct Heap {
 
 #[async_trait]
 impl Sink for Heap {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "heap"
     }
 

@@ -77,6 +77,10 @@ fn middle(bucket: i64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "durations of ten years have 39 bits"
+)]
 mod tests {
     use super::*;
 

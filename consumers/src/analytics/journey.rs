@@ -320,6 +320,8 @@ fn is_review(resource: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn data(json: serde_json::Value) -> Data {
@@ -355,8 +357,6 @@ mod tests {
         let expected = expected.iter().map(|(name, n)| ((*name).to_owned(), *n));
         assert_eq!(tell(story), expected.collect());
     }
-
-    use serde_json::json;
 
     #[test]
     fn a_workflow_that_is_decided_alone_is_counted_from_start_to_end() {

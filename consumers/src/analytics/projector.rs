@@ -133,7 +133,7 @@ impl Projector {
 
 #[async_trait]
 impl Sink for Projector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "analytics"
     }
 

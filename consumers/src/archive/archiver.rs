@@ -86,7 +86,7 @@ fn int(it: u64) -> Value<'static> {
 
 #[async_trait]
 impl Sink for Archiver {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "archive"
     }
 
