@@ -229,7 +229,7 @@ impl Sealer {
     async fn draft(&self, tenant: &str, incarnation: i64) -> Result<Option<Draft>, ArchiveError> {
         let key = [tenant.into(), incarnation.into()];
         let before = end(&self.database.fetch(SELECT_END, &key).await?)?;
-        let last_number = before.as_ref().map_or(0, |it| it.number);
+        let last_number = before.as_ref().map_or(-1, |it| it.number);
         let mut draft = Draft {
             last_number,
             size: before.as_ref().map_or(0, |it| it.size),
