@@ -174,10 +174,6 @@ impl GetFunnels {
         method = "get",
         operation_id = "getFunnels"
     )]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one for each filter of the operation"
-    )]
     async fn get_funnels(
         &self,
         caller: Caller<AnalyticsRead>,

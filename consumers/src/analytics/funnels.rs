@@ -61,7 +61,7 @@ pub async fn funnels(
         filter.push_str(" AND g.version = ?");
         values.push(version.into());
     }
-    let grouped: String = columns.iter().map(|it| format!(", {it}")).collect();
+    let grouped: String = columns.iter().flat_map(|it| [", ", it]).collect();
     let sql = format!(
         "SELECT c.state, c.measure, CAST(SUM(c.n) AS SIGNED), g.definition, g.version{grouped} \
          FROM funnel_group g JOIN funnel_count c ON c.funnel_group = g.id WHERE {filter} \

@@ -140,13 +140,14 @@ impl Sink for Projector {
     async fn take(&self, _shard: &str, records: &[ReadRecord]) -> Result<(), SinkError> {
         let mut events = Vec::with_capacity(records.len());
         for record in records {
-            match read(record) {
-                Some(event) => events.push(event),
-                None => tracing::error!(
+            let Some(event) = read(record) else {
+                tracing::error!(
                     position = record.position,
                     "a record of the analytics stream is no event and is passed over"
-                ),
-            }
+                );
+                continue;
+            };
+            events.push(event);
         }
         Ok(self.project(&events).await?)
     }

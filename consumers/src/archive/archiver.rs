@@ -93,13 +93,14 @@ impl Sink for Archiver {
     async fn take(&self, _shard: &str, records: &[ReadRecord]) -> Result<(), SinkError> {
         let mut known = Vec::with_capacity(records.len());
         for record in records {
-            match EventHead::read(&record.bytes) {
-                Some(head) => known.push((head, record)),
-                None => tracing::error!(
+            let Some(head) = EventHead::read(&record.bytes) else {
+                tracing::error!(
                     position = record.position,
                     "a record of the audit stream is no event and is passed over"
-                ),
-            }
+                );
+                continue;
+            };
+            known.push((head, record));
         }
         Ok(self.keep(&known).await?)
     }
