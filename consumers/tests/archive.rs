@@ -186,8 +186,8 @@ async fn check_archive(world: &World) {
         .await;
     // Two processes at once make one archive.
     let other = world.sealer().await;
-    let sealed = tokio::join!(sealer.seal_due(), other.seal_due());
-    assert_eq!(sealed.0.unwrap() + sealed.1.unwrap(), 1);
+    let both = tokio::join!(sealer.seal_due(), other.seal_due());
+    assert_eq!(both.0.unwrap() + both.1.unwrap(), 1);
     assert_eq!(world.archive("t").await, lines(&log[..2], 1));
 
     // The next two checkpoints share a segment; one of them is told in two parts.
@@ -232,13 +232,14 @@ async fn records_that_do_not_lead_to_the_signed_root_are_not_sealed() {
 
 #[tokio::test]
 async fn records_are_sealed_in_the_order_that_checkpoints_say() {
-    check_archive(&world("").await).await;
+    Box::pin(check_archive(&world("").await)).await;
 }
 
 #[tokio::test]
 async fn they_are_on_mysql() {
     let server = MariaDb::start();
-    check_archive(&world(&server.database().await).await).await;
+    let world = world(&server.database().await).await;
+    Box::pin(check_archive(&world)).await;
 }
 
 #[tokio::test]

@@ -107,20 +107,20 @@ fn workflow(number: u64, random: &mut StdRng) -> Vec<Value> {
         }
         if 1 < closes && random.random_range(0..4) == 0 {
             closes -= 1;
-            let closed = json!({ "status": "failed", "durationMs": 77_777 });
-            emit("workflow.closed", closed, device, 5);
+            let failure = json!({ "status": "failed", "durationMs": 77_777 });
+            emit("workflow.closed", failure, device, 5);
             emit("workflow.redriven", json!({ "redrive": 1 }), device, 5);
         }
     }
     if 0 < closes {
         let decision = ["approved", "rejected", "referred"].choose(random).unwrap();
-        let closed = [
+        let endings = [
             json!({ "status": "succeeded", "decision": decision, "durationMs": random.random_range(1..9_000_000) }),
             json!({ "status": "timed_out", "durationMs": 1_209_600_000 }),
         ];
         emit(
             "workflow.closed",
-            closed.choose(random).unwrap().clone(),
+            endings.choose(random).unwrap().clone(),
             device,
             5,
         );
