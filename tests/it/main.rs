@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bench;
+mod canary;
 mod crash;
 mod demo;
 mod disk;
