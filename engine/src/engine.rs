@@ -1,8 +1,8 @@
 //! The engine as its servers and tests hold it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
@@ -44,6 +44,7 @@ use crate::retention::{self, RetentionPolicies};
 use crate::schedules;
 use crate::seal::{self, Binding};
 use crate::search;
+use crate::sequencer::AuditReader;
 use crate::shared::Shared;
 use crate::start_policy::request_name;
 use crate::store::definitions::DefinitionStore;
@@ -109,6 +110,8 @@ pub struct Engine {
     /// Whoever moves workflows to another version has this one permit.
     pub(crate) migrating: Semaphore,
     pub(crate) subjects: Arc<Subjects>,
+    /// The logs of audit records, where somebody keeps them.
+    audit: OnceLock<AuditReader>,
 }
 
 /// The tasks behind an engine; they end after the shutdown that the engine was started with.
@@ -200,6 +203,7 @@ impl Engine {
             neighbours: keeper.as_ref().map(|_| http::client()),
             migrating: Semaphore::new(1),
             subjects,
+            audit: OnceLock::new(),
         });
         let mut tasks = Vec::new();
         for committer in committers {
@@ -251,6 +255,16 @@ impl Engine {
     /// Published definitions.
     pub fn definitions(&self) -> &Definitions {
         &self.shared.definitions
+    }
+
+    /// Tells the engine that audit records get places in logs: nothing is deleted before it has its own.
+    pub fn has_audit_log(&self, audit: AuditReader) {
+        // It is said once, at the start.
+        let _ = self.audit.set(audit);
+    }
+
+    pub(crate) fn audit(&self) -> Option<&AuditReader> {
+        self.audit.get()
     }
 
     /// What tenants have acknowledged.

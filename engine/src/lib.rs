@@ -45,6 +45,7 @@ mod row_acts;
 mod schedules;
 mod seal;
 pub mod search;
+pub mod sequencer;
 mod shared;
 #[cfg(test)]
 mod simulation;

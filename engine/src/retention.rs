@@ -175,7 +175,15 @@ impl Engine {
         })
     }
 
-    /// Those of these workflows of which the streams have heard everything.
+    /// How far the logs of audit records are, where there are any.
+    async fn sequenced(&self) -> Result<Option<BTreeMap<u8, i64>>, StoreError> {
+        match self.audit() {
+            Some(audit) => audit.sequenced().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Those of these workflows of which the streams have heard everything, and the logs have everything.
     pub(crate) async fn told(&self, ids: &[WorkflowId]) -> Result<Vec<WorkflowId>, StoreError> {
         let batches = self.shared.lists.batches_of(ids).await?;
         let cursors = self.shared.store.cursors().await?;
@@ -183,10 +191,12 @@ impl Engine {
             .into_iter()
             .map(|it| (it.partition, it.batch))
             .collect();
+        let sequenced = self.sequenced().await?;
         let is_told = |(id, batch): &(WorkflowId, i64)| {
             cursors
                 .get(&id.partition())
                 .is_some_and(|cursor| batch <= cursor)
+                && has_place(sequenced.as_ref(), *id, *batch)
         };
         Ok(batches
             .into_iter()
@@ -199,7 +209,9 @@ impl Engine {
     async fn purge(&self) -> Result<usize, EngineError> {
         let mut n_purged = 0;
         while n_purged < LOOK_MAX {
-            let deleted = self.shared.lists.deleted(PAGE).await?;
+            let mut deleted = self.shared.lists.deleted(PAGE).await?;
+            let sequenced = self.sequenced().await?;
+            deleted.retain(|it| has_place(sequenced.as_ref(), it.workflow, it.batch));
             if deleted.is_empty() {
                 break;
             }
@@ -220,6 +232,14 @@ impl Engine {
         }
         Ok(n_purged)
     }
+}
+
+/// Whether a batch is in the log of its tenant, where there are logs.
+fn has_place(sequenced: Option<&BTreeMap<u8, i64>>, workflow: WorkflowId, batch: i64) -> bool {
+    sequenced.is_none_or(|it| {
+        it.get(&workflow.partition())
+            .is_some_and(|last| batch <= *last)
+    })
 }
 
 #[cfg(test)]

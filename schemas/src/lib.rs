@@ -4,6 +4,7 @@
 //! performs I/O, so that every other crate may depend on it.
 
 pub mod analytics;
+pub mod audit;
 pub mod children;
 pub mod commands;
 pub mod core;

@@ -11,6 +11,7 @@ use btrust_schemas::task_limits::TaskLimits;
 
 use crate::definitions::SecondPerson;
 use crate::retention::RetentionPolicies;
+use crate::sequencer::CheckpointSettings;
 use crate::store;
 
 /// Where core keeps its state and finds its neighbours.
@@ -36,6 +37,8 @@ pub struct CoreConfig {
     pub task_limits: TaskLimits,
     /// `RETENTION_POLICIES`: days by the name of the policy, as JSON.
     pub retention: RetentionPolicies,
+    /// `AUDIT_CHECKPOINT_EVENTS` and `AUDIT_CHECKPOINT_SECONDS`.
+    pub checkpoints: CheckpointSettings,
 }
 
 impl CoreConfig {
@@ -81,6 +84,7 @@ impl CoreConfig {
                 .map(|it| SecondPerson::parse(&it))
                 .unwrap_or_default(),
             task_limits: task_limits(settings)?,
+            checkpoints: CheckpointSettings::from_settings(settings)?,
         })
     }
 }

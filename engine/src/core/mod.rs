@@ -7,6 +7,7 @@ mod acknowledge;
 mod acknowledgements;
 mod act_log;
 mod acts;
+mod audit;
 mod cancel;
 mod config;
 mod counts;
@@ -64,7 +65,7 @@ use btrust_platform::http::Shutdown;
 use btrust_platform::keys::{KeyError, LocalKeyring};
 use btrust_platform::problem;
 use btrust_platform::random::SystemRandom;
-use btrust_platform::streams::JsonlStreams;
+use btrust_platform::streams::{JsonlStreams, Streams};
 use btrust_platform::token::Verifier;
 use btrust_platform::workflow_keys;
 use btrust_schemas::ids::TaskToken;
@@ -73,6 +74,7 @@ use crate::engine::{Engine, Ports};
 use crate::error::EngineError;
 use crate::nodes::Membership;
 use crate::restore::{self, RestoreError};
+use crate::sequencer::{AuditReader, Sequencer, SequencerPorts};
 use crate::store::{self, Stores};
 
 pub use config::CoreConfig;
@@ -199,6 +201,19 @@ pub async fn serve(
     let keys = Arc::new(keys);
     let workflow_keys = workflow_keys::open_at(&config.keys, Arc::clone(&keys) as _).await?;
     let streams = JsonlStreams::open(config.data_dir.streams()).map_err(ServeError::Streams)?;
+    let streams: Arc<dyn Streams> = Arc::new(streams);
+    let audit = AuditReader::new(Arc::clone(&stores.store), Arc::clone(&stores.audit_log));
+    let sequencer = SequencerPorts {
+        store: Arc::clone(&stores.store),
+        log: stores.audit_log,
+        restore: Arc::clone(&stores.restore),
+        keys: Arc::clone(&keys) as _,
+        streams: Arc::clone(&streams),
+        clock: Arc::clone(&config.clock),
+        random: SystemRandom::shared(),
+        is_shared: stores.is_shared,
+    };
+    let sequencer = Sequencer::new(sequencer, config.checkpoints);
     let ports = Ports {
         store: stores.store,
         lists: stores.lists,
@@ -209,7 +224,7 @@ pub async fn serve(
         task_limits: config.task_limits,
         keys,
         workflow_keys,
-        streams: Arc::new(streams),
+        streams,
         clock: Arc::clone(&config.clock),
         random: SystemRandom::shared(),
         nodes: vec![config.core_url],
@@ -225,6 +240,9 @@ pub async fn serve(
     // The mark is written after the relay's last look.
     let marked = Shutdown::new();
     let (engine, mut running) = Engine::start(ports, &engine_shutdown).await?;
+    engine.has_audit_log(audit);
+    // Its last round is after the relay's last look too.
+    let sequencing = tokio::spawn(sequencer.run(marked.clone()));
     let marking = tokio::spawn(restore::keep_mark(
         folder,
         incarnation,
@@ -251,8 +269,10 @@ pub async fn serve(
     engine_shutdown.trigger();
     running.stopped().await;
     marked.trigger();
-    if let Err(error) = marking.await {
-        tracing::error!(%error, "a task of the engine has failed");
+    for ended in [marking.await, sequencing.await] {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the engine has failed");
+        }
     }
     served
 }
@@ -265,7 +285,7 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         client: btrust_platform::http::client(),
         shutdown,
     });
-    let api = of_definitions(Route::new())
+    let api = of_audit(of_definitions(Route::new()))
         .at(
             "/workflows",
             post(start::start).get(list_workflows::list_workflows),
@@ -337,6 +357,17 @@ pub fn routes(engine: Arc<Engine>, verifier: Verifier, shutdown: Shutdown) -> Ro
         .at("/nodes", get(nodes::nodes));
     let forward = forward::Forward::new(Arc::clone(&core.engine), core.client.clone());
     Route::new().nest("/internal/v1", api.data(core).with(forward))
+}
+
+/// The endpoints of the logs of audit records.
+fn of_audit(routes: Route) -> Route {
+    routes
+        .at("/audit/checkpoint", get(audit::latest_checkpoint))
+        .at("/audit/checkpoints", get(audit::checkpoints))
+        .at("/audit/keys", get(audit::keys))
+        .at("/audit/proofs/inclusion", get(audit::inclusion))
+        .at("/audit/proofs/consistency", get(audit::consistency))
+        .at("/audit/archive", get(audit::archive_lines))
 }
 
 /// The endpoints of versions of definitions.

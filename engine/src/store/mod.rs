@@ -4,6 +4,7 @@
 //! The statements of all adapters are the files of `sql/`; its `mod.rs` says how to add one.
 
 mod act_text;
+pub mod audit_log;
 pub mod conformance;
 pub mod counts;
 pub mod definitions;

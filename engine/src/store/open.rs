@@ -10,6 +10,7 @@ use btrust_platform::mysql::MySqlError;
 use btrust_platform::sqlite::DbError;
 
 use super::Store;
+use super::audit_log::AuditLogStore;
 use super::definitions::DefinitionStore;
 use super::lists::ListStore;
 use super::mysql::MySqlStore;
@@ -47,6 +48,7 @@ pub struct Stores {
     pub definitions: Arc<dyn DefinitionStore>,
     pub operations: Arc<dyn OperationStore>,
     pub schedules: Arc<dyn ScheduleStore>,
+    pub audit_log: Arc<dyn AuditLogStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub nodes: Arc<dyn NodeStore>,
     /// Whether several nodes may share the database; a file belongs to one.
@@ -80,6 +82,7 @@ impl Stores {
     fn of<S>(store: Arc<S>, check: Arc<dyn Check>, is_shared: bool) -> Self
     where
         S: Store
+            + AuditLogStore
             + ListStore
             + DefinitionStore
             + NodeStore
@@ -95,6 +98,7 @@ impl Stores {
             definitions: Arc::clone(&store) as _,
             operations: Arc::clone(&store) as _,
             schedules: Arc::clone(&store) as _,
+            audit_log: Arc::clone(&store) as _,
             tenants: Arc::clone(&store) as _,
             nodes: Arc::clone(&store) as _,
             is_shared,

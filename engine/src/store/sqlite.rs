@@ -182,6 +182,7 @@ mod tests {
         let known = WorkflowId::new(1, [1; 15]);
         crate::store::operations::check(&store, known).await;
         crate::store::schedules::check(&store).await;
+        crate::store::audit_log::check(&store).await;
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("state.sqlite"))
             .await

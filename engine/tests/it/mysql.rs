@@ -197,6 +197,7 @@ async fn a_mysql_database_is_a_store() {
     let known = WorkflowId::new(1, [1; 15]);
     btrust_engine::store::operations::check(&store, known).await;
     btrust_engine::store::schedules::check(&store).await;
+    btrust_engine::store::audit_log::check(&store).await;
     let store = open(&server.database().await).await;
     btrust_engine::store::nodes_conformance::check(&store, &store).await;
 }

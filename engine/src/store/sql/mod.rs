@@ -18,6 +18,8 @@
 //!    `migrations/mysql/state`.
 
 mod act_logs;
+mod audit_log;
+mod audit_rounds;
 mod counts;
 mod cursors;
 mod definitions;
