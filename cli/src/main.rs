@@ -66,6 +66,9 @@ enum Command {
     /// Look after the engine
     #[command(subcommand)]
     Engine(commands::engine::Engine),
+    /// Look at the audit log, export it and prove that nobody has changed it
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
     /// Look into the embedded outbox of one-time codes
     #[command(subcommand)]
     Otp(commands::otp::Otp),
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Workflow(it) => it.run(),
         Command::Bench(it) => it.run(&folders),
         Command::Engine(it) => it.run(&folders),
+        Command::Audit(it) => it.run(&folders),
         Command::Otp(it) => it.run(&folders),
         Command::Schemas(it) => it.run(),
     };

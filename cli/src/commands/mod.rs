@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod audit;
 pub mod bench;
 pub mod client;
 pub mod engine;

@@ -158,7 +158,7 @@ impl World {
             writes: vec![write],
             shard: partition,
         };
-        assert_eq!(self.store.commit(&written).await.unwrap().fenced, []);
+        assert!(self.store.commit(&written).await.unwrap().fenced.is_empty());
         let bytes = Bytes::from(line);
         let record = StreamRecord {
             partition_key: workflow.to_string(),

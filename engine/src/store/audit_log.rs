@@ -7,6 +7,9 @@ use btrust_schemas::ids::WorkflowId;
 
 use super::{Cursor, OutboxRow, StoreError, Takeover};
 
+/// Leaves of one range: more than the rows of any round, so that the ranges around a leaf are found.
+pub const RANGE_LEAVES_MAX: i64 = 16_384;
+
 /// Keeps who sequences, how far, and the logs with their checkpoints and keys.
 #[async_trait]
 pub trait AuditLogStore: Send + Sync {

@@ -40,6 +40,16 @@ pub struct Options {
     /// Whose log it has to be.
     pub tenant: Option<String>,
     pub beginning: Beginning,
+    pub withheld: Withheld,
+}
+
+/// Whether the hash of a record may stand in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// Whoever may write to an archive could hide any record so.
+    Refused,
+    /// The reader knows that workflows were deleted before the archive was written.
+    Accepted,
 }
 
 impl Options {
@@ -51,6 +61,7 @@ impl Options {
             trusted: Vec::new(),
             tenant: None,
             beginning: Beginning::Complete,
+            withheld: Withheld::Refused,
         }
     }
 }
@@ -230,6 +241,11 @@ impl Archive {
     fn withheld(&mut self, leaf: Hash) {
         self.report.n_withheld += 1;
         self.n_unclaimed += 1;
+        if self.options.withheld == Withheld::Refused {
+            let detail =
+                "only the hash of the record is here; accept that if workflows were deleted";
+            self.suspect(self.here(Wrong::Missing, detail));
+        }
         self.block.push(Entry {
             line: self.n_lines,
             leaf,

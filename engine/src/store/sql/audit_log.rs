@@ -9,7 +9,8 @@ use btrust_schemas::ids::WorkflowId;
 use super::rows::{IN_LIST_MAX, get, id};
 use super::{Db, Row, SqlStore, audit_rounds, unavailable};
 use crate::store::audit_log::{
-    Appended, AuditKey, AuditLogStore, CheckpointRecord, LogRecord, RangeRecord, Round, Untold,
+    Appended, AuditKey, AuditLogStore, CheckpointRecord, LogRecord, RANGE_LEAVES_MAX, RangeRecord,
+    Round, Untold,
 };
 use crate::store::packing::unpacked;
 use crate::store::{Cursor, OutboxRow, StoreError, Takeover};
@@ -148,12 +149,13 @@ impl AuditLogStore for SqlStore {
     ) -> Result<Vec<RangeRecord>, StoreError> {
         let read = sqlx::query(
             "SELECT incarnation, first_leaf, n_leaves, partition_no, first_batch, last_batch \
-             FROM audit_range WHERE tenant = ? AND incarnation = ? AND first_leaf < ? \
+             FROM audit_range WHERE tenant = ? AND incarnation = ? AND first_leaf < ? AND ? < first_leaf \
              AND ? < first_leaf + n_leaves ORDER BY first_leaf",
         )
         .bind(tenant)
         .bind(incarnation)
         .bind(to)
+        .bind(from - RANGE_LEAVES_MAX)
         .bind(from)
         .fetch_all(self.pool());
         let rows = self
