@@ -182,9 +182,6 @@ impl<'r> Record<'r> {
         if envelope.specversion != "1.0" || of(data.hash.as_ref()) != Some(hash) {
             return Err(not("its members are not those of a record"));
         }
-        if envelope.dataschema.is_some_and(|it| it.is_empty()) {
-            return Err(not("its schema has no name"));
-        }
         let previous = of(data.previous.as_ref());
         let previous = previous.ok_or_else(|| not("it does not name the hash before it"))?;
         of(data.sealed.as_ref()).ok_or_else(|| not("it does not name the digest of its events"))?;
@@ -300,7 +297,7 @@ pub mod tests {
             "{{\"specversion\":\"1.0\",\"id\":\"{subject}.{incarnation}.{sequence}.audit\",\
              \"source\":\"/tenants/{tenant}\",\"type\":\"com.btrust.workflow.changed\",\
              \"subject\":\"{subject}\",\"time\":\"2026-01-31T23:59:59.123Z\",\
-             \"dataschema\":\"urn:btrust:event:workflow.changed:1\",\"partitionkey\":\"{subject}\",\"sequence\":\"{sequence}\",\"data\":{{\
+             \"partitionkey\":\"{subject}\",\"sequence\":\"{sequence}\",\"data\":{{\
              \"definition\":\"kyc\",\"version\":3,\"events\":[{{\"id\":1,\"state\":\"{more}\"}}],\
              \"sealedSha256\":\"{sealed}\",\"previousHash\":\"{previous}\""
         ))
