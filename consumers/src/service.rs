@@ -2,6 +2,7 @@
 
 mod access;
 mod funnels;
+mod webhooks;
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use btrust_platform::data_dir::DataDir;
 use btrust_platform::database_url::DatabaseUrl;
 use btrust_platform::health::{Health, ServiceCheck};
 use btrust_platform::http::Shutdown;
+use btrust_platform::keys::Keys;
 use btrust_platform::objects::{EvidenceStore, Objects};
+use btrust_platform::random::SystemRandom;
 use btrust_platform::relational::{OpenError, Relational};
 use btrust_platform::streams::{Stream, StreamReader};
 use btrust_platform::token::Verifier;
@@ -25,6 +28,7 @@ use btrust_platform::workflow_keys::WorkflowKeys;
 
 use crate::analytics::Projector;
 use crate::archive::{Archiver, SEGMENT_EVERY_MS, Sealer};
+use crate::webhooks::{Config as WebhooksConfig, Ports, SenderError, SystemResolver, Webhooks};
 
 /// Name of the service in logs, metrics and health.
 const SERVICE: &str = "streams";
@@ -38,6 +42,7 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// `ARCHIVE_SEGMENT_SECONDS`: how long checkpoints wait for others to share a segment with, in ms.
     pub segment_every_ms: i64,
+    pub webhooks: WebhooksConfig,
 }
 
 impl Config {
@@ -57,6 +62,7 @@ impl Config {
             segment_every_ms: segment_s * 1_000,
             auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
             database: consumers::location(settings, data_dir)?,
+            webhooks: WebhooksConfig::from_settings(settings)?,
         })
     }
 }
@@ -67,6 +73,7 @@ pub struct Outside {
     pub reader: Arc<dyn StreamReader>,
     pub objects: Arc<dyn Objects>,
     pub workflow_keys: Arc<dyn WorkflowKeys>,
+    pub keys: Arc<dyn Keys>,
     pub clock: SharedClock,
 }
 
@@ -77,12 +84,15 @@ pub enum ServeError {
     Database(#[from] OpenError),
     #[error("the listener cannot be served")]
     Listener(#[source] io::Error),
+    #[error("webhooks cannot be sent")]
+    Webhooks(#[from] SenderError),
 }
 
 /// What the endpoints share.
 pub(crate) struct Streams {
     database: Relational,
     verifier: Verifier,
+    webhooks: Arc<Webhooks>,
 }
 
 /// Reads the streams and answers until `shutdown`; then what was read is taken, and every shard given back.
@@ -101,6 +111,7 @@ pub async fn serve(
         reader,
         objects,
         workflow_keys,
+        keys,
         clock,
     } = outside;
     let consumer = |sink: Arc<dyn Sink>, stream| {
@@ -113,15 +124,26 @@ pub async fn serve(
     let archive = consumer(Arc::new(archiver), Stream::Audit);
     let objects = EvidenceStore::new(objects, Arc::clone(&workflow_keys));
     let sealer = Sealer::new(database.clone(), objects, workflow_keys, Arc::clone(&clock));
+    let ports = Ports {
+        db: database.clone(),
+        keys,
+        resolver: Arc::new(SystemResolver),
+        clock: Arc::clone(&clock),
+        random: SystemRandom::shared(),
+    };
+    let webhooks = Webhooks::new(&config.webhooks, ports)?;
+    let told = consumer(Arc::new(webhooks.sink()), Stream::Audit);
     let http = btrust_platform::http::client();
     let health = Health::new(SERVICE)
         .own("db", database.clone())
         .neighbour("analytics", analytics.status())
         .neighbour("archive", archive.status())
+        .neighbour("webhooks", told.status())
         .neighbour("auth", ServiceCheck::new(http, &config.auth_url));
     let streams = Streams {
         database,
         verifier: Verifier::new(&config.auth_url, clock),
+        webhooks: Arc::clone(&webhooks),
     };
     let routes = health.install(routes(streams));
 
@@ -129,6 +151,8 @@ pub async fn serve(
     reading.spawn(analytics.run(shutdown.clone()));
     reading.spawn(archive.run(shutdown.clone()));
     reading.spawn(sealer.every(config.segment_every_ms).run(shutdown.clone()));
+    reading.spawn(told.run(shutdown.clone()));
+    reading.spawn(webhooks.run(shutdown.clone()));
     let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown.clone()).await;
     // Also where the listener has failed.
     shutdown.trigger();
@@ -143,5 +167,6 @@ pub async fn serve(
 /// The endpoints, without health.
 fn routes(streams: Streams) -> Route {
     let api = Route::new().at("/analytics/funnels", get(funnels::funnels));
+    let api = webhooks::install(api);
     Route::new().nest("/internal/v1", api.data(Arc::new(streams)))
 }

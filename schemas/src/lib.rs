@@ -23,3 +23,4 @@ pub mod search;
 pub mod step;
 pub mod task_limits;
 pub mod turn;
+pub mod webhooks;

@@ -218,8 +218,16 @@ mod tests {
     use super::*;
     use crate::gateway::openapi_json;
 
-    /// What is no act though it changes something: it is in a workflow's own records.
-    const OTHERS: [&str; 7] = [
+    /// What is no act though it changes something: it is in a workflow's own records; or the
+    /// streams service logs it.
+    const OTHERS: [&str; 14] = [
+        "DELETE /v1/webhook-endpoints/{endpointId}",
+        "POST /v1/webhook-endpoints",
+        "POST /v1/webhook-endpoints/{endpointId}/deliveries/{deliveryId}/replay",
+        "POST /v1/webhook-endpoints/{endpointId}/replay",
+        "POST /v1/webhook-endpoints/{endpointId}/secrets",
+        "POST /v1/webhook-endpoints/{endpointId}/test",
+        "PUT /v1/webhook-endpoints/{endpointId}",
         "POST /v1/prompts/{promptId}/submissions",
         "POST /v1/task-tokens/{token}/failure",
         "POST /v1/task-tokens/{token}/heartbeat",
