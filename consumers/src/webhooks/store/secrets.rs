@@ -61,6 +61,14 @@ impl Store {
         {
             return Ok(false);
         }
+        // Looked up before any of them goes: a number never means another secret.
+        let sql =
+            "SELECT number FROM webhook_secret WHERE endpoint = ? ORDER BY number DESC LIMIT 1";
+        let rows = transaction.fetch(sql, &[endpoint.into()]).await?;
+        let latest = rows.first().map(|it| it.int(0)).transpose()?;
+        if latest.is_some_and(|it| secret.number <= it) {
+            return Ok(false);
+        }
         let sql = "UPDATE webhook_secret SET expires_ms = ? \
                    WHERE endpoint = ? AND (expires_ms IS NULL OR expires_ms > ?)";
         let until = others_until_ms.into();
@@ -70,11 +78,9 @@ impl Store {
         let sql = "DELETE FROM webhook_secret WHERE endpoint = ? AND expires_ms <= ?";
         let now = secret.created_ms.into();
         transaction.execute(sql, &[endpoint.into(), now]).await?;
-        let sql = "SELECT number FROM webhook_secret WHERE endpoint = ? ORDER BY number DESC";
+        let sql = "SELECT number FROM webhook_secret WHERE endpoint = ?";
         let rows = transaction.fetch(sql, &[endpoint.into()]).await?;
-        let latest = rows.first().map(|it| it.int(0)).transpose()?;
-        let is_taken = latest.is_some_and(|it| secret.number <= it);
-        if SECRETS_MAX <= rows.len() || is_taken {
+        if SECRETS_MAX <= rows.len() {
             return Ok(false);
         }
         insert(&mut transaction, secret).await?;
