@@ -38,6 +38,9 @@ pub mod scope {
     /// What operators do to workflows: terminate and redrive them, resolve incidents, act on many at once,
     /// hold and delete them.
     pub const WORKFLOWS_OPERATE: &str = "workflows:operate";
+    /// Endpoints that are told what happens to workflows, and the calls to them.
+    pub const WEBHOOKS_READ: &str = "webhooks:read";
+    pub const WEBHOOKS_WRITE: &str = "webhooks:write";
     /// Send back the tokens of tasks that wait for them.
     pub const TASKS_WRITE: &str = "tasks:write";
     pub const APPLICANT_TOKENS_WRITE: &str = "applicant-tokens:write";
@@ -76,6 +79,8 @@ pub mod scope {
         TENANT_WRITE,
         CLIENTS_WRITE,
         REVIEWERS_WRITE,
+        WEBHOOKS_READ,
+        WEBHOOKS_WRITE,
     ];
     /// What an administrator gives without having it: setting up the bank's own
     /// backend is what the role is for. Everything else is given by who has it.
@@ -118,6 +123,8 @@ accesses! {
     DefinitionsRead = "definitions:read";
     DefinitionsWrite = "definitions:write";
     DefinitionsPublish = "definitions:publish";
+    WebhooksRead = "webhooks:read" | "webhooks:write";
+    WebhooksWrite = "webhooks:write";
     WorkflowsRead = "workflows:read";
     /// A client that may look, or the applicant whose workflow it is.
     WorkflowsReadOrOwn = "workflows:read" | "prompts:answer";

@@ -203,6 +203,7 @@ impl Site {
             reader: Arc::new(reader),
             objects: Arc::new(FileObjects::new(self.data.objects())),
             workflow_keys,
+            keys,
             clock: self.clock.clone(),
         })
     }

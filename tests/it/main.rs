@@ -14,3 +14,4 @@ mod refusals;
 mod samples;
 mod storm;
 mod up;
+mod webhooks;

@@ -19,6 +19,8 @@ const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 pub struct World {
     folder: TempDir,
     child: Child,
+    /// What its processes are told beside what the test's own was.
+    settings: Vec<(String, String)>,
     /// What `btrust up --json` printed when it was healthy.
     pub up: Value,
     /// From the start of the process to its line.
@@ -29,6 +31,14 @@ impl World {
     /// Starts the platform on an empty folder.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts the platform on an empty folder, with settings of the test's own.
+    #[must_use]
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        let owned = |it: &(&str, &str)| (it.0.to_owned(), it.1.to_owned());
+        let settings: Vec<_> = settings.iter().map(owned).collect();
         let folder = TempDir::with_prefix("btrust-test-").expect("a temporary folder");
         let (child, up, healthy_after) = launch(
             folder.path(),
@@ -38,10 +48,12 @@ impl World {
                 "--other-tenant",
                 "00000000-0000-4000-8000-000000000002",
             ],
+            &settings,
         );
         Self {
             folder,
             child,
+            settings,
             up,
             healthy_after,
         }
@@ -51,7 +63,8 @@ impl World {
     pub fn kill_and_restart(&mut self) {
         self.kill();
         let ports = self.up["ports"].to_string();
-        let (child, up, healthy_after) = launch(self.folder.path(), &["--ports", &ports]);
+        let (child, up, healthy_after) =
+            launch(self.folder.path(), &["--ports", &ports], &self.settings);
         self.child = child;
         self.up = up;
         self.healthy_after = healthy_after;
@@ -199,7 +212,7 @@ impl Drop for World {
     }
 }
 
-fn launch(data: &Path, ports: &[&str]) -> (Child, Value, Duration) {
+fn launch(data: &Path, ports: &[&str], settings: &[(String, String)]) -> (Child, Value, Duration) {
     let begun = Instant::now();
     let log = std::fs::OpenOptions::new()
         .create(true)
@@ -212,6 +225,7 @@ fn launch(data: &Path, ports: &[&str]) -> (Child, Value, Duration) {
         .arg("--models")
         .arg(models_dir())
         .args(ports)
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()

@@ -346,6 +346,8 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
         scope::CLIENTS_WRITE,
         scope::REVIEWERS_WRITE,
         scope::PLATFORM_OPERATE,
+        scope::WEBHOOKS_READ,
+        scope::WEBHOOKS_WRITE,
     ];
     let reviewer = scope::OF_REVIEWERS.to_vec();
     vec![

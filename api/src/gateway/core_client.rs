@@ -508,7 +508,7 @@ impl CoreClient {
         self.call(Method::GET, url, None).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &[&str],
         body: &impl Serialize,
@@ -516,7 +516,7 @@ impl CoreClient {
         self.send_json(Method::POST, self.url(path), body).await
     }
 
-    async fn send_json<T: DeserializeOwned>(
+    pub(super) async fn send_json<T: DeserializeOwned>(
         &self,
         method: Method,
         url: Url,
@@ -526,7 +526,7 @@ impl CoreClient {
         self.call(method, url, Some(body)).await
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .expect("a base with a host has a path")

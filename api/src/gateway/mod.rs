@@ -65,6 +65,7 @@ mod trigger_schedule;
 mod upload_object;
 mod uploads;
 mod views;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,7 @@ use super::{
     trigger_schedule::TriggerSchedule,
     upload_object::UploadObject,
     uploads::{MIGRATIONS, Uploads, UploadsError},
+    webhooks::{self, WebhookEndpoints},
 };
 use crate::{
     acts::{Desk, Outbox, OutboxError, Recorder, Reported, deliver},
@@ -316,9 +317,11 @@ type Endpoints = (
     ScheduleEndpoints,
     TaskEndpoints,
     IncidentEndpoints,
+    WebhookEndpoints,
 );
 
 fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
+    let webhooks = webhooks::endpoints(gateway);
     let gateway = || Arc::clone(gateway);
     let definitions = (
         PublishDefinition(gateway()),
@@ -393,6 +396,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         schedules,
         tasks,
         incidents,
+        webhooks,
     )
 }
 

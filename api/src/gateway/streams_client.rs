@@ -38,7 +38,7 @@ impl<R> From<StreamsError> for Refused<R> {
 }
 
 /// The gateway's view of the streams service, which speaks as core does.
-pub struct StreamsClient(CoreClient);
+pub struct StreamsClient(pub(super) CoreClient);
 
 impl StreamsClient {
     #[must_use]

@@ -145,6 +145,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_makes_clients_may_have_webhooks() {
+        let scopes = migrated(
+            8,
+            &[
+                (
+                    "admin",
+                    "clients:write tenant:write workflows:operate workflows:read",
+                ),
+                ("bank", "workflows:read workflows:write"),
+                ("maker", "clients:write tenant:read"),
+                ("reader", "clients:write workflows:read workflows:write"),
+                ("starter", "clients:write workflows:write"),
+            ],
+        );
+        let expected = [
+            "clients:write tenant:write webhooks:read webhooks:write workflows:operate workflows:read",
+            "workflows:read workflows:write",
+            "clients:write tenant:read webhooks:read webhooks:write",
+            "clients:write webhooks:read webhooks:write workflows:read workflows:write",
+            "clients:write webhooks:read webhooks:write workflows:write",
+        ];
+        assert_eq!(scopes.await, expected);
+    }
+
+    #[tokio::test]
     async fn who_starts_workflows_may_send_tokens_of_tasks_back() {
         let scopes = migrated(
             4,
