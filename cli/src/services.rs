@@ -33,7 +33,7 @@ pub enum Service {
     Ocr,
     Liveness,
     FaceMatch,
-    /// What reads the two streams: archiver, analytics projector
+    /// What reads the two streams: archiver, analytics projector, webhooks
     Streams,
 }
 
@@ -197,7 +197,7 @@ impl Site {
 
     /// What the consumers of the streams read and write.
     async fn consumers(&self) -> anyhow::Result<btrust_consumers::Outside> {
-        let (_, workflow_keys) = self.keys().await?;
+        let (keys, workflow_keys) = self.keys().await?;
         let reader = JsonlReader::new(self.data.streams(), self.clock.clone());
         Ok(btrust_consumers::Outside {
             reader: Arc::new(reader),

@@ -10,6 +10,15 @@ use btrust_schemas::ids::{PromptId, WorkflowId};
 /// Type of the audit records that tell what a workflow did.
 const WORKFLOW_CHANGED: &str = "com.btrust.workflow.changed";
 
+/// Longest text of an event that a body repeats, in characters; what is longer is cut.
+///
+/// Source: names of states and errors are far shorter; so a body stays below [`BODY_BYTES_MAX`].
+const TEXT_CHARS_MAX: usize = 256;
+/// Largest body, in bytes.
+///
+/// Source: Standard Webhooks asks for less than 20 kB.
+const BODY_BYTES_MAX: usize = 20_000;
+
 /// What a call is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Topic {
@@ -157,6 +166,7 @@ pub fn happenings(record: &[u8]) -> Result<Vec<Happening>, RecordError> {
     let mut found = Vec::new();
     for event in record.data.events {
         let source_id = format!("{}/{}", record.id, event.id);
+        let event = event.shortened();
         let Some((topic, details)) = told(workflow, event) else {
             continue;
         };
@@ -247,6 +257,26 @@ fn told(workflow: WorkflowId, event: Summary) -> Option<(Topic, Details)> {
     })
 }
 
+impl Summary {
+    fn shortened(mut self) -> Self {
+        for text in [
+            &mut self.decision,
+            &mut self.error,
+            &mut self.next,
+            &mut self.state,
+            &mut self.audience,
+            &mut self.prompt_kind,
+            &mut self.code,
+        ] {
+            if let Some(text) = text {
+                let end = text.char_indices().nth(TEXT_CHARS_MAX);
+                text.truncate(end.map_or(text.len(), |(at, _)| at));
+            }
+        }
+        self
+    }
+}
+
 impl Happening {
     /// A call that the owner of an endpoint asks for.
     #[must_use]
@@ -290,7 +320,9 @@ impl Happening {
                 details: &self.details,
             },
         };
-        serde_json::to_string(&body).expect("codes, ids and numbers are JSON")
+        let text = serde_json::to_string(&body).expect("codes, ids and numbers are JSON");
+        debug_assert!(text.len() < BODY_BYTES_MAX, "texts are cut");
+        text
     }
 }
 
@@ -430,6 +462,15 @@ mod tests {
         );
         assert!(happenings(b"not json").is_err());
         assert!(happenings(br#"{"type":"com.btrust.workflow.changed"}"#).is_err());
+    }
+
+    #[test]
+    fn a_body_is_small_whatever_an_event_says() {
+        let long = "\u{1f600}".repeat(100_000);
+        let event = json!({ "id": 1, "type": "PromptOpened", "state": long, "error": long, "audience": long,
+            "prompt": 1, "kind": long, "code": long, "decision": long, "next": long });
+        let found = happenings(&record(json!([event]))).unwrap();
+        assert!(found[0].body(i64::MAX).len() < BODY_BYTES_MAX);
     }
 
     #[test]
