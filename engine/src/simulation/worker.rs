@@ -187,13 +187,11 @@ impl Worker {
         let was_current = node::is_current(&self.world, &node);
         let mut answer = send(&self.world, &node, &request).await;
         let mut is_fresh = true;
-        if answer.is_none() {
-            // It may have been served; whoever is cut off for longer than its lease never hears.
-            self.doubt(&request);
-        }
         if answer.is_none() || self.world.strikes(self.world.weather.network) {
-            // The same call again: what was answered before is answered again.
+            // The same call again: what was answered before is answered again, unless it has taken
+            // longer than the lease.
             is_fresh = false;
+            self.doubt(&request);
             answer = send(&self.world, &node, &request).await;
         }
         let is_current = is_fresh && was_current && node::is_current(&self.world, &node);
