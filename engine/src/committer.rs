@@ -744,18 +744,15 @@ impl Committer {
             self.shared.dispatch.change(&owner, settled.changes, now_ms);
         }
         if let Some(partition) = self.partitions.get(workflow.id.partition()) {
-            let mut wake_at_ms = workflow.state.wake_at();
-            if !settled.is_written {
-                // Nothing came of a timer that was due: not again at once.
-                wake_at_ms = wake_at_ms.map(|it| {
-                    if it <= now_ms {
-                        now_ms + TIMER_RETRY_MS
-                    } else {
-                        it
-                    }
-                });
+            match workflow.state.wake_at() {
+                // Nothing came of a timer that was due: not again at once, and no later for whatever else
+                // is refused meanwhile.
+                Some(it) if !settled.is_written && it <= now_ms => {
+                    let again_ms = now_ms + TIMER_RETRY_MS;
+                    partition.timers.hasten(workflow.id, again_ms);
+                }
+                it => partition.timers.set(workflow.id, it),
             }
-            partition.timers.set(workflow.id, wake_at_ms);
         }
         let id = workflow.id;
         let newest = workflow.state.owed().last().map(|it| it.number);

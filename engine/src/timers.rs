@@ -23,6 +23,12 @@ impl Timers {
         }
     }
 
+    /// Wakes `workflow` by `at_ms`, or earlier where that is its wish already.
+    pub fn hasten(&mut self, workflow: WorkflowId, at_ms: i64) {
+        let earlier_ms = self.by_workflow.get(&workflow).copied();
+        self.set(workflow, Some(earlier_ms.map_or(at_ms, |it| it.min(at_ms))));
+    }
+
     /// The earliest wish.
     pub fn next_ms(&self) -> Option<i64> {
         self.by_time.first().map(|(at_ms, _)| *at_ms)
@@ -61,6 +67,17 @@ mod tests {
         timers.set(workflow(1), None);
         assert_eq!(timers.next_ms(), None);
         assert_eq!(timers.take_due(99, 9), []);
+    }
+
+    #[test]
+    fn a_wish_that_is_hastened_is_never_put_off() {
+        let mut timers = Timers::default();
+        timers.hasten(workflow(1), 30);
+        timers.hasten(workflow(1), 40);
+        assert_eq!(timers.next_ms(), Some(30));
+        timers.hasten(workflow(1), 20);
+        assert_eq!(timers.take_due(20, 9), [workflow(1)]);
+        assert_eq!(timers.next_ms(), None);
     }
 
     #[test]

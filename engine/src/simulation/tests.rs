@@ -60,6 +60,14 @@ seeds! {
     nothing_is_lost_or_doubled_under_the_seeds_from_175 7,
 }
 
+/// A deadline whose commit had failed once was put off by every result that it refused.
+#[test]
+fn seeds_that_have_found_something_stay_clean() {
+    for seed in [1931] {
+        check(seed);
+    }
+}
+
 /// Operators who pause and redrive come on top of everything else.
 #[track_caller]
 fn check_operated_block(block: u64) {
