@@ -214,7 +214,9 @@ impl Site {
     }
 
     async fn keys(&self) -> anyhow::Result<(Arc<dyn Keys>, Arc<dyn WorkflowKeys>)> {
-        let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&self.data.keyring())?);
+        let keyring = self.settings.get("KEYRING");
+        let keyring = keyring.map_or_else(|| self.data.keyring(), Into::into);
+        let keys: Arc<dyn Keys> = Arc::new(LocalKeyring::open(&keyring)?);
         let workflow_keys =
             workflow_keys::open(&self.settings, &self.data, Arc::clone(&keys)).await?;
         Ok((keys, workflow_keys))

@@ -90,16 +90,23 @@ pub struct KeyRing {
 #[derive(Clone, Debug)]
 struct RingKey {
     key: VerifierKey,
-    ended_ms: Option<i64>,
+    ended: Option<Ended>,
+}
+
+/// A key has one successor: whoever has stolen it afterwards introduces nobody.
+#[derive(Clone, Debug)]
+struct Ended {
+    successor: VerifierKey,
+    at_ms: i64,
 }
 
 impl KeyRing {
     /// The ring of a single key.
     #[must_use]
     pub fn of(key: VerifierKey) -> Self {
-        let ended_ms = None;
+        let ended = None;
         Self {
-            keys: vec![RingKey { key, ended_ms }],
+            keys: vec![RingKey { key, ended }],
         }
     }
 
@@ -129,31 +136,36 @@ impl KeyRing {
         if self.keys.iter().any(|it| it.key == key) {
             return Some(());
         }
-        let ended_ms = None;
-        (self.keys.len() < KEYS_MAX).then(|| self.keys.push(RingKey { key, ended_ms }))
+        let ended = None;
+        (self.keys.len() < KEYS_MAX).then(|| self.keys.push(RingKey { key, ended }))
     }
 
     /// Takes a statement in; whether it concerns a key that is trusted.
     ///
     /// # Errors
     ///
-    /// [`NoteError`] for what is no statement, or is not signed by both of its keys.
+    /// [`NoteError`] for what is no statement, is not signed by both of its keys, or names a second
+    /// successor of a key.
     pub fn learn(&mut self, statement: &str) -> Result<bool, NoteError> {
         let rotation = Rotation::open(statement)?;
         let is_known = |key: &VerifierKey| self.keys.iter().any(|it| it.key == *key);
         if !is_known(&rotation.old) && !is_known(&rotation.new) {
             return Ok(false);
         }
+        let old = self.keys.iter().find(|it| it.key == rotation.old);
+        let ended = old.and_then(|it| it.ended.as_ref());
+        if ended.is_some_and(|it| it.successor != rotation.new) {
+            let key = rotation.old.short();
+            return Err(NoteError::SecondSuccessor { key });
+        }
         for key in [&rotation.old, &rotation.new] {
             self.add(key.clone()).ok_or(NoteError::Malformed)?;
         }
-        for it in &mut self.keys {
-            if it.key == rotation.old {
-                it.ended_ms = Some(
-                    it.ended_ms
-                        .map_or(rotation.at_ms, |at| at.min(rotation.at_ms)),
-                );
-            }
+        let Rotation { old, new, at_ms } = rotation;
+        if let Some(it) = self.keys.iter_mut().find(|it| it.key == old) {
+            let at_ms = it.ended.as_ref().map_or(at_ms, |it| it.at_ms.min(at_ms));
+            let successor = new;
+            it.ended = Some(Ended { successor, at_ms });
         }
         Ok(true)
     }
@@ -167,8 +179,9 @@ impl KeyRing {
     #[must_use]
     pub fn had_ended(&self, key: &VerifierKey, at_ms: i64) -> bool {
         let mut keys = self.keys.iter();
-        let found = keys.find(|it| it.key == *key).and_then(|it| it.ended_ms);
-        found.is_some_and(|ended_ms| ended_ms < at_ms)
+        let found = keys.find(|it| it.key == *key);
+        let ended = found.and_then(|it| it.ended.as_ref());
+        ended.is_some_and(|it| it.at_ms < at_ms)
     }
 }
 
@@ -196,6 +209,21 @@ mod tests {
         let mut stranger = KeyRing::of(signer(3).verifier().clone());
         assert!(!stranger.learn(&statement).unwrap());
         assert_eq!(stranger.keys().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_has_ended_introduces_nobody_else() {
+        let (old, new, thief) = (signer(1), signer(2), signer(3));
+        let genuine = Rotation::sign(&old, &new, 1_000);
+        let stolen = Rotation::sign(&old, &thief, 500);
+        for trusted in [&old, &new] {
+            let mut ring = KeyRing::of(trusted.verifier().clone());
+            assert!(ring.learn(&genuine).unwrap());
+            assert!(ring.learn(&genuine).unwrap());
+            let error = ring.learn(&stolen).unwrap_err();
+            assert!(matches!(error, NoteError::SecondSuccessor { .. }));
+            assert!(!ring.keys().any(|it| it == thief.verifier()));
+        }
     }
 
     #[test]

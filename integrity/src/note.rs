@@ -29,6 +29,8 @@ pub enum NoteError {
     UnknownKey { signers: String },
     #[error("the signature of {key} is not over this text")]
     Forged { key: String },
+    #[error("the key {key} has introduced another successor before")]
+    SecondSuccessor { key: String },
 }
 
 /// Why a text is no public key.

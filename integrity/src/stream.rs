@@ -22,6 +22,8 @@ pub struct Stream {
     /// Records that no checkpoint has named yet, by id.
     waiting: HashMap<String, Waiting>,
     logs: BTreeMap<Origin, Log>,
+    /// Records of parts of logs whose beginning is not here.
+    n_unanchored: u64,
     report: Report,
 }
 
@@ -69,6 +71,7 @@ impl Stream {
             n_lines: 0,
             waiting: HashMap::new(),
             logs: BTreeMap::new(),
+            n_unanchored: 0,
             report: Report::default(),
         }
     }
@@ -248,6 +251,11 @@ impl Stream {
         }
         log.number = checkpoint.number;
         self.report.n_checkpoints += 1;
+        if !log.is_anchored {
+            // What the tree goes on from is not here, so nobody vouches for these.
+            self.n_unanchored += told.chunks.values().flatten().count() as u64;
+            return Ok(());
+        }
         self.report.covered.retain(|it| {
             (it.tenant.as_str(), it.incarnation) != (origin.tenant.as_str(), origin.incarnation)
         });
@@ -279,7 +287,7 @@ impl Stream {
         if self.report.finding.is_none() {
             self.report.finding = self.compare_trusted();
         }
-        self.report.n_uncovered = self.waiting.len() as u64;
+        self.report.n_uncovered = self.waiting.len() as u64 + self.n_unanchored;
         if self.report.finding.is_none()
             && self.report.n_checkpoints == 0
             && 0 < self.report.n_records

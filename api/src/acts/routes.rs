@@ -1,5 +1,6 @@
 //! Which operation is which act.
 
+use percent_encoding::percent_decode_str;
 use poem::http::Method;
 
 use btrust_schemas::events::{ActKind, ActTarget};
@@ -49,6 +50,14 @@ fn target(pattern: &str, path: &str) -> Option<ActTarget> {
             (Some(pattern), Some(segment)) => (pattern, segment),
             _ => return None,
         };
+        if !pattern.starts_with('{') {
+            if pattern != segment {
+                return None;
+            }
+            continue;
+        }
+        // The handler is given the parameter decoded; whoever spells it otherwise escapes no record.
+        let segment = percent_decode_str(segment).decode_utf8_lossy();
         match pattern {
             "{id}" if is_of_incidents => {
                 target.incident = segment.parse().ok();
@@ -56,13 +65,12 @@ fn target(pattern: &str, path: &str) -> Option<ActTarget> {
             }
             // What is no id is no workflow: another operation, or a refusal.
             "{id}" => target.workflow = Some(segment.parse().ok()?),
-            "{name}" if is_of_schedules => target.schedule = Some(segment.to_owned()),
-            "{name}" => target.definition = Some(segment.to_owned()),
+            "{name}" if is_of_schedules => target.schedule = Some(segment.into_owned()),
+            "{name}" => target.definition = Some(segment.into_owned()),
             "{version}" => target.version = segment.parse().ok(),
-            "{clientId}" => target.client = Some(segment.to_owned()),
+            "{clientId}" => target.client = Some(segment.into_owned()),
             // Secrets of people.
             "{link}" => {}
-            literal if literal == segment => {}
             _ => return None,
         }
     }
@@ -78,6 +86,12 @@ mod tests {
         let found = target(
             "/v1/workflows/{id}/history",
             &format!("/v1/workflows/{workflow}/history"),
+        );
+        assert_eq!(found.unwrap().workflow.unwrap().to_string(), workflow);
+        let encoded = workflow.replacen('0', "%30", 1);
+        let found = target(
+            "/v1/workflows/{id}/history",
+            &format!("/v1/workflows/{encoded}/history"),
         );
         assert_eq!(found.unwrap().workflow.unwrap().to_string(), workflow);
         assert_eq!(

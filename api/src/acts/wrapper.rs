@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use poem::error::InternalServerError;
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
+use tracing::Instrument as _;
 
 use btrust_platform::http::RequestId;
 use btrust_schemas::events::ActOutcome;
@@ -33,14 +35,14 @@ impl Reported {
     }
 }
 
-impl<E: Endpoint> Middleware<E> for Reported {
+impl<E: Endpoint + 'static> Middleware<E> for Reported {
     type Output = ReportedEndpoint<E>;
 
     fn transform(&self, inner: E) -> Self::Output {
         ReportedEndpoint {
             routes: Arc::clone(&self.routes),
             recorder: self.recorder.clone(),
-            inner,
+            inner: Arc::new(inner),
         }
     }
 }
@@ -48,10 +50,10 @@ impl<E: Endpoint> Middleware<E> for Reported {
 pub struct ReportedEndpoint<E> {
     routes: Arc<Routes>,
     recorder: Recorder,
-    inner: E,
+    inner: Arc<E>,
 }
 
-impl<E: Endpoint> Endpoint for ReportedEndpoint<E> {
+impl<E: Endpoint + 'static> Endpoint for ReportedEndpoint<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
@@ -64,20 +66,26 @@ impl<E: Endpoint> Endpoint for ReportedEndpoint<E> {
         let act = Ongoing::new(&self.recorder.desk, route, target, request_id);
         let act = Arc::new(act);
         request.set_data(Arc::clone(&act));
-        let answer = self.inner.call(request).await;
-        let answer = answer.map(IntoResponse::into_response);
-        let status = match &answer {
-            Ok(answer) => answer.status(),
-            Err(error) => error.status(),
+        let (inner, recorder) = (Arc::clone(&self.inner), self.recorder.clone());
+        let doing = async move {
+            let answer = inner.call(request).await;
+            let answer = answer.map(IntoResponse::into_response);
+            let status = match &answer {
+                Ok(answer) => answer.status(),
+                Err(error) => error.status(),
+            };
+            match recorder.end(&act, status.as_u16()).await {
+                Ok(()) => answer,
+                Err(refused) => Err(refused.into()),
+            }
         };
-        match self.end(&act, status.as_u16()).await {
-            Ok(()) => answer,
-            Err(refused) => Err(refused.into()),
-        }
+        // A caller who goes away ends no act: it is carried to its end and noted.
+        let done = tokio::spawn(doing.in_current_span()).await;
+        done.map_err(InternalServerError)?
     }
 }
 
-impl<E> ReportedEndpoint<E> {
+impl Recorder {
     /// Has it recorded how an act ended, or noted at least, as its proof asks for.
     async fn end(&self, act: &Ongoing, status: u16) -> Result<(), Refused<Recorded>> {
         let outcome = match status {
@@ -88,7 +96,7 @@ impl<E> ReportedEndpoint<E> {
         let Some((tenant, reported)) = act.reported(outcome, Some(status)) else {
             return Ok(());
         };
-        let outbox = &self.recorder.desk.outbox;
+        let outbox = &self.desk.outbox;
         if act.known().has_begun {
             if let Err(error) = outbox.settle(&reported).await {
                 // It is noted that it began; after the next start its end counts as unknown.
@@ -98,7 +106,7 @@ impl<E> ReportedEndpoint<E> {
             return Ok(());
         }
         if outcome == ActOutcome::Done && act.proof == Proof::Committed {
-            let brought = self.recorder.core.bring(&tenant, &[reported]).await;
+            let brought = self.core.bring(&tenant, &[reported]).await;
             return brought.map_err(|error| Refused::failed(ACT_NOT_RECORDED, &error));
         }
         match outbox.put(&tenant, &reported).await {

@@ -155,22 +155,26 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// [`ArchiveError`]; what is sealed by then stays sealed.
+    /// The first [`ArchiveError`]; whatever else can be sealed is.
     pub async fn seal_due(&self) -> Result<usize, ArchiveError> {
         let now_ms = self.clock.now_ms();
         let mut oldest_ms = now_ms;
-        let mut n_sealed = 0;
+        let (mut n_sealed, mut failed) = (0, None);
         for row in self.database.fetch(SELECT_LOGS, &[]).await? {
             let (tenant, incarnation) = (row.text(0)?, row.int(1)?);
             let (told_ms, n_checkpoints) = (row.int(2)?, row.int(3)?);
             oldest_ms = oldest_ms.min(told_ms);
             let is_due = told_ms + self.segment_every_ms <= now_ms;
             if is_due || CHECKPOINTS_MAX <= n_checkpoints {
-                n_sealed += usize::from(self.seal(&tenant, incarnation).await?);
+                match self.seal(&tenant, incarnation).await {
+                    Ok(is_sealed) => n_sealed += usize::from(is_sealed),
+                    // One log's fault keeps no other from its segment.
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
         OLDEST_MS.set(now_ms - oldest_ms);
-        Ok(n_sealed)
+        failed.map_or(Ok(n_sealed), Err)
     }
 
     /// Seals the next segment of a log; `false` when some record of its next checkpoint has not come yet.

@@ -9,7 +9,7 @@ use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 use crate::act_log::ACT_REMEMBERED_MS;
 use crate::parcel::owed_key_hash;
 
-use super::act_text::{FORGET_ACTS, INSERT_ACT, INSERT_ACT_LOG, UPDATE_ACT_LOG};
+use super::act_text::{FORGET_ACTS_MYSQL, INSERT_ACT, INSERT_ACT_LOG, UPDATE_ACT_LOG};
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::mysql::sql::leases::lost;
@@ -176,7 +176,7 @@ async fn write_acts(connection: &mut MySqlConnection, write: &Write) -> Result<(
             .execute(&mut *connection)
             .await?;
     }
-    sqlx::query(FORGET_ACTS)
+    sqlx::query(FORGET_ACTS_MYSQL)
         .bind(&log)
         .bind(write.committed_ms - ACT_REMEMBERED_MS)
         .execute(&mut *connection)

@@ -395,6 +395,13 @@ impl Archive {
             }
             self.pending = self.compare_trusted(ends_with_checkpoint);
         }
+        if self.options.beginning == Beginning::Complete && 0 < self.n_unclaimed {
+            let detail = format!(
+                "{} withheld records are of no workflow that was deleted",
+                self.n_unclaimed
+            );
+            self.suspect(self.here(Wrong::Missing, detail));
+        }
         if 0 < self.report.n_uncovered && self.report.n_checkpoints == 0 {
             self.suspect(self.here(
                 Wrong::Missing,
@@ -450,7 +457,9 @@ impl Archive {
 /// What a checkpoint that vouches for nothing is found to be.
 pub(crate) fn wrong_of(error: &CheckpointError) -> Wrong {
     match error {
-        CheckpointError::Note(NoteError::Forged { .. }) => Wrong::ForgedSignature,
+        CheckpointError::Note(NoteError::Forged { .. } | NoteError::SecondSuccessor { .. }) => {
+            Wrong::ForgedSignature
+        }
         CheckpointError::Note(NoteError::UnknownKey { .. }) | CheckpointError::KeyEnded { .. } => {
             Wrong::UnknownKey
         }

@@ -15,7 +15,7 @@ CREATE TABLE archive_checkpoint (
     n_chunks    BIGINT         NOT NULL,
     size        BIGINT         NOT NULL, -- leaves of the log up to it
     root        VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- of the tree, base64
-    note        TEXT           NOT NULL,
+    note        MEDIUMTEXT     NOT NULL,
     leaves      MEDIUMTEXT     NOT NULL, -- ids of records in their order, as JSON
     told_ms     BIGINT         NOT NULL, -- when it was taken
     PRIMARY KEY (tenant, incarnation, number, chunk)

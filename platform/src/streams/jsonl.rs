@@ -176,7 +176,7 @@ fn drop_torn_line(file: &mut File) -> io::Result<u64> {
 /// What the file system says.
 pub fn read_jsonl(dir: &Path, stream: Stream) -> io::Result<Vec<Bytes>> {
     let mut records = Vec::new();
-    for number in 1..=last_segment(dir, stream)?.unwrap_or(0) {
+    for number in segments(dir, stream)? {
         let segment = fs::read(segment_path(dir, stream, number))?;
         let whole = segment
             .iter()

@@ -148,8 +148,11 @@ impl Reading {
         }
         let lock = files::open_to_append(&it.dir.join(format!("{}.lock", stream.name())))?;
         lock.lock_shared()?;
-        for number in segments(&it.dir, stream)? {
-            if after.segment <= number {
+        let numbers = segments(&it.dir, stream)?;
+        // Whoever empties or restores the folder begins behind what was read.
+        let is_anew = numbers.iter().all(|it| *it < after.segment);
+        for number in numbers {
+            if is_anew || after.segment <= number {
                 let length = it.file(number)?.metadata()?.len();
                 it.segments.push((number, length));
             }
@@ -396,6 +399,20 @@ mod tests {
         assert_eq!(page.troubles.len(), 1, "{:?}", page.troubles);
         // Who begins has missed nothing that could be had.
         assert_eq!(read(dir.path(), None, 10).await.troubles, []);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_begins_behind_what_was_read_is_read_from_its_beginning() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let streams = JsonlStreams::open_with(old.path(), 1).unwrap();
+        for n in 0..3 {
+            publish(&streams, [n]).await;
+        }
+        let reached = read(old.path(), None, 10).await.reached;
+        publish(&JsonlStreams::open(new.path()).unwrap(), 7..9).await;
+        let page = read(new.path(), reached.as_deref(), 10).await;
+        assert_lines(&page, [7, 8]);
+        assert_eq!(page.troubles.len(), 1, "{:?}", page.troubles);
     }
 
     #[tokio::test]

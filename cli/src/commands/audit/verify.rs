@@ -94,8 +94,11 @@ impl Verify {
         };
         if self.stream {
             let mut verifier = stream::Stream::new(options);
-            each_line(&segments(&path, "audit-")?, &mut |line, _| {
-                verifier.line(line)
+            // A line without its end is being written.
+            each_line(&segments(&path, "audit-")?, &mut |line, is_whole| {
+                if is_whole {
+                    verifier.line(line);
+                }
             })?;
             return Ok(verifier.finish());
         }
