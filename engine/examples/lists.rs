@@ -359,6 +359,10 @@ fn lists() -> Vec<(&'static str, ListQuery)> {
     ]
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the filter that it is for is optional"
+)]
 fn branch_and(other: &serde_json::Value) -> Option<String> {
     Some(json!([{ "name": "branch", "equals": "B17" }, other]).to_string())
 }

@@ -206,7 +206,7 @@ impl Committer {
     }
 
     /// Answers reports after their commit.
-    pub fn settle_acts(&self, batches: Vec<ActBatch>, fates: &BTreeMap<WorkflowId, Fate>) {
+    pub fn settle_acts(batches: Vec<ActBatch>, fates: &BTreeMap<WorkflowId, Fate>) {
         for batch in batches {
             let answer = match fates.get(&batch.log) {
                 Some(Fate::Committed) => Ok(()),

@@ -218,7 +218,7 @@ impl Committer {
         }
         let fates = self.commit(writes).await;
         self.settle_row_acts(row_acts, &fates);
-        self.settle_acts(acts, &fates);
+        Self::settle_acts(acts, &fates);
         self.settle(round, fates, ticked, &stopped);
     }
 

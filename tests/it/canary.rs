@@ -316,6 +316,7 @@ async fn schedules(cast: &Cast<'_>) {
 }
 
 /// Clients, wrong secrets, and an applicant who goes on with other devices.
+#[expect(clippy::too_many_lines, reason = "one act after the other, as a list")]
 async fn comes_and_goes(cast: &mut Cast<'_>) {
     let new = json!({ "name": CLIENT_NAME, "kind": "client", "scopes": ["workflows:read"] });
     let (status, made) = cast

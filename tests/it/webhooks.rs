@@ -1,5 +1,10 @@
 //! Webhooks from a workflow to a receiver, over the public API of a running platform.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a process of the test that cannot be handled ends the test"
+)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -59,7 +59,7 @@ impl Acknowledge {
             Kind::SpecimenDocuments => SPECIMEN_DOCUMENTS,
         };
         acts::about(caller.act.as_ref(), |it| {
-            it.acknowledgement = Some(kind.to_owned())
+            it.acknowledgement = Some(kind.to_owned());
         });
         let acknowledgement = Acknowledgement {
             kind: kind.to_owned(),

@@ -75,7 +75,7 @@ impl RestartWorkflow {
         };
         let started: StartResponse = self.0.core.restart(id, &request).await?;
         acts::about(caller.act.as_ref(), |it| {
-            it.started = Some(started.workflow.id)
+            it.started = Some(started.workflow.id);
         });
         Ok(StartWorkflowResponse::of(started, None))
     }

@@ -19,7 +19,7 @@ pub enum Reach {
 
 /// Blocks of IPv4 that are not the public internet: first address and bits of the prefix.
 const SPECIAL_V4: &[(Ipv4Addr, u32)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     // Carrier-grade NAT.
     (Ipv4Addr::new(100, 64, 0, 0), 10),

@@ -287,7 +287,7 @@ mod tests {
                 let change = after_attempt(round, since_ms, answered(status), now_ms, draw | 1 << 40);
                 let State::Due { due_ms } = change.state else { return Ok(()) };
                 prop_assert!(now_ms < due_ms);
-                prop_assert!(status < 200 || 299 < status);
+                prop_assert!(!(200..300).contains(&status));
                 now_ms = due_ms;
                 since_ms = change.failing_since_ms;
                 round.n_failed += 1;

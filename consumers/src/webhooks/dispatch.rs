@@ -24,7 +24,9 @@ const IN_FLIGHT_MAX: usize = 64;
 const IN_FLIGHT_OF_ENDPOINT_MAX: usize = 8;
 const IN_FLIGHT_OF_FAILING_MAX: usize = 1;
 /// Endpoints that one look finds: those with calls under way and as many others.
-const LOOKED_AT: i64 = 4 * IN_FLIGHT_MAX as i64;
+///
+/// Source: four times [`IN_FLIGHT_MAX`].
+const LOOKED_AT: i64 = 256;
 /// How long a claim holds, ms; then whoever looks next sends the call again.
 ///
 /// Source: twice the longest call, so that only a process that has died loses one.

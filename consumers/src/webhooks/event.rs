@@ -267,11 +267,12 @@ impl Summary {
             &mut self.audience,
             &mut self.prompt_kind,
             &mut self.code,
-        ] {
-            if let Some(text) = text {
-                let end = text.char_indices().nth(TEXT_CHARS_MAX);
-                text.truncate(end.map_or(text.len(), |(at, _)| at));
-            }
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let end = text.char_indices().nth(TEXT_CHARS_MAX);
+            text.truncate(end.map_or(text.len(), |(at, _)| at));
         }
         self
     }

@@ -115,7 +115,8 @@ impl Sender {
         more_authorities: Option<&Path>,
         call_max: Duration,
     ) -> Result<Self, SenderError> {
-        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+        let mut roots: RootCertStore = roots.collect();
         if let Some(path) = more_authorities {
             let failed =
                 |source: Box<dyn std::error::Error + Send + Sync>| SenderError::Certificates {
@@ -170,12 +171,11 @@ impl Sender {
     /// [`Fault::Refused`] if a single one may not: a name that also means something inside is not trusted.
     pub async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Fault> {
         let (host, port) = (target.host(), target.port());
-        let found = match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => {
-                let found = self.resolver.resolve(host, port).await;
-                found.map_err(|_| Fault::Unresolved)?
-            }
+        let found = if let Ok(address) = host.parse::<IpAddr>() {
+            vec![SocketAddr::new(address, port)]
+        } else {
+            let found = self.resolver.resolve(host, port).await;
+            found.map_err(|_| Fault::Unresolved)?
         };
         if found.is_empty() {
             return Err(Fault::Unresolved);

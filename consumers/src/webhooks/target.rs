@@ -125,7 +125,7 @@ mod tests {
         let target = Target::parse(text, reach);
         assert_eq!(
             target.as_ref().map(Target::as_str),
-            expected.as_deref().map_err(|it| it),
+            expected.as_ref().copied(),
             "{text}"
         );
     }

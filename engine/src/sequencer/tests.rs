@@ -213,23 +213,20 @@ impl World {
     }
 
     /// Asserts that archives and stream verify, and that so many records of each tenant are covered.
-    #[track_caller]
-    fn check<'w>(&'w self, n_acme: u64, n_other: u64) -> impl Future<Output = ()> + 'w {
-        async move {
-            for (tenant, n_records) in [("acme", n_acme), ("other", n_other)] {
-                let archive = self.archive(tenant).await;
-                let report = archive::verify(archive.as_bytes(), self.options(Some(tenant)).await);
-                assert_eq!(report.finding, None);
-                assert_eq!((report.n_records, report.n_uncovered), (n_records, 0));
-                assert_eq!(report.covered[0].size, n_records);
-            }
-            let report = stream::verify(self.stream().as_bytes(), self.options(None).await);
+    async fn check(&self, n_acme: u64, n_other: u64) {
+        for (tenant, n_records) in [("acme", n_acme), ("other", n_other)] {
+            let archive = self.archive(tenant).await;
+            let report = archive::verify(archive.as_bytes(), self.options(Some(tenant)).await);
             assert_eq!(report.finding, None);
-            assert_eq!(
-                (report.n_records, report.n_uncovered),
-                (n_acme + n_other, 0)
-            );
+            assert_eq!((report.n_records, report.n_uncovered), (n_records, 0));
+            assert_eq!(report.covered[0].size, n_records);
         }
+        let report = stream::verify(self.stream().as_bytes(), self.options(None).await);
+        assert_eq!(report.finding, None);
+        assert_eq!(
+            (report.n_records, report.n_uncovered),
+            (n_acme + n_other, 0)
+        );
     }
 }
 

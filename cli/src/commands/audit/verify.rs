@@ -27,6 +27,10 @@ const WRONG: u8 = 1;
 const UNREADABLE: u8 = 2;
 
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Verify {
     /// An archive, a folder of its segments, or an evidence pack; with --stream a folder of the stream
     /// [default: the embedded stream]

@@ -130,7 +130,7 @@ impl Store {
     pub async fn replace_endpoint(&self, it: &EndpointRecord) -> Result<bool, StoreError> {
         let mut transaction = self.db.begin().await?;
         let locked = locked(&mut transaction, &it.id).await?;
-        if !locked.is_some_and(|before| before.revision == it.revision - 1) {
+        if locked.is_none_or(|before| before.revision != it.revision - 1) {
             return Ok(false);
         }
         let topics = words(&it.topics);
