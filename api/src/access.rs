@@ -26,6 +26,8 @@ pub mod scope {
 
     /// Funnels: numbers only.
     pub const ANALYTICS_READ: &str = "analytics:read";
+    /// Checkpoints, keys and proofs of the tenant's audit log, and the records that are proved.
+    pub const AUDIT_READ: &str = "audit:read";
     pub const DEFINITIONS_READ: &str = "definitions:read";
     /// Store drafts of definitions.
     pub const DEFINITIONS_WRITE: &str = "definitions:write";
@@ -67,6 +69,7 @@ pub mod scope {
     /// What a bank's own client may be given.
     pub const OF_CLIENTS: &[&str] = &[
         ANALYTICS_READ,
+        AUDIT_READ,
         DEFINITIONS_READ,
         DEFINITIONS_WRITE,
         DEFINITIONS_PUBLISH,
@@ -120,6 +123,7 @@ macro_rules! accesses {
 
 accesses! {
     AnalyticsRead = "analytics:read";
+    AuditRead = "audit:read";
     DefinitionsRead = "definitions:read";
     DefinitionsWrite = "definitions:write";
     DefinitionsPublish = "definitions:publish";

@@ -77,6 +77,7 @@ pub async fn credentials(
         let (id, secret) = ("other-bank", generate_secret());
         let scopes = [
             "analytics:read",
+            "audit:read",
             "workflows:read",
             "workflows:write",
             "definitions:read",

@@ -5,7 +5,16 @@ use std::io::{ErrorKind, Write};
 
 /// Prints a line; who closes the pipe, as `head` does, has seen enough.
 pub fn line(text: Arguments<'_>) {
-    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+    end_if_unread(writeln!(std::io::stdout().lock(), "{text}"));
+}
+
+/// The same for lines that are bytes already.
+pub fn bytes(lines: &[u8]) {
+    end_if_unread(std::io::stdout().lock().write_all(lines));
+}
+
+fn end_if_unread(written: std::io::Result<()>) {
+    if let Err(error) = written {
         let code = i32::from(error.kind() != ErrorKind::BrokenPipe);
         std::process::exit(code);
     }

@@ -286,6 +286,35 @@ async fn a_segment_that_was_swapped_is_refused() {
     assert!(matches!(read, Err(ArchiveError::Objects(_))), "{read:?}");
 }
 
+#[tokio::test]
+async fn a_checkpoint_that_no_object_has_room_for_is_sealed_in_parts() {
+    let world = world("").await;
+    let log = [record("t", 1, 1), record("t", 1, 2)];
+    let ids = [id(1, 1), id(1, 2)];
+    world.take(&log).await;
+    world.take(&[checkpoint("t", 1, &log, [0, 1], &ids)]).await;
+    world.clock.advance(MINUTE_MS);
+    let expected = format!("{}\n{}\n", log.join("\n"), line(1, &log));
+    let sealer = world.sealer().await.in_parts_of(100);
+    assert_eq!(sealer.seal_due().await.unwrap(), 1);
+    let segments = sealer.segments("t").await.unwrap();
+    assert_eq!(segments[0].n_bytes, expected.len() as i64);
+    let lines = sealer.read("t", &segments[0]).await.unwrap();
+    assert_eq!(String::from_utf8(lines).unwrap(), expected);
+    let (mut folders, mut n_files) = (vec![world.dir.path().join("objects")], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                n_files += 1;
+            }
+        }
+    }
+    assert_eq!(n_files, expected.len().div_ceil(100));
+}
+
 fn flip_last_byte(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://c2sp.org/tlog-checkpoint>. The lines after the root are ours.
 
-use crate::keys::{KEY_NAME, KeyRing, RingError};
+use crate::keys::{KEY_NAME, KeyRing, RingError, rotation_line, statement_of};
 use crate::note::{self, Note, NoteError, NoteSigner};
 use crate::tree::Hash;
 
@@ -105,9 +105,8 @@ impl Checkpoint {
         let mut text =
             format!("{origin}\n{size}\n{root}\nnumber {number}\ntime {at_ms}\ncursors {cursors}\n");
         for statement in rotations {
-            let statement = hex::encode(statement);
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "rotation {statement}");
+            let _ = writeln!(text, "{}", rotation_line(statement));
         }
         text
     }
@@ -133,11 +132,7 @@ impl Checkpoint {
         let number = named("number ")?.parse().ok()?;
         let at_ms = named("time ")?.parse().ok()?;
         let cursors = named("cursors ")?.to_owned();
-        let statement = |line: &str| {
-            let bytes = hex::decode(line.strip_prefix("rotation ")?).ok()?;
-            String::from_utf8(bytes).ok()
-        };
-        let rotations = lines.map(statement).collect::<Option<_>>()?;
+        let rotations = lines.map(statement_of).collect::<Option<_>>()?;
         Some(Self {
             origin,
             size,

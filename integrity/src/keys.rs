@@ -3,6 +3,9 @@
 //! A key ends by a statement that names its successor and that both of them have signed. Who trusts one
 //! of them so learns the other: the earlier, to read what was signed before; the later, for what came
 //! since. What an ended key signs as of a later time is refused.
+//!
+//! A file of keys has a key on each line, and the statements beside them: a reader who has only the keys
+//! cannot know which of them have ended, and would believe whoever holds an old one.
 
 use crate::note::{self, Note, NoteError, NoteSigner, VerifierKey};
 
@@ -10,6 +13,8 @@ use crate::note::{self, Note, NoteError, NoteSigner, VerifierKey};
 pub const KEY_NAME: &str = "btrust.audit";
 /// The first line of a statement; no checkpoint begins so.
 const STATEMENT: &str = "btrust.key-rotation/1";
+/// What the line of a statement begins with, in files of keys and in checkpoints.
+const ROTATION: &str = "rotation ";
 /// Most keys that a ring takes: a rotation every week for twenty years.
 pub const KEYS_MAX: usize = 1_024;
 
@@ -18,6 +23,10 @@ pub const KEYS_MAX: usize = 1_024;
 pub enum RingError {
     #[error("line {line} is no public key of the form `name+hash+key`")]
     NotAKey { line: usize },
+    #[error("line {line} is no statement of a key that has ended, signed by it and its successor")]
+    NotAStatement { line: usize },
+    #[error("line {line} names another successor of a key than a line before it")]
+    SecondSuccessor { line: usize },
     #[error("there is no public key")]
     Empty,
     #[error("there are more than {KEYS_MAX} keys")]
@@ -81,6 +90,18 @@ impl Rotation {
     }
 }
 
+/// A statement as one line.
+#[must_use]
+pub fn rotation_line(statement: &str) -> String {
+    format!("{ROTATION}{}", hex::encode(statement))
+}
+
+/// The statement of such a line, which nobody has looked at yet.
+#[must_use]
+pub fn statement_of(line: &str) -> Option<String> {
+    String::from_utf8(hex::decode(line.strip_prefix(ROTATION)?).ok()?).ok()
+}
+
 /// The keys that are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
@@ -110,25 +131,53 @@ impl KeyRing {
         }
     }
 
-    /// Reads keys, one a line; empty lines and lines that begin with `#` are passed over.
+    /// Reads keys, one a line, and the statements of those that have ended; empty lines and lines that begin
+    /// with `#` are passed over.
     ///
     /// # Errors
     ///
     /// [`RingError`].
     pub fn parse(text: &str) -> Result<Self, RingError> {
         let mut ring = Self::default();
+        let mut statements = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            if text.starts_with(ROTATION) {
+                let statement = statement_of(text).ok_or(RingError::NotAStatement { line })?;
+                statements.push((line, statement));
                 continue;
             }
             let key = VerifierKey::parse(text).map_err(|_| RingError::NotAKey { line })?;
             ring.add(key).ok_or(RingError::TooMany)?;
         }
         if ring.keys.is_empty() {
-            Err(RingError::Empty)
-        } else {
-            Ok(ring)
+            return Err(RingError::Empty);
+        }
+        ring.learn_all(statements)?;
+        Ok(ring)
+    }
+
+    /// Learns statements, each of which may make another one known; the rest concern nobody here.
+    fn learn_all(&mut self, mut statements: Vec<(usize, String)>) -> Result<(), RingError> {
+        loop {
+            let n_before = statements.len();
+            let mut unknown = Vec::new();
+            for (line, statement) in statements {
+                let learnt = self.learn(&statement).map_err(|error| match error {
+                    NoteError::SecondSuccessor { .. } => RingError::SecondSuccessor { line },
+                    _ => RingError::NotAStatement { line },
+                })?;
+                if !learnt {
+                    unknown.push((line, statement));
+                }
+            }
+            if unknown.is_empty() || unknown.len() == n_before {
+                return Ok(());
+            }
+            statements = unknown;
         }
     }
 
@@ -255,5 +304,37 @@ mod tests {
             KeyRing::parse("\nkey").err(),
             Some(RingError::NotAKey { line: 2 })
         );
+    }
+
+    #[test]
+    fn a_file_of_keys_says_which_of_them_have_ended() {
+        let (first, second, third) = (signer(1), signer(2), signer(3));
+        let rotations = [
+            Rotation::sign(&first, &second, 1_000),
+            Rotation::sign(&second, &third, 2_000),
+        ];
+        let [one, two] = rotations.each_ref().map(|it| rotation_line(it));
+        let keys = [&first, &second, &third].map(|it| it.verifier().to_string());
+        let all = format!("# all\n{}\n{one}\n{two}\n", keys.join("\n"));
+        // Who has kept only the latest key learns the others backwards, in whatever order they are told.
+        for text in [all, format!("{}\n{one}\n{two}\n", keys[2])] {
+            let ring = KeyRing::parse(&text).unwrap();
+            assert_eq!(ring.keys().count(), 3);
+            assert!(ring.had_ended(first.verifier(), 1_001));
+            assert!(ring.had_ended(second.verifier(), 2_001));
+            assert!(!ring.had_ended(second.verifier(), 2_000));
+            assert!(!ring.had_ended(third.verifier(), 9_999));
+        }
+        let forged = rotation_line(&rotations[0].replace("time 1000", "time 1001"));
+        for (bad, error) in [
+            ("rotation 00ff", RingError::NotAStatement { line: 2 }),
+            (forged.as_str(), RingError::NotAStatement { line: 2 }),
+        ] {
+            let read = KeyRing::parse(&format!("{}\n{bad}\n", keys[0]));
+            assert_eq!(read.err(), Some(error));
+        }
+        let stolen = rotation_line(&Rotation::sign(&first, &third, 500));
+        let read = KeyRing::parse(&format!("{}\n{one}\n{stolen}\n", keys[0]));
+        assert_eq!(read.err(), Some(RingError::SecondSuccessor { line: 3 }));
     }
 }

@@ -34,6 +34,8 @@ pub struct AuditKeyView {
     pub key: String,
     /// RFC 3339.
     pub since: String,
+    /// RFC 3339; null for the key that signs now.
+    pub until: Option<String>,
 }
 
 /// Every key, the one that signs now last.

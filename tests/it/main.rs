@@ -1,6 +1,9 @@
 //! Every test that needs more than one crate, in one binary so that it links once.
 
 mod architecture;
+mod audit_commands;
+mod audit_proofs;
+mod auditor;
 mod bench;
 mod canary;
 mod crash;

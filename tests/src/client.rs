@@ -124,6 +124,11 @@ impl Client {
         .await
     }
 
+    pub async fn delete(&self, path: &str) -> Answer {
+        let url = format!("{}{path}", self.gateway);
+        answer(self.http.delete(url).bearer_auth(&self.token)).await
+    }
+
     pub async fn post_auth(&self, path: &str, body: Value) -> Answer {
         answer(
             self.http

@@ -336,6 +336,7 @@ fn development_clients() -> Vec<(&'static str, ClientKind, Vec<&'static str>)> {
     ];
     let admin = vec![
         scope::ANALYTICS_READ,
+        scope::AUDIT_READ,
         scope::DEFINITIONS_READ,
         scope::DEFINITIONS_WRITE,
         scope::DEFINITIONS_PUBLISH,

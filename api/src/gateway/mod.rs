@@ -5,6 +5,7 @@ mod act;
 mod act_on_workflows;
 mod acts;
 mod attribute_parameters;
+mod audit_log;
 mod cancel_workflow;
 mod canonical;
 mod change_search_attributes;

@@ -27,6 +27,7 @@ use super::{
     acknowledge::Acknowledge,
     act_on_workflows::ActOnWorkflows,
     acts::ROUTES,
+    audit_log::AuditLog,
     cancel_workflow::CancelWorkflow,
     change_search_attributes::ChangeSearchAttributes,
     core_client::CoreClient,
@@ -272,13 +273,14 @@ type OperatorEndpoints = (
     RedriveWorkflow,
     ActOnWorkflows,
 );
-/// Operations on how workflows are found and kept.
+/// Operations on how workflows are found and kept, and on what is proved of them.
 type KeepingEndpoints = (
     CountWorkflows,
     GetFunnels,
     ChangeSearchAttributes,
     HoldWorkflow,
     DeleteWorkflow,
+    AuditLog,
 );
 /// Operations of people, and of the tenant as a whole.
 type PeopleEndpoints = (
@@ -358,6 +360,7 @@ fn endpoints(gateway: &Arc<Gateway>) -> Endpoints {
         ChangeSearchAttributes(gateway()),
         HoldWorkflow(gateway()),
         DeleteWorkflow(gateway()),
+        AuditLog(gateway()),
     );
     let people = (
         ListPrompts(gateway()),

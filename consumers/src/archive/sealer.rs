@@ -12,7 +12,7 @@ use btrust_integrity::tree::{Hash, Tree};
 use btrust_platform::clock::SharedClock;
 use btrust_platform::http::Shutdown;
 use btrust_platform::keys::KeyError;
-use btrust_platform::objects::{EvidenceStore, ObjectError, byte_stream};
+use btrust_platform::objects::{EvidenceStore, OBJECT_BYTES_MAX, ObjectError, byte_stream};
 use btrust_platform::relational::{Relational, RelationalError, Row, Transaction, Value, places};
 use btrust_platform::telemetry::causes;
 use btrust_platform::workflow_keys::WorkflowKeys;
@@ -28,7 +28,7 @@ const INSERT_SEGMENT: &str = "INSERT INTO archive_segment (tenant, incarnation, 
      first_leaf, size, object, n_bytes, sha256, peaks, sealed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const DELETE_CHECKPOINTS: &str =
     "DELETE FROM archive_checkpoint WHERE tenant = ? AND incarnation = ? AND number <= ?";
-const SELECT_SEGMENTS: &str = "SELECT incarnation, last_number, first_leaf, size, object, n_bytes, sha256 \
+const SELECT_SEGMENTS: &str = "SELECT incarnation, first_number, last_number, first_leaf, size, object, n_bytes, sha256 \
      FROM archive_segment WHERE tenant = ? ORDER BY incarnation, last_number";
 
 /// How long checkpoints wait for others to share a segment with, ms.
@@ -41,8 +41,13 @@ pub const SEGMENT_EVERY_MS: i64 = 3_600_000;
 const CHECKPOINTS_MAX: i64 = 6;
 /// Bytes after which a segment ends with the checkpoint at hand.
 ///
-/// Source: a quarter of what one object may have, so that one more checkpoint always fits.
+/// Source: a quarter of what one object may have, so that one more ordinary checkpoint fits into it.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a part: a segment with a checkpoint of very large records is stored as several objects.
+///
+/// Source: what one object may have.
+const PART_BYTES: usize = 64 * 1024 * 1024;
+const _: () = assert!(PART_BYTES as u64 == OBJECT_BYTES_MAX);
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Records that are read or deleted by one statement.
@@ -72,12 +77,16 @@ pub enum ArchiveError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Segment {
     pub incarnation: i64,
+    /// Number of its first checkpoint.
+    pub first_number: i64,
     /// Number of the checkpoint that it ends with.
     pub last_number: i64,
     /// Leaves of the log before it, and up to its end.
     pub leaves: std::ops::Range<i64>,
+    /// Its object, or the first of them where it is stored in several parts.
     pub object: String,
     pub n_bytes: i64,
+    /// Of all its bytes.
     pub sha256: String,
 }
 
@@ -88,6 +97,7 @@ pub struct Sealer {
     workflow_keys: Arc<dyn WorkflowKeys>,
     clock: SharedClock,
     segment_every_ms: i64,
+    part_bytes: usize,
 }
 
 /// A checkpoint whose parts have all come.
@@ -126,6 +136,7 @@ impl Sealer {
             workflow_keys,
             clock,
             segment_every_ms: SEGMENT_EVERY_MS,
+            part_bytes: PART_BYTES,
         }
     }
 
@@ -133,6 +144,13 @@ impl Sealer {
     #[must_use]
     pub fn every(mut self, segment_every_ms: i64) -> Self {
         self.segment_every_ms = segment_every_ms;
+        self
+    }
+
+    /// The same with parts of another size, bytes; whoever reads them has to know it.
+    #[must_use]
+    pub fn in_parts_of(mut self, part_bytes: usize) -> Self {
+        self.part_bytes = part_bytes;
         self
     }
 
@@ -182,14 +200,19 @@ impl Sealer {
         let Some(draft) = self.draft(tenant, incarnation).await? else {
             return Ok(false);
         };
-        let object = object_id(tenant, incarnation, draft.first_number, draft.last_number);
+        let numbers = (draft.first_number, draft.last_number);
+        let object = object_id(tenant, incarnation, numbers, 0);
         let owner = (tenant.to_owned(), object.workflow);
         self.workflow_keys.create_many(&[owner]).await?;
-        let (n_bytes, bytes) = (draft.lines.len(), byte_stream(draft.lines.clone()));
-        let stored = self
-            .objects
-            .put_as(tenant, object, "application/jsonl", bytes)
-            .await?;
+        for (part, bytes) in (0..).zip(draft.lines.chunks(self.part_bytes)) {
+            let object = object_id(tenant, incarnation, numbers, part);
+            let bytes = byte_stream(bytes.to_vec());
+            self.objects
+                .put_as(tenant, object, "application/jsonl", bytes)
+                .await?;
+        }
+        let n_bytes = draft.lines.len();
+        let sha256 = hex::encode(Sha256::digest(&draft.lines));
         let peaks = draft.tree.as_ref().map(|it| Hash::joined(it.peaks()));
         let peaks = peaks.unwrap_or_default();
         let mut transaction = self.database.begin().await?;
@@ -200,9 +223,9 @@ impl Sealer {
             draft.first_number.into(),
             draft.first_leaf.into(),
             draft.size.into(),
-            Value::Text(&stored.object.to_string()),
+            Value::Text(&object.to_string()),
             i64::try_from(n_bytes).unwrap_or(i64::MAX).into(),
-            (&stored.sha256).into(),
+            (&sha256).into(),
             Value::Bytes(&peaks),
             self.clock.now_ms().into(),
         ];
@@ -322,11 +345,12 @@ impl Sealer {
         let segment = |row: &Row| {
             Ok(Segment {
                 incarnation: row.int(0)?,
-                last_number: row.int(1)?,
-                leaves: row.int(2)?..row.int(3)?,
-                object: row.text(4)?,
-                n_bytes: row.int(5)?,
-                sha256: row.text(6)?,
+                first_number: row.int(1)?,
+                last_number: row.int(2)?,
+                leaves: row.int(3)?..row.int(4)?,
+                object: row.text(5)?,
+                n_bytes: row.int(6)?,
+                sha256: row.text(7)?,
             })
         };
         let segments: Result<Vec<Segment>, RelationalError> = rows.iter().map(segment).collect();
@@ -341,17 +365,26 @@ impl Sealer {
     pub async fn read(&self, tenant: &str, segment: &Segment) -> Result<Vec<u8>, ArchiveError> {
         let last_number = segment.last_number;
         let tampered = ArchiveError::Tampered { last_number };
-        let Ok(object) = segment.object.parse::<ObjectId>() else {
+        let Ok(first) = segment.object.parse::<ObjectId>() else {
             return Err(tampered);
         };
-        let bytes = self
-            .objects
-            .get_object(tenant, object.workflow, object)
-            .await?;
-        if hex::encode(Sha256::digest(&bytes)) != segment.sha256 {
+        let Ok(n_bytes) = usize::try_from(segment.n_bytes) else {
+            return Err(tampered);
+        };
+        let mut lines = Vec::new();
+        for part in 0..n_bytes.div_ceil(self.part_bytes) {
+            let numbers = (segment.first_number, last_number);
+            let object = match part {
+                0 => first,
+                _ => object_id(tenant, segment.incarnation, numbers, part),
+            };
+            let bytes = self.objects.get_object(tenant, object.workflow, object);
+            lines.extend_from_slice(&bytes.await?);
+        }
+        if hex::encode(Sha256::digest(&lines)) != segment.sha256 {
             return Err(tampered);
         }
-        Ok(bytes.into())
+        Ok(lines)
     }
 }
 
@@ -456,14 +489,18 @@ async fn forget(
     Ok(())
 }
 
-/// The object of a segment: the same whenever the same segment is sealed.
+/// The object of a part of a segment: the same whenever the same segment is sealed.
 ///
 /// Objects belong to workflows, whose keys seal them; the archive of a tenant has one that never runs.
-fn object_id(tenant: &str, incarnation: i64, first_number: i64, last_number: i64) -> ObjectId {
+fn object_id(tenant: &str, incarnation: i64, numbers: (i64, i64), part: usize) -> ObjectId {
+    let (first_number, last_number) = numbers;
     let archive: [u8; 32] = Sha256::digest(format!("archive\n{tenant}")).into();
     let mut rest = [0; 15];
     rest.copy_from_slice(&archive[1..16]);
-    let name = format!("segment\n{tenant}\n{incarnation}\n{first_number}\n{last_number}");
+    let mut name = format!("segment\n{tenant}\n{incarnation}\n{first_number}\n{last_number}");
+    if 0 < part {
+        name = format!("{name}\n{part}");
+    }
     let segment: [u8; 32] = Sha256::digest(name).into();
     let mut random = [0; 8];
     random.copy_from_slice(&segment[..8]);

@@ -16,7 +16,7 @@ use btrust_schemas::audit::{
 use btrust_schemas::ids::WorkflowId;
 
 use crate::error::EngineError;
-use crate::store::audit_log::{AuditLogStore, CheckpointRecord, LogRecord, RangeRecord};
+use crate::store::audit_log::{AuditKey, AuditLogStore, CheckpointRecord, LogRecord, RangeRecord};
 use crate::store::{Cursor, Store, StoreError};
 use crate::stream_events::AUDIT_PREFIX;
 
@@ -51,15 +51,17 @@ impl AuditReader {
     /// [`EngineError::Unavailable`].
     pub async fn keys(&self) -> Result<AuditKeysView, EngineError> {
         let keys = self.log.audit_keys().await?;
+        // A key ends when the next one begins.
+        let ends = keys.iter().skip(1).map(|it| Some(rfc3339(it.created_ms)));
+        let keys_with_ends = keys.iter().zip(ends.chain([None]));
+        let view = |(it, until): (&AuditKey, Option<String>)| AuditKeyView {
+            key: it.public_key.clone(),
+            since: rfc3339(it.created_ms),
+            until,
+        };
         Ok(AuditKeysView {
+            keys: keys_with_ends.map(view).collect(),
             rotations: keys.iter().filter_map(|it| it.statement.clone()).collect(),
-            keys: keys
-                .into_iter()
-                .map(|it| AuditKeyView {
-                    key: it.public_key,
-                    since: rfc3339(it.created_ms),
-                })
-                .collect(),
         })
     }
 

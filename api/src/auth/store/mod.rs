@@ -117,7 +117,7 @@ mod tests {
             ],
         );
         let expected = [
-            "analytics:read clients:write definitions:publish definitions:read definitions:write tenant:read webhooks:read webhooks:write workflows:operate",
+            "analytics:read audit:read clients:write definitions:publish definitions:read definitions:write tenant:read webhooks:read webhooks:write workflows:operate",
             "definitions:publish definitions:write",
             "definitions:read workflows:read",
         ];
@@ -136,10 +136,10 @@ mod tests {
             ],
         );
         let expected = [
-            "analytics:read clients:write tenant:write webhooks:read webhooks:write workflows:operate workflows:read",
+            "analytics:read audit:read clients:write tenant:write webhooks:read webhooks:write workflows:operate workflows:read",
             "workflows:read workflows:write",
-            "analytics:read clients:write tenant:read webhooks:read webhooks:write workflows:operate",
-            "analytics:read clients:write webhooks:read webhooks:write workflows:operate workflows:write",
+            "analytics:read audit:read clients:write tenant:read webhooks:read webhooks:write workflows:operate",
+            "analytics:read audit:read clients:write webhooks:read webhooks:write workflows:operate workflows:write",
         ];
         assert_eq!(scopes.await, expected);
     }
@@ -160,11 +160,11 @@ mod tests {
             ],
         );
         let expected = [
-            "clients:write tenant:write webhooks:read webhooks:write workflows:operate workflows:read",
+            "audit:read clients:write tenant:write webhooks:read webhooks:write workflows:operate workflows:read",
             "workflows:read workflows:write",
-            "clients:write tenant:read webhooks:read webhooks:write",
-            "clients:write webhooks:read webhooks:write workflows:read workflows:write",
-            "clients:write webhooks:read webhooks:write workflows:write",
+            "audit:read clients:write tenant:read webhooks:read webhooks:write",
+            "audit:read clients:write webhooks:read webhooks:write workflows:read workflows:write",
+            "audit:read clients:write webhooks:read webhooks:write workflows:write",
         ];
         assert_eq!(scopes.await, expected);
     }

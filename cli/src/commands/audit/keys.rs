@@ -4,21 +4,30 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use btrust_engine::sequencer::rotate;
+use btrust_integrity::keys::rotation_line;
 use btrust_platform::clock::SystemClock;
-use btrust_platform::config::Settings;
-use btrust_platform::data_dir::DataDir;
-use btrust_platform::keys::LocalKeyring;
 use btrust_platform::random::SystemRandom;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::Folders;
 
 #[derive(Subcommand)]
 pub enum Keys {
     /// Print the public keys, the one that signs now last: what `btrust audit verify --keys` reads
-    Show,
+    ///
+    /// A key that has ended comes with the statement in which it names its successor, as a line
+    /// `rotation ..`. Keep these lines beside the keys: without its statement an ended key is trusted for
+    /// ever, whoever holds it by then.
+    Show(Show),
     /// Make a new key the one that signs; the one before introduces it and is destroyed
     Rotate,
+}
+
+#[derive(Args)]
+pub struct Show {
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Keys {
@@ -30,21 +39,29 @@ impl Keys {
     async fn act(self, folders: &Folders) -> anyhow::Result<()> {
         let (stores, reader) = super::open(folders).await?;
         match self {
-            Self::Show => {
-                let keys = reader.keys().await?.keys;
+            Self::Show(show) => {
+                let view = reader.keys().await?;
                 anyhow::ensure!(
-                    !keys.is_empty(),
+                    !view.keys.is_empty(),
                     "core has not signed anything yet: start it first"
                 );
-                for key in keys {
+                if show.json {
+                    say!("{}", serde_json::to_string(&view)?);
+                    return Ok(());
+                }
+                for key in &view.keys {
+                    match &key.until {
+                        Some(until) => say!("# from {} to {until}", key.since),
+                        None => say!("# signs since {}", key.since),
+                    }
                     say!("{}", key.key);
+                }
+                for statement in &view.rotations {
+                    say!("{}", rotation_line(statement));
                 }
             }
             Self::Rotate => {
-                let keyring = Settings::from_env().get("KEYRING");
-                let keyring =
-                    keyring.map_or_else(|| DataDir::new(&folders.data).keyring(), Into::into);
-                let keys = LocalKeyring::open(&keyring)?;
+                let keys = super::keyring(folders)?;
                 let log = Arc::clone(&stores.audit_log);
                 let key = rotate(&*log, &keys, &SystemRandom::shared(), &SystemClock).await?;
                 say!("{key}");

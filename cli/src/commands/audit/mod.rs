@@ -1,5 +1,6 @@
 //! `btrust audit`: what the audit stream says, and whether it is what was signed.
 
+mod archive;
 mod export;
 mod keys;
 mod pack;
@@ -15,6 +16,7 @@ use btrust_engine::store::{Stores, location};
 use btrust_platform::config::Settings;
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::database_url::DatabaseUrl;
+use btrust_platform::keys::LocalKeyring;
 use clap::Subcommand;
 
 use crate::Folders;
@@ -23,12 +25,13 @@ use crate::Folders;
 pub enum Audit {
     /// Print the log of a tenant as JSON Lines: its records in the order of the log, with the checkpoints
     Export(export::Export),
-    /// Check an archive, a stream or an evidence pack offline, with nothing but public keys; exits with 1
-    /// and names the first bad record if something is wrong, and with 2 if it cannot be read
+    /// Check an archive, a stream or an evidence pack offline, with nothing but public keys
+    ///
+    /// Names the first bad record and what is wrong with it.
     Verify(verify::Verify),
     /// Print the latest records of the embedded audit stream
     Tail(tail::Tail),
-    /// Print everything about one workflow, with the proofs that it is in the log, as one JSON file
+    /// Print everything about one workflow, with the proofs that it is in the log, as one sealed JSON file
     Pack(pack::Pack),
     /// Look after the keys that sign checkpoints
     #[command(subcommand)]
@@ -62,4 +65,16 @@ async fn open(folders: &Folders) -> anyhow::Result<(Stores, AuditReader)> {
         .context("cannot open the database")?;
     let reader = AuditReader::new(Arc::clone(&stores.store), Arc::clone(&stores.audit_log));
     Ok((stores, reader))
+}
+
+/// The keyring of an installation, which must be there: what an empty one would sign, nobody trusts.
+fn keyring(folders: &Folders) -> anyhow::Result<LocalKeyring> {
+    let path = Settings::from_env().get("KEYRING");
+    let path = path.map_or_else(|| DataDir::new(&folders.data).keyring(), Into::into);
+    anyhow::ensure!(
+        path.exists(),
+        "{} is not there; say --data DIR or KEYRING",
+        path.display()
+    );
+    LocalKeyring::open(&path).with_context(|| format!("cannot open {}", path.display()))
 }

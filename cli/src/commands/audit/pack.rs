@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use btrust_engine::sequencer::AuditReader;
+use btrust_engine::sequencer::{AuditReader, SigningKeys};
 use btrust_engine::store::Stores;
 use btrust_engine::store::definitions::VersionKey;
 use btrust_integrity::pack::{PACK_VERSION, Pack as EvidencePack, PackedDefinition, PackedRecord};
 use btrust_integrity::record::Record;
+use btrust_platform::clock::{Clock as _, SystemClock};
+use btrust_platform::random::SystemRandom;
 use btrust_schemas::audit::InclusionView;
 use btrust_schemas::ids::WorkflowId;
 use btrust_vision::models::Manifest;
@@ -16,11 +18,15 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Folders;
+use crate::output;
 
 /// How often the records are read again because a checkpoint came in between.
 const TRIES: usize = 5;
 
 #[derive(Args)]
+#[command(after_help = "\
+The pack is checked by `btrust audit verify --keys KEYS FILE`, offline. Its records are proved to be in the
+signed log; its definitions and settings are sealed with the key that signs checkpoints now.")]
 pub struct Pack {
     /// The workflow
     #[arg(value_name = "WORKFLOW")]
@@ -39,6 +45,11 @@ impl Pack {
     async fn pack(self, folders: &Folders) -> anyhow::Result<()> {
         let (stores, reader) = super::open(folders).await?;
         let views = self.views(&reader).await?;
+        let keyring = super::keyring(folders)?;
+        let (log, random) = (&*stores.audit_log, SystemRandom::shared());
+        let signing = SigningKeys::open(log, &keyring, &random, &SystemClock)
+            .await
+            .context("cannot open the key that signs")?;
         let keys = reader.keys().await?;
         let checkpoint = views
             .first()
@@ -65,8 +76,10 @@ impl Pack {
                 "program": env!("CARGO_PKG_VERSION"),
                 "models": serde_json::to_value(Manifest::shipped())?,
             }),
+            seal: String::new(),
         };
-        say!("{}", serde_json::to_string_pretty(&pack)?);
+        let sealed = pack.sealed(&signing.signer, SystemClock.now_ms());
+        output::bytes(sealed.as_bytes());
         Ok(())
     }
 
@@ -74,7 +87,8 @@ impl Pack {
     async fn views(&self, reader: &AuditReader) -> anyhow::Result<Vec<InclusionView>> {
         for _ in 0..TRIES {
             let views = reader.all_included(&self.tenant, self.workflow).await.context(
-                "the tenant has no such workflow, or its latest records wait for their checkpoint",
+                "the tenant has no such workflow, or its latest records wait for their checkpoint, which \
+                 comes within AUDIT_CHECKPOINT_SECONDS (60)",
             )?;
             let notes: BTreeSet<&str> =
                 views.iter().map(|it| it.checkpoint.note.as_str()).collect();

@@ -1,17 +1,20 @@
 //! `btrust audit tail`: the latest records of the embedded stream.
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use btrust_platform::clock::SystemClock;
 use btrust_platform::data_dir::DataDir;
-use btrust_platform::streams::{Stream, read_jsonl};
+use btrust_platform::streams::{JsonlReader, Page, Stream, StreamReader as _};
 use clap::Args;
 
 use crate::Folders;
+use crate::output;
 
-/// How often the folder is looked at again.
-const LOOK: Duration = Duration::from_millis(500);
+/// Records of a page.
+const PAGE: usize = 1_000;
 
 #[derive(Args)]
 pub struct Tail {
@@ -26,36 +29,80 @@ pub struct Tail {
     follow: bool,
 }
 
+/// How far the stream was read.
+struct Place {
+    reader: JsonlReader,
+    shard: String,
+    after: Option<String>,
+    /// What a record of the tenant has in it.
+    mark: Option<String>,
+}
+
 impl Tail {
     pub fn run(self, folders: &Folders) -> anyhow::Result<ExitCode> {
+        super::super::runtime()?.block_on(self.tail(folders))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn tail(self, folders: &Folders) -> anyhow::Result<()> {
         let dir = DataDir::new(&folders.data).streams();
-        let mark = self
-            .tenant
-            .as_ref()
-            .map(|it| format!("\"source\":\"/tenants/{it}\""));
-        let read = || -> anyhow::Result<Vec<String>> {
-            let records = read_jsonl(&dir, Stream::Audit)
-                .with_context(|| format!("cannot read {}", dir.display()))?;
-            let text = records
-                .iter()
-                .map(|it| String::from_utf8_lossy(it).into_owned());
-            let is_asked = |it: &String| mark.as_ref().is_none_or(|mark| it.contains(mark));
-            Ok(text.filter(is_asked).collect())
+        anyhow::ensure!(
+            dir.is_dir(),
+            "{} is not there; say --data DIR (only the embedded stream has a tail)",
+            dir.display()
+        );
+        let reader = JsonlReader::new(dir, Arc::new(SystemClock));
+        let shards = reader.shards(Stream::Audit).await?;
+        let shard = shards
+            .into_iter()
+            .next()
+            .context("the stream has no shard")?;
+        let mark = self.tenant.as_ref();
+        let mut place = Place {
+            reader,
+            shard: shard.id,
+            after: None,
+            mark: mark.map(|it| format!("\"source\":\"/tenants/{it}\"")),
         };
-        let mut records = read()?;
-        let mut shown = records.len().saturating_sub(self.lines);
-        loop {
-            for record in records.get(shown..).unwrap_or_default() {
-                say!("{record}");
-            }
-            shown = records.len();
-            if !self.follow {
-                return Ok(ExitCode::SUCCESS);
-            }
-            std::thread::sleep(LOOK);
-            records = read()?;
-            // Retention has taken old segments away: what is left was shown.
-            shown = shown.min(records.len());
+        let mut latest = VecDeque::new();
+        while let Some(lines) = place.next().await? {
+            latest.extend(lines);
+            latest.drain(..latest.len().saturating_sub(self.lines));
         }
+        latest.iter().for_each(|it| output::bytes(it));
+        while self.follow {
+            match place.next().await? {
+                Some(lines) => lines.iter().for_each(|it| output::bytes(it)),
+                None => tokio::time::sleep(place.reader.idle()).await,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    /// The lines of the next page that are asked for; `None` at the end of the stream.
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
+        let after = self.after.as_deref();
+        let page = self.reader.read(Stream::Audit, &self.shard, after, PAGE);
+        let Page {
+            records,
+            troubles,
+            reached,
+            ..
+        } = page.await?;
+        for it in troubles {
+            eprintln!("btrust: at {}: {}", it.position, it.what);
+        }
+        let has_moved = reached.is_some() && reached != self.after;
+        if !has_moved {
+            return Ok(None);
+        }
+        self.after = reached;
+        let mark = self.mark.as_deref().unwrap_or_default().as_bytes();
+        let is_asked = |it: &[u8]| mark.is_empty() || it.windows(mark.len()).any(|it| it == mark);
+        let records = records.iter().map(|it| &it.bytes[..]);
+        let line = |it: &[u8]| [it, b"\n"].concat();
+        Ok(Some(records.filter(|it| is_asked(it)).map(line).collect()))
     }
 }
