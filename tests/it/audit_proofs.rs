@@ -55,6 +55,8 @@ async fn a_bank_fetches_proofs_of_its_log_and_of_no_other() {
     let officer = Auditor::of(&world);
     let id = answered(&world, &["one"]).await.remove(0);
     officer.pack(&id).await;
+    let later = answered(&world, &["two"]).await.remove(0);
+    officer.pack(&later).await;
     let ring = KeyRing::parse(&officer.ok(&["keys", "show"])).unwrap();
     let (admin, other) = (
         world.client("admin").await,

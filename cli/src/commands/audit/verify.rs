@@ -11,7 +11,7 @@ use btrust_integrity::chain::Beginning;
 use btrust_integrity::checkpoint::Checkpoint;
 use btrust_integrity::finding::{Finding, Report, Wrong};
 use btrust_integrity::keys::KeyRing;
-use btrust_integrity::{pack, stream};
+use btrust_integrity::{events, pack, stream};
 use btrust_platform::clock::rfc3339;
 use btrust_platform::data_dir::DataDir;
 use clap::Args;
@@ -21,8 +21,6 @@ use crate::Folders;
 
 /// Longest line that is read, in bytes: a checkpoint with the leaves of the largest round is far below.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// What names of the other stream's files begin with, in a folder of streams.
-const OTHER_STREAM: &str = "analytics-";
 /// Exit code when something is wrong with what was read.
 const WRONG: u8 = 1;
 /// Exit code when nothing could be said.
@@ -134,15 +132,18 @@ impl Verify {
         }
         let mut verifier = Archive::new(options);
         let files = segments(&path, "")?;
-        let name = |it: &PathBuf| it.file_name().map(|it| it.to_string_lossy().into_owned());
-        let is_other = |it: &PathBuf| name(it).is_some_and(|it| it.starts_with(OTHER_STREAM));
+        let mut is_stream = false;
+        let is_cut = lines.read(&files, &mut |line| {
+            is_stream |= events::parse(line).is_some();
+            verifier.line(line);
+        })?;
+        let report = verifier.finish(is_cut);
         anyhow::ensure!(
-            !files.iter().any(is_other),
-            "{} is a folder of streams; say --stream",
+            !is_stream || 0 < report.n_checkpoints,
+            "{} is the raw stream; say --stream",
             path.display()
         );
-        let is_cut = lines.read(&files, &mut |line| verifier.line(line))?;
-        Ok((verifier.finish(is_cut), lines))
+        Ok((report, lines))
     }
 
     fn show(&self, report: &Report, lines: &Lines) {
@@ -216,7 +217,9 @@ fn show_covered(report: &Report) {
         n_withheld,
         ..
     } = report;
-    say!("{n_records} records of {n_workflows} workflows, {n_checkpoints} checkpoints");
+    say!(
+        "{n_records} records of {n_workflows} workflows and act logs, {n_checkpoints} checkpoints"
+    );
     for (n, what) in [
         (n_repeated, "came again with the same bytes"),
         (n_uncovered, "are covered by no checkpoint yet"),
