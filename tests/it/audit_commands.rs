@@ -5,8 +5,13 @@
     reason = "what cannot be read or written ends the test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use btrust_tests::{World, binary};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -155,7 +160,7 @@ fn check_ends(officer: &Auditor<'_>, archive: &str) {
 }
 
 /// Who holds it wrong is told how to hold it.
-fn check_mistakes(officer: &Auditor<'_>, world: &btrust_tests::World, file: &str) {
+fn check_mistakes(officer: &Auditor<'_>, world: &World, file: &str) {
     let absent = officer.path("absent.jsonl");
     officer
         .verify(&absent, &[])
@@ -189,7 +194,7 @@ async fn an_evidence_pack_verifies_offline_and_altered_it_does_not() {
     let keys = officer.keep("keys.txt", &officer.ok(&["keys", "show"]));
     let file = officer.keep("pack.json", &pack);
     // With nothing of the platform beside it.
-    let said = std::process::Command::new(btrust_tests::binary("btrust"))
+    let said = Command::new(binary("btrust"))
         .args([
             "audit", "verify", "--keys", &keys, &file, "--data", "/nowhere",
         ])
@@ -240,6 +245,7 @@ async fn an_evidence_pack_verifies_offline_and_altered_it_does_not() {
     let said = officer.run(&["pack", &workflows[0], "--tenant", OTHER_TENANT]);
     said.assert(1, &["the tenant has no such workflow"]);
     check_tail(&officer, &workflows[0]).await;
+    check_follow(&world).await;
 }
 
 async fn check_tail(officer: &Auditor<'_>, workflow: &str) {
@@ -256,6 +262,37 @@ async fn check_tail(officer: &Auditor<'_>, workflow: &str) {
     assert!(theirs.lines().count() < all.len(), "{theirs}");
     let source = format!("\"source\":\"/tenants/{OTHER_TENANT}\"");
     assert!(theirs.lines().all(|it| it.contains(&source)), "{theirs}");
+}
+
+/// What comes while somebody looks on is printed, once.
+async fn check_follow(world: &World) {
+    let mut following = Command::new(binary("btrust"))
+        .args([
+            "audit", "tail", "-n", "0", "-f", "--tenant", TENANT, "--data",
+        ])
+        .arg(world.data())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || lines.try_for_each(|it| sender.send(it.unwrap())));
+    let mut ids = Vec::new();
+    for _ in 0..60 {
+        if 3 <= ids.len() {
+            break;
+        }
+        // Each token is an act.
+        world.client("bank").await;
+        let line = tokio::time::timeout(Duration::from_secs(1), seen.recv()).await;
+        let Ok(Some(line)) = line else { continue };
+        let record: Value = serde_json::from_str(&line).unwrap();
+        ids.push(record["id"].as_str().unwrap().to_owned());
+    }
+    following.kill().unwrap();
+    following.wait().unwrap();
+    let distinct: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (3, 3), "{ids:?}");
 }
 
 #[tokio::test]

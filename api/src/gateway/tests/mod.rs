@@ -54,7 +54,7 @@ async fn every_operation_refuses_who_may_not_call_it() {
             assert_problem(status, &body, (403, "scope_missing"));
         }
     }
-    assert_eq!(n_operations, 62);
+    assert_eq!(n_operations, 67);
 }
 
 #[tokio::test]
