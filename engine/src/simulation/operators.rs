@@ -72,7 +72,8 @@ fn request() -> ActRequest {
     }
 }
 
-/// A pause that is acknowledged is committed; one that is not may come at any time.
+/// A pause that is acknowledged is committed; one that is not may come at any time. The answer of a node that
+/// stood still comes so late that the workflow may have been cancelled and redriven since.
 async fn pause(world: &Arc<World>, id: WorkflowId) {
     let answer = ask!(world, node => node.engine.pause(id, request()));
     world.note(format_args!(
@@ -83,8 +84,11 @@ async fn pause(world: &Arc<World>, id: WorkflowId) {
         Some(Ok(_)) if world.memory().doubted.contains(&id) => {}
         Some(Ok(_)) => {
             let now_ms = world.elapsed_ms();
-            world.memory().paused.insert(id, now_ms);
-            if !is_paused(world, id) && !is_closed(world, id) {
+            let mut memory = world.memory();
+            memory.paused.insert(id, now_ms);
+            let is_cancelled = memory.cancelled.contains_key(&id);
+            drop(memory);
+            if !is_cancelled && !is_paused(world, id) && !is_closed(world, id) {
                 world.violated("an acknowledged pause is committed", format_args!("{id}"));
             }
         }
