@@ -128,7 +128,7 @@ pub struct AttemptView {
     /// The HTTP status that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<i64>,
-    /// Why nothing was answered: `unresolved`, `address_refused`, `connect`, `tls`, `timeout`, `broken`, `secrets`.
+    /// Why nothing was answered: `address` (the host is not found, or not all of its addresses are public), `connect`, `tls`, `timeout`, `broken`, `secrets`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }

@@ -154,7 +154,7 @@ fn refuse(error: AdminError) -> poem::Error {
         E::TooMany => (409, "webhook_endpoints_too_many"),
         E::TooManySecrets => (409, "webhook_secrets_too_many"),
         E::NotEnabled => (409, "webhook_endpoint_not_enabled"),
-        E::Target(_) | E::Private => (422, "webhook_url_refused"),
+        E::Target(_) | E::Host => (422, "webhook_url_refused"),
         E::Topics => (422, "webhook_topics_invalid"),
         E::Description => (422, "webhook_description_invalid"),
         E::Overlap => (422, "webhook_overlap_invalid"),

@@ -8,7 +8,7 @@ use btrust_schemas::webhooks::{
     ReplayView, RotationRequest,
 };
 
-use super::delivery::{DUE, Fault};
+use super::delivery::DUE;
 use super::event::{Happening, Topic};
 use super::secrets::SecretError;
 use super::signature::SigningSecret;
@@ -42,11 +42,12 @@ pub enum AdminError {
     TooMany,
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The host has an address that is not called.
+    /// The host has no address, or one that is not called; which of them is not told.
     #[error(
-        "the host of `url` has an address that is not on the public internet: name one that has none"
+        "the host of `url` is not found, or not all of its addresses are on the public internet: \
+         correct it, or try again when its name is served"
     )]
-    Private,
+    Host,
     #[error(
         "`topics` names one or more of `workflow.closed`, `workflow.waiting`, `workflow.failed`"
     )]
@@ -329,9 +330,9 @@ impl Webhooks {
         spec: EndpointSpec,
     ) -> Result<EndpointRecord, AdminError> {
         let target = Target::parse(&spec.url, self.sender.reach())?;
-        // A name that means nothing yet may mean something tomorrow; it is looked up at every call.
-        if self.sender.addresses(&target).await == Err(Fault::Refused) {
-            return Err(AdminError::Private);
+        // It is looked up at every call too; what was right once may be disabled whatever its name means now.
+        if target.as_str() != before.url && self.sender.addresses(&target).await.is_err() {
+            return Err(AdminError::Host);
         }
         if DESCRIPTION_CHARS_MAX < spec.description.chars().count() {
             return Err(AdminError::Description);

@@ -45,10 +45,9 @@ impl State {
 /// Why no answer came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The name of the host has no address.
-    Unresolved,
-    /// The host has an address that is not called.
-    Refused,
+    /// The host has no address, or one that is not called. Owners are not told which: whoever asks about
+    /// names would learn those of the inside.
+    Address,
     /// No connection.
     Connect,
     /// The certificate or the handshake is not acceptable.
@@ -66,8 +65,7 @@ impl Fault {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Unresolved => "unresolved",
-            Self::Refused => "address_refused",
+            Self::Address => "address",
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
@@ -233,7 +231,7 @@ mod tests {
             answered(500),
             answered(199),
             Outcome::Unanswered(Fault::Timeout),
-            Outcome::Unanswered(Fault::Refused),
+            Outcome::Unanswered(Fault::Address),
         ] {
             let change = after_attempt(FIRST, None, outcome, 10, 0);
             assert!(

@@ -1,4 +1,4 @@
-//! Sends what is due: so many calls at a time, in all and to each endpoint, until it is told to stop.
+//! Sends what is due: so many calls at a time, in all, of each tenant and to each endpoint, until it is told to stop.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,8 +41,10 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// The calls that are under way.
 pub(super) struct Dispatcher {
     webhooks: Arc<Webhooks>,
-    running: JoinSet<String>,
+    running: JoinSet<DueEndpoint>,
+    /// Calls under way to each endpoint, and of each tenant.
     by_endpoint: HashMap<String, usize>,
+    by_tenant: HashMap<String, usize>,
 }
 
 impl Webhooks {
@@ -125,7 +127,7 @@ impl Webhooks {
     async fn call(&self, endpoint: &DueEndpoint, claim: &Claim, now_ms: i64) -> Outcome {
         let Ok(target) = Target::parse(&endpoint.url, self.sender.reach()) else {
             // The settings were stricter when the process began anew.
-            return Outcome::Unanswered(Fault::Refused);
+            return Outcome::Unanswered(Fault::Address);
         };
         let secrets = match self
             .signing_secrets(&endpoint.tenant, &endpoint.id, now_ms)
@@ -156,6 +158,7 @@ impl Dispatcher {
             webhooks,
             running: JoinSet::new(),
             by_endpoint: HashMap::new(),
+            by_tenant: HashMap::new(),
         }
     }
 
@@ -182,28 +185,31 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// How many more calls an endpoint may have.
+    ///
+    /// A tenant has at most as many calls under way as are free: one alone takes half of them, k together
+    /// leave 1/(k+1), and so there is room whenever another one has something to send.
     fn room(&self, endpoint: &DueEndpoint) -> usize {
-        let n = self
-            .by_endpoint
-            .get(&endpoint.id)
-            .copied()
-            .unwrap_or_default();
+        let n_to_endpoint = count(&self.by_endpoint, &endpoint.id);
+        let n_of_tenant = count(&self.by_tenant, &endpoint.tenant);
         let most = if endpoint.is_failing {
             IN_FLIGHT_OF_FAILING_MAX
         } else {
             IN_FLIGHT_OF_ENDPOINT_MAX
         };
-        most.saturating_sub(n)
-            .min(IN_FLIGHT_MAX - self.running.len())
+        let n_free = IN_FLIGHT_MAX - self.running.len();
+        let share = n_free.saturating_sub(n_of_tenant).div_ceil(2);
+        most.saturating_sub(n_to_endpoint).min(share)
     }
 
     fn start(&mut self, endpoint: DueEndpoint, claim: Claim) {
         *self.by_endpoint.entry(endpoint.id.clone()).or_default() += 1;
+        *self.by_tenant.entry(endpoint.tenant.clone()).or_default() += 1;
         metrics::IN_FLIGHT.inc();
         let webhooks = Arc::clone(&self.webhooks);
         self.running.spawn(async move {
             webhooks.attempt(&endpoint, &claim).await;
-            endpoint.id
+            endpoint
         });
     }
 
@@ -222,22 +228,32 @@ impl Dispatcher {
         metrics::IN_FLIGHT.dec();
         match ended {
             Ok(endpoint) => {
-                if let Some(n) = self.by_endpoint.get_mut(&endpoint) {
-                    *n -= 1;
-                    if *n == 0 {
-                        self.by_endpoint.remove(&endpoint);
-                    }
-                }
+                one_less(&mut self.by_endpoint, &endpoint.id);
+                one_less(&mut self.by_tenant, &endpoint.tenant);
             }
             Err(error) => {
                 tracing::error!(%error, "a call of webhooks has failed");
                 // Whose it was is not known; claims bound what each endpoint gets meanwhile.
                 if self.running.is_empty() {
                     self.by_endpoint.clear();
+                    self.by_tenant.clear();
                 }
             }
         }
         true
+    }
+}
+
+fn count(calls: &HashMap<String, usize>, of: &str) -> usize {
+    calls.get(of).copied().unwrap_or_default()
+}
+
+fn one_less(calls: &mut HashMap<String, usize>, of: &str) {
+    if let Some(n) = calls.get_mut(of) {
+        *n -= 1;
+        if *n == 0 {
+            calls.remove(of);
+        }
     }
 }
 

@@ -168,20 +168,22 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Fault::Refused`] if a single one may not: a name that also means something inside is not trusted.
+    /// [`Fault::Address`] if there is none or a single one may not: a name that also means something inside is
+    /// not trusted.
     pub async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Fault> {
         let (host, port) = (target.host(), target.port());
         let found = if let Ok(address) = host.parse::<IpAddr>() {
             vec![SocketAddr::new(address, port)]
         } else {
             let found = self.resolver.resolve(host, port).await;
-            found.map_err(|_| Fault::Unresolved)?
+            found.map_err(|_| Fault::Address)?
         };
         if found.is_empty() {
-            return Err(Fault::Unresolved);
+            return Err(Fault::Address);
         }
         if ANSWERS_MAX < found.len() || !found.iter().all(|it| self.reach.includes(it.ip())) {
-            return Err(Fault::Refused);
+            tracing::warn!(host, "a webhook's host has an address that is not called");
+            return Err(Fault::Address);
         }
         Ok(found)
     }

@@ -22,13 +22,14 @@ use btrust_schemas::webhooks::{
 
 use super::dispatch::Dispatcher;
 use super::retry::WINDOW_MS;
+use super::store::ENDPOINTS_MAX;
 use super::*;
 use receiver::Receiver;
 
 const WORKFLOW: &str = "wf_0192aabbccdd00112233445566778899";
 const TOPICS: [&str; 3] = ["workflow.closed", "workflow.waiting", "workflow.failed"];
 
-/// Every name is this machine, but for one that is the metadata of a cloud.
+/// Every name is this machine, but for one that is the metadata of a cloud and one that is nothing.
 struct Here;
 
 #[async_trait]
@@ -36,6 +37,7 @@ impl Resolver for Here {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let address = match host {
             "metadata.example" => [169, 254, 169, 254],
+            "nothing.example" => return Err(io::ErrorKind::NotFound.into()),
             _ => [127, 0, 0, 1],
         };
         Ok(vec![SocketAddr::from((address, port))])
@@ -388,6 +390,44 @@ async fn a_slow_receiver_has_few_calls_at_a_time_and_delays_no_other() {
 }
 
 #[tokio::test]
+async fn a_tenant_whose_receivers_are_silent_leaves_room_for_the_others() {
+    let world = World::new().await;
+    let (silent, quick) = (Receiver::silent().await, Receiver::start(&[200]).await);
+    for number in 0..ENDPOINTS_MAX {
+        world
+            .endpoint("greedy", &silent.url(&format!("/{number}")))
+            .await;
+    }
+    world.endpoint("bank", &quick.url("/")).await;
+    world.ends("greedy", 1..9).await;
+    let mut dispatcher = Dispatcher::new(Arc::clone(&world.webhooks));
+    for _ in 0..3 {
+        dispatcher.look().await.unwrap();
+    }
+    // Half of all calls, however many of its endpoints have something due.
+    silent.heard(32).await;
+    world.ends("bank", 101..109).await;
+    while quick.calls().len() < 8 {
+        dispatcher.look().await.unwrap();
+        dispatcher.join().await;
+    }
+    assert_eq!(silent.calls().len(), 32);
+}
+
+#[tokio::test]
+async fn nobody_learns_which_names_mean_something_inside() {
+    let world = World::new().await;
+    let webhooks = &world.webhooks;
+    let mut said = Vec::new();
+    for host in ["metadata.example", "nothing.example"] {
+        let request = request(&format!("https://{host}/"), true);
+        let error = webhooks.create("bank", request).await.unwrap_err();
+        said.push(error.to_string());
+    }
+    assert_eq!(said[0], said[1]);
+}
+
+#[tokio::test]
 async fn what_is_no_endpoint_is_refused_and_nobody_sees_those_of_others() {
     let world = World::new().await;
     let webhooks = &world.webhooks;
@@ -404,7 +444,7 @@ async fn what_is_no_endpoint_is_refused_and_nobody_sees_those_of_others() {
             .await
             .unwrap_err();
         assert!(
-            matches!(error, AdminError::Target(_) | AdminError::Private),
+            matches!(error, AdminError::Target(_) | AdminError::Host),
             "{url}: {error}"
         );
     }

@@ -163,7 +163,7 @@ async fn a_name_with_any_private_address_is_refused_before_a_connection() {
         let outcome = send(&sender, &format!("https://rebind.example:{port}/")).await;
         assert_eq!(
             outcome,
-            Outcome::Unanswered(Fault::Refused),
+            Outcome::Unanswered(Fault::Address),
             "{addresses:?}"
         );
     }
@@ -184,14 +184,14 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
     assert_eq!(requests.lock().unwrap().len(), 1);
     // At the next call it would, and is refused.
     let outcome = send(&sender, &format!("http://localhost:{port}/")).await;
-    assert_eq!(outcome, Outcome::Unanswered(Fault::Refused));
+    assert_eq!(outcome, Outcome::Unanswered(Fault::Address));
 }
 
 #[tokio::test]
 async fn a_host_without_an_address_or_a_listener_is_not_answered() {
     let sender_of = |answers: &[&[&'static str]]| sender(scripted(answers), Reach::Loopback);
     let outcome = send(&sender_of(&[&[]]), "https://gone.example/").await;
-    assert_eq!(outcome, Outcome::Unanswered(Fault::Unresolved));
+    assert_eq!(outcome, Outcome::Unanswered(Fault::Address));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
