@@ -42,6 +42,8 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// `ARCHIVE_SEGMENT_SECONDS`: how long checkpoints wait for others to share a segment with, in ms.
     pub segment_every_ms: i64,
+    /// `CONSUMERS_MARK_DAYS`: how long what was read of a workflow is remembered after its last event, in ms.
+    pub mark_lifetime_ms: i64,
     pub webhooks: WebhooksConfig,
 }
 
@@ -62,6 +64,7 @@ impl Config {
             segment_every_ms: segment_s * 1_000,
             auth_url: auth_url.unwrap_or_else(|| "http://localhost:5800".to_owned()),
             database: consumers::location(settings, data_dir)?,
+            mark_lifetime_ms: consumers::mark_lifetime_ms(settings)?,
             webhooks: WebhooksConfig::from_settings(settings)?,
         })
     }
@@ -141,8 +144,8 @@ pub async fn serve(
         .neighbour("webhooks", told.status())
         .neighbour("auth", ServiceCheck::new(http, &config.auth_url));
     let streams = Streams {
-        database,
-        verifier: Verifier::new(&config.auth_url, clock),
+        database: database.clone(),
+        verifier: Verifier::new(&config.auth_url, Arc::clone(&clock)),
         webhooks: Arc::clone(&webhooks),
     };
     let routes = health.install(routes(streams));
@@ -153,6 +156,14 @@ pub async fn serve(
     reading.spawn(sealer.every(config.segment_every_ms).run(shutdown.clone()));
     reading.spawn(told.run(shutdown.clone()));
     reading.spawn(webhooks.run(shutdown.clone()));
+    let lifetime_ms = config.mark_lifetime_ms;
+    let forgetting = consumers::forget_for_ever(
+        database.clone(),
+        Arc::clone(&clock),
+        lifetime_ms,
+        shutdown.clone(),
+    );
+    reading.spawn(forgetting);
     let served = btrust_platform::http::serve(SERVICE, listener, routes, shutdown.clone()).await;
     // Also where the listener has failed.
     shutdown.trigger();

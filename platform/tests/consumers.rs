@@ -22,7 +22,8 @@ use tokio::sync::Notify;
 use btrust_platform::clock::{ManualClock, SystemClock};
 use btrust_platform::config::Settings;
 use btrust_platform::consumers::{
-    Consumer, EventHead, LeaseRow, Leases, Marks, Pace, Progress, Sink, SinkError, location, open,
+    Consumer, EventHead, LeaseRow, Leases, Marks, Pace, Progress, Sink, SinkError, forget,
+    location, open,
 };
 use btrust_platform::data_dir::DataDir;
 use btrust_platform::health::Check;
@@ -271,11 +272,47 @@ async fn marks_conform(database: Relational) {
     assert!(matches!(again, Err(RelationalError::Taken)), "{again:?}");
 }
 
+/// Of 2,500 marks every third has stood still.
+async fn marks_that_stand_still_are_forgotten(database: Relational) {
+    const N_MARKS: i64 = 2_500;
+    let subjects: Vec<String> = (0..N_MARKS).map(|it| format!("wf_{it:032x}")).collect();
+    for (marked_ms, is_old) in [(999, true), (1_000, false)] {
+        let mut transaction = database.begin().await.unwrap();
+        let some = (0..N_MARKS).filter(|it| (it % 3 == 0) == is_old);
+        let some: Vec<&str> = some.map(|it| subjects[it as usize].as_str()).collect();
+        let mut marks = Marks::read(&mut transaction, "forgetful", some.clone())
+            .await
+            .unwrap();
+        for subject in some {
+            let head = EventHead::read(&event(0, 1).bytes).unwrap();
+            let subject = subject.to_owned();
+            marks.advance(&EventHead { subject, ..head });
+        }
+        marks.write(&mut transaction, marked_ms).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    let mut n_pages = 0;
+    let mut after = None;
+    loop {
+        after = forget(&database, after, 1_000).await.unwrap();
+        n_pages += 1;
+        if after.is_none() {
+            break;
+        }
+    }
+    let sql = "SELECT COUNT(*), MIN(marked_ms) FROM consumer_mark WHERE consumer = ?";
+    let rows = database.fetch(sql, &["forgetful".into()]).await.unwrap();
+    let left = (rows[0].int(0).unwrap(), rows[0].int(1).unwrap());
+    assert_eq!(left, (N_MARKS - (N_MARKS + 2) / 3, 1_000));
+    assert_eq!(n_pages, 3);
+}
+
 #[tokio::test]
 async fn leases_and_marks_conform_on_sqlite() {
     let dir = tempfile::tempdir().unwrap();
     leases_conform(sqlite(dir.path()).await).await;
     marks_conform(sqlite(dir.path()).await).await;
+    marks_that_stand_still_are_forgotten(sqlite(dir.path()).await).await;
 }
 
 #[tokio::test]
@@ -283,7 +320,8 @@ async fn leases_and_marks_conform_on_mysql() {
     let server = MariaDb::start();
     let database = mysql(&server).await;
     leases_conform(database.clone()).await;
-    marks_conform(database).await;
+    marks_conform(database.clone()).await;
+    marks_that_stand_still_are_forgotten(database).await;
 }
 
 /// Shards that split and merge, and end.

@@ -14,6 +14,7 @@
 mod consumer;
 mod database;
 mod event_head;
+mod forgetting;
 mod leases;
 mod marks;
 mod metrics;
@@ -26,6 +27,7 @@ use crate::streams::ReadRecord;
 pub use consumer::{Consumer, LEASE_MS, Pace, Status};
 pub use database::{location, open};
 pub use event_head::EventHead;
+pub use forgetting::{forget, forget_for_ever, mark_lifetime_ms};
 pub use leases::{Lease, LeaseRow, Leases};
 pub use marks::{Marks, Progress};
 
