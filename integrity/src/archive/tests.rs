@@ -176,7 +176,7 @@ fn tamper(
         }
         // Edited, hashed anew, and every later record of the workflow chained anew.
         1 | 2 => {
-            chain_anew(&mut lines, at, |it| it.replace("details", "detaiIs"));
+            chain_anew(&mut lines, at, |it| it.replace("details", "DETAILS"));
             if kind == 2 {
                 // The list of leaves is written anew too; only the signature is out of reach.
                 list_anew(&mut lines);
