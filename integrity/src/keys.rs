@@ -224,13 +224,23 @@ impl KeyRing {
         self.keys.iter().map(|it| &it.key)
     }
 
-    /// Whether a key had ended by then.
+    /// Whether a key had ended by then: it, or any that came after it. A key that has ended can so not bring
+    /// in another one as its own predecessor.
     #[must_use]
     pub fn had_ended(&self, key: &VerifierKey, at_ms: i64) -> bool {
-        let mut keys = self.keys.iter();
-        let found = keys.find(|it| it.key == *key);
-        let ended = found.and_then(|it| it.ended.as_ref());
-        ended.is_some_and(|it| it.at_ms < at_ms)
+        let mut key = key;
+        for _ in 0..self.keys.len() {
+            let found = self.keys.iter().find(|it| it.key == *key);
+            let Some(ended) = found.and_then(|it| it.ended.as_ref()) else {
+                return false;
+            };
+            if ended.at_ms < at_ms {
+                return true;
+            }
+            key = &ended.successor;
+        }
+        // Keys that come after each other in a circle are nobody's.
+        true
     }
 }
 
@@ -273,6 +283,28 @@ mod tests {
             assert!(matches!(error, NoteError::SecondSuccessor { .. }));
             assert!(!ring.keys().any(|it| it == thief.verifier()));
         }
+    }
+
+    #[test]
+    fn a_key_that_has_ended_brings_in_nobody_as_its_predecessor() {
+        let (old, new, thief) = (signer(1), signer(2), signer(3));
+        let genuine = Rotation::sign(&old, &new, 1_000);
+        let stolen = Rotation::sign(&thief, &old, i64::MAX);
+        for trusted in [&old, &new] {
+            let mut ring = KeyRing::of(trusted.verifier().clone());
+            for statement in [&genuine, &stolen] {
+                assert!(ring.learn(statement).unwrap());
+            }
+            let had_ended = |key: &VerifierKey, at_ms| ring.had_ended(key, at_ms);
+            assert!(had_ended(thief.verifier(), 1_001) && had_ended(old.verifier(), 1_001));
+            assert!(!had_ended(old.verifier(), 1_000) && !had_ended(new.verifier(), i64::MAX));
+        }
+        // In a circle nobody is left to sign.
+        let mut ring = KeyRing::of(old.verifier().clone());
+        for statement in [&genuine, &Rotation::sign(&new, &old, i64::MAX)] {
+            ring.learn(statement).unwrap();
+        }
+        assert!(ring.had_ended(new.verifier(), 0));
     }
 
     #[test]
