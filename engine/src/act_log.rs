@@ -26,6 +26,11 @@ use crate::workflow::CHAIN_START;
 ///
 /// Source: a hundred records of half a KiB share a commit with whatever else there is.
 pub const ACTS_MAX: usize = 100;
+/// Most acts of one round; the reports beyond are in the next one.
+///
+/// Source: two statements on MySQL, and a record of each in one row of the journal: a quarter of a MiB, for which
+/// the workflows of the round wait a few ms.
+const ROUND_ACTS_MAX: usize = 512;
 /// Digits of the id of an act.
 const ACT_ID_CHARS: usize = 32;
 /// How long an id is remembered, ms: a report is repeated within minutes, or when a service comes back.
@@ -140,6 +145,18 @@ pub fn split_acts(mails: Vec<Mail>) -> (Vec<ActBatch>, Vec<Mail>) {
 }
 
 impl Committer {
+    /// The reports of this round, in the order in which they came.
+    pub fn acts_of_round(&mut self, new: Vec<ActBatch>) -> Vec<ActBatch> {
+        self.waiting_acts.extend(new);
+        let mut n_acts = 0;
+        let fits = |it: &&ActBatch| {
+            n_acts += it.acts.len();
+            n_acts <= ROUND_ACTS_MAX
+        };
+        let n_batches = self.waiting_acts.iter().take_while(fits).count();
+        self.waiting_acts.drain(..n_batches).collect()
+    }
+
     /// Puts the records of acts that are new into the round; whoever reported only known ones is answered.
     pub async fn record_acts(
         &mut self,

@@ -5,7 +5,7 @@
 //! There is no fixed waiting. The next round is whatever arrived during the last flush, so a round is
 //! one command on an idle machine and hundreds on a busy one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use btrust_platform::flushes::{self, Flushed};
 use btrust_platform::http::Shutdown;
 use btrust_schemas::ids::WorkflowId;
 
-use crate::act_log::split_acts;
+use crate::act_log::{ActBatch, split_acts};
 use crate::dispatch::{Change, Owner};
 use crate::error::EngineError;
 use crate::halving::halve;
@@ -64,6 +64,8 @@ pub struct Committer {
     pub(crate) incidents: HashSet<WorkflowId>,
     /// Commands in a row that ran out of time, for each workflow with such.
     n_timeouts: HashMap<WorkflowId, u32>,
+    /// Reports that had no room in a round; they are in the next ones.
+    pub(crate) waiting_acts: VecDeque<ActBatch>,
 }
 
 impl Committer {
@@ -76,6 +78,7 @@ impl Committer {
             incarnation,
             incidents: HashSet::new(),
             n_timeouts: HashMap::new(),
+            waiting_acts: VecDeque::new(),
         }
     }
 
@@ -83,17 +86,23 @@ impl Committer {
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut mails = Vec::new();
         loop {
-            let sleep = self.until_next_timer();
+            let has_acts = !self.waiting_acts.is_empty();
+            let sleep = if has_acts {
+                Duration::ZERO
+            } else {
+                self.until_next_timer()
+            };
             tokio::select! {
                 biased;
                 () = shutdown.wait() => {
                     self.mailbox.close();
-                    if self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX).await == 0 {
+                    let n_mails = self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX).await;
+                    if n_mails == 0 && !has_acts {
                         return;
                     }
                 }
                 n_mails = self.mailbox.recv_many(&mut mails, ROUND_COMMANDS_MAX) => {
-                    if n_mails == 0 {
+                    if n_mails == 0 && !has_acts {
                         return;
                     }
                 }
@@ -170,6 +179,7 @@ impl Committer {
         let ticked = self.due_timers(&mut mails);
         let (row_acts, mails) = split_row_acts(mails);
         let (acts, mails) = split_acts(mails);
+        let acts = self.acts_of_round(acts);
         let starts = self.known_starts(&mails).await;
         let starts = match starts {
             Ok(starts) => starts,

@@ -16,6 +16,9 @@ const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_09
 /// Seconds of one flush, from a quiet disk to a stuck one.
 const FLUSH_BUCKETS: [f64; 8] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 1.0];
 
+/// Seconds until a checkpoint, from a second of the relay to well beyond the age at which one is made.
+const AUDIT_BUCKETS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 90.0, 300.0, 3_600.0];
+
 /// The histogram of turns: from 0.1 ms to a minute in steps small enough to read a median off them.
 const TURN_SECONDS_MIN: f64 = 0.000_1;
 const TURN_SECONDS_FACTOR: f64 = 1.2;
@@ -103,6 +106,27 @@ pub static QUEUE_NO_WORKER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 pub static QUEUE_AGE_MS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let help = "Age of the turn that has waited longest for a worker, by step, ms.";
     register_int_gauge_vec!("engine_queue_oldest_ms", help, &["step"]).expect(ONCE)
+});
+pub static AUDIT_SEQUENCED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Audit records that have got a place in the log of their tenant.";
+    register_int_counter!("engine_audit_sequenced_total", help).expect(ONCE)
+});
+pub static AUDIT_SEQUENCED_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let help = "Time from the commit of an audit record to the checkpoint that covers it.";
+    let buckets = AUDIT_BUCKETS.to_vec();
+    register_histogram!("engine_audit_sequenced_seconds", help, buckets).expect(ONCE)
+});
+pub static AUDIT_BEHIND: LazyLock<IntGauge> = LazyLock::new(|| {
+    let help = "Commits whose audit records are in the stream and not in a log yet.";
+    register_int_gauge!("engine_audit_behind_commits", help).expect(ONCE)
+});
+pub static AUDIT_SET_ASIDE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "What keeps audit records out of their logs until it is mended, by code.";
+    register_int_gauge_vec!("engine_audit_set_aside", help, &["code"]).expect(ONCE)
+});
+pub static AUDIT_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Looks of the sequencer that have failed; it tries again each second.";
+    register_int_counter!("engine_audit_failures_total", help).expect(ONCE)
 });
 pub static RELAYED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Public events handed to the streams.";

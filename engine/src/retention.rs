@@ -15,9 +15,10 @@ use btrust_schemas::ids::WorkflowId;
 use crate::deletion::Reason;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::store::StoreError;
+use crate::sequencer::Placed;
 use crate::store::counts::DAY_MS;
 use crate::store::lists::{DeletedWorkflow, EndedQuery};
+use crate::store::{StoreError, WorkflowRecord};
 
 /// The code of a definition that names a policy which the operator does not know.
 pub const RETENTION_UNKNOWN: &str = "retention_unknown";
@@ -175,45 +176,49 @@ impl Engine {
         })
     }
 
-    /// How far the logs of audit records are, where there are any.
-    async fn sequenced(&self) -> Result<Option<BTreeMap<u8, i64>>, StoreError> {
+    /// What has a place in a log, where there are logs.
+    async fn placed(&self) -> Result<Option<Placed>, StoreError> {
         match self.audit() {
-            Some(audit) => audit.sequenced().await.map(Some),
+            Some(audit) => audit.placed_by_now().await.map(Some),
             None => Ok(None),
         }
     }
 
     /// Those of these workflows of which the streams have heard everything, and the logs have everything.
     pub(crate) async fn told(&self, ids: &[WorkflowId]) -> Result<Vec<WorkflowId>, StoreError> {
-        let batches = self.shared.lists.batches_of(ids).await?;
+        let mut batches = self.shared.lists.batches_of(ids).await?;
         let cursors = self.shared.store.cursors().await?;
         let cursors: HashMap<u8, i64> = cursors
             .into_iter()
             .map(|it| (it.partition, it.batch))
             .collect();
-        let sequenced = self.sequenced().await?;
-        let is_told = |(id, batch): &(WorkflowId, i64)| {
-            cursors
-                .get(&id.partition())
-                .is_some_and(|cursor| batch <= cursor)
-                && has_place(sequenced.as_ref(), *id, *batch)
-        };
-        Ok(batches
-            .into_iter()
-            .filter(is_told)
-            .map(|(id, _)| id)
-            .collect())
+        batches.retain(|(id, batch)| cursors.get(&id.partition()).is_some_and(|it| batch <= it));
+        if let Some(placed) = self.placed().await? {
+            // Whose they are matters only while something is set aside.
+            let mut tenants = HashMap::new();
+            if placed.depends_on_tenants() {
+                let records = self.shared.store.load(ids).await?;
+                let tenant = |it: WorkflowRecord| (it.workflow, it.columns.tenant);
+                tenants.extend(records.into_iter().map(tenant));
+            }
+            batches.retain(|(id, batch)| {
+                let tenant = tenants.get(id).map(String::as_str).unwrap_or_default();
+                placed.has(id.partition(), *batch, tenant)
+            });
+        }
+        Ok(batches.into_iter().map(|(id, _)| id).collect())
     }
 
     /// Destroys the keys of deleted workflows and forgets their last rows.
     async fn purge(&self) -> Result<usize, EngineError> {
         let mut n_purged = 0;
+        let mut after = (0, 0);
         while n_purged < LOOK_MAX {
-            let mut deleted = self.shared.lists.deleted(PAGE).await?;
-            let sequenced = self.sequenced().await?;
-            deleted.retain(|it| has_place(sequenced.as_ref(), it.workflow, it.batch));
-            if deleted.is_empty() {
-                break;
+            let mut deleted = self.shared.lists.deleted(after, PAGE).await?;
+            let Some(last) = deleted.last() else { break };
+            after = (last.workflow.partition(), last.batch);
+            if let Some(placed) = self.placed().await? {
+                deleted.retain(|it| placed.has(it.workflow.partition(), it.batch, &it.tenant));
             }
             let mut by_partition: BTreeMap<u8, Vec<DeletedWorkflow>> = BTreeMap::new();
             for it in deleted {
@@ -232,14 +237,6 @@ impl Engine {
         }
         Ok(n_purged)
     }
-}
-
-/// Whether a batch is in the log of its tenant, where there are logs.
-fn has_place(sequenced: Option<&BTreeMap<u8, i64>>, workflow: WorkflowId, batch: i64) -> bool {
-    sequenced.is_none_or(|it| {
-        it.get(&workflow.partition())
-            .is_some_and(|last| batch <= *last)
-    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use sqlx::migrate::Migrator;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlPool, MySqlRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Decode, Row as _, Type};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::database_url::DatabaseUrl;
@@ -307,11 +307,7 @@ impl Row {
     ///
     /// [`RelationalError::Unreadable`].
     pub fn int(&self, column: usize) -> Result<i64, RelationalError> {
-        let found = match &self.0 {
-            Columns::Sqlite(row) => row.try_get(column),
-            Columns::MySql(row) => row.try_get_unchecked(column),
-        };
-        found.map_err(|source| RelationalError::Unreadable { column, source })
+        self.column(column)
     }
 
     /// A whole number, if there is one.
@@ -320,11 +316,7 @@ impl Row {
     ///
     /// [`RelationalError::Unreadable`].
     pub fn int_if_any(&self, column: usize) -> Result<Option<i64>, RelationalError> {
-        let found = match &self.0 {
-            Columns::Sqlite(row) => row.try_get(column),
-            Columns::MySql(row) => row.try_get_unchecked(column),
-        };
-        found.map_err(|source| RelationalError::Unreadable { column, source })
+        self.column(column)
     }
 
     /// A text; keys of MySQL, which are bytes, as text too.
@@ -333,11 +325,7 @@ impl Row {
     ///
     /// [`RelationalError::Unreadable`].
     pub fn text(&self, column: usize) -> Result<String, RelationalError> {
-        let found = match &self.0 {
-            Columns::Sqlite(row) => row.try_get(column),
-            Columns::MySql(row) => row.try_get_unchecked(column),
-        };
-        found.map_err(|source| RelationalError::Unreadable { column, source })
+        self.column(column)
     }
 
     /// A text, if there is one.
@@ -346,11 +334,7 @@ impl Row {
     ///
     /// [`RelationalError::Unreadable`].
     pub fn text_if_any(&self, column: usize) -> Result<Option<String>, RelationalError> {
-        let found = match &self.0 {
-            Columns::Sqlite(row) => row.try_get(column),
-            Columns::MySql(row) => row.try_get_unchecked(column),
-        };
-        found.map_err(|source| RelationalError::Unreadable { column, source })
+        self.column(column)
     }
 
     /// Bytes.
@@ -359,6 +343,13 @@ impl Row {
     ///
     /// [`RelationalError::Unreadable`].
     pub fn bytes(&self, column: usize) -> Result<Vec<u8>, RelationalError> {
+        self.column(column)
+    }
+
+    fn column<'r, T>(&'r self, column: usize) -> Result<T, RelationalError>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, MySql> + Type<MySql>,
+    {
         let found = match &self.0 {
             Columns::Sqlite(row) => row.try_get(column),
             Columns::MySql(row) => row.try_get_unchecked(column),
@@ -374,31 +365,29 @@ pub fn places(n_rows: usize, n_columns: usize) -> String {
     vec![row.as_str(); n_rows].join(", ")
 }
 
+/// A statement with its values, for one of the databases: each has a type of its own for both.
+macro_rules! bound {
+    ($sql:expr, $values:expr) => {{
+        // The texts are ours; what comes from outside is bound.
+        let mut query = sqlx::query(AssertSqlSafe($sql.to_owned()));
+        for value in $values {
+            query = match *value {
+                Value::Null => query.bind(None::<i64>),
+                Value::Int(it) => query.bind(it),
+                Value::Text(it) => query.bind(it),
+                Value::Bytes(it) => query.bind(it),
+            };
+        }
+        query
+    }};
+}
+
 fn of_sqlite<'q>(sql: &str, values: &[Value<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
-    // The texts are ours; what comes from outside is bound.
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
-    for value in values {
-        query = match *value {
-            Value::Null => query.bind(None::<i64>),
-            Value::Int(it) => query.bind(it),
-            Value::Text(it) => query.bind(it),
-            Value::Bytes(it) => query.bind(it),
-        };
-    }
-    query
+    bound!(sql, values)
 }
 
 fn of_mysql<'q>(sql: &str, values: &[Value<'_>]) -> Query<'q, MySql, MySqlArguments> {
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
-    for value in values {
-        query = match *value {
-            Value::Null => query.bind(None::<i64>),
-            Value::Int(it) => query.bind(it),
-            Value::Text(it) => query.bind(it),
-            Value::Bytes(it) => query.bind(it),
-        };
-    }
-    query
+    bound!(sql, values)
 }
 
 /// Ends a call that hangs.

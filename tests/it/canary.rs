@@ -32,6 +32,7 @@ const AGENT: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0) CanaryBrowser/9.9 
 const ADDRESS: &str = "203.0.113.77";
 const SCHEDULED: &str = "Canaria the Second";
 const CLIENT_NAME: &str = "Backend of Canaria";
+const HOOK: &str = "hook-of-canary-3141";
 
 /// Events that this test does not cause.
 const NOT_HERE: [(&str, &str); 1] = [(
@@ -111,6 +112,7 @@ impl<'w> Cast<'w> {
             ("an address", ADDRESS),
             ("an input of a schedule", SCHEDULED),
             ("a client's name", CLIENT_NAME),
+            ("an address of a bank's system", HOOK),
         ]
         .map(|(word, it)| (word, it.to_owned()))
         .into();
@@ -315,6 +317,32 @@ async fn schedules(cast: &Cast<'_>) {
         .await;
 }
 
+/// An endpoint that is told what happens, whose address and secret are nobody's business.
+async fn webhooks(cast: &mut Cast<'_>) {
+    let spec = |is_enabled: bool| {
+        json!({
+            "url": format!("http://127.0.0.1:9/{HOOK}"), "topics": ["workflow.closed"], "description": NAME,
+            "enabled": is_enabled,
+        })
+    };
+    let made = cast.admin.post("/v1/webhook-endpoints", spec(true)).await;
+    cast.keeps("a webhook's secret", &made["secret"]);
+    let id = made["endpoint"]["id"].as_str().expect("an id");
+    let at = |what: &str| format!("/v1/webhook-endpoints/{id}{what}");
+    let made = cast.admin.post(&at("/secrets"), json!({})).await;
+    cast.keeps("a webhook's secret", &made["secret"]);
+    let admin = &cast.admin;
+    let sent = admin.post(&at("/test"), json!({})).await;
+    let delivery = sent["id"].as_str().expect("an id");
+    let again = json!({ "since": "2026-01-01T00:00:00Z" });
+    admin.post(&at("/replay"), again).await;
+    admin
+        .post(&at(&format!("/deliveries/{delivery}/replay")), json!({}))
+        .await;
+    admin.does(Method::PUT, &at(""), spec(false)).await;
+    admin.does(Method::DELETE, &at(""), Value::Null).await;
+}
+
 /// Clients, wrong secrets, and an applicant who goes on with other devices.
 #[expect(clippy::too_many_lines, reason = "one act after the other, as a list")]
 async fn comes_and_goes(cast: &mut Cast<'_>) {
@@ -513,11 +541,12 @@ fn assert_clean(place: &str, text: &str, secrets: &[(&'static str, String)]) {
 
 #[tokio::test]
 async fn no_planted_value_is_in_a_stream_a_log_or_the_metrics() {
-    let mut world = World::start();
+    let mut world = World::start_with(&[("WEBHOOKS_ALLOW_LOOPBACK", "true")]);
     let mut cast = Cast::of(&world).await;
     administers(&mut cast).await;
     operates(&mut cast).await;
     schedules(&cast).await;
+    webhooks(&mut cast).await;
     answers_and_is_read(&mut cast).await;
     comes_and_goes(&mut cast).await;
     let mut secrets = cast.secrets;

@@ -1,5 +1,8 @@
-//! Brings noted acts to core, at least once and in their order.
+//! Brings noted acts to core, at least once and in the order of their tenant.
+//!
+//! Tenants take turns: whoever core does not take acts of now, holds up nobody else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +16,10 @@ use super::outbox::{Outbox, OutboxError, Waiting};
 ///
 /// Source: what core takes in one report.
 const ACTS_MAX: i64 = 100;
+/// Tenants in a row whose acts core did not take, after which there is a pause.
+///
+/// Source: core is away then; each of them may have waited for the end of a call.
+const FAILURES_MAX: usize = 8;
 /// The pause after a failure, and between two looks at a queue that nobody has filled.
 const PAUSE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -37,24 +44,18 @@ pub trait Delivery: Send + Sync + 'static {
 
 /// Empties the queue until `shutdown`.
 pub async fn deliver(outbox: Outbox, core: &dyn Delivery, shutdown: Shutdown) {
-    let mut is_well = true;
+    let mut turns = Turns::default();
     loop {
-        let brought = bring_some(&outbox, core).await;
-        let pause = match brought {
-            Ok(0) => LOOK_AGAIN,
-            Ok(_) => Duration::ZERO,
+        let pause = match turns.take(&outbox, core).await {
+            Ok(Turn::Taken) => Duration::ZERO,
+            Ok(Turn::NobodyLeft) => LOOK_AGAIN,
+            Ok(Turn::Pause) => PAUSE,
             Err(error) => {
-                if is_well {
-                    let error = &*error;
-                    tracing::warn!(error, "acts wait for core; will try again");
-                }
-                is_well = false;
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the queue of acts cannot be read; will try again");
                 PAUSE
             }
         };
-        if pause != PAUSE {
-            is_well = true;
-        }
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
@@ -64,22 +65,99 @@ pub async fn deliver(outbox: Outbox, core: &dyn Delivery, shutdown: Shutdown) {
     }
 }
 
-/// Brings the oldest acts; returns how many have gone.
+/// What has become of a turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Somebody else is next.
+    Taken,
+    /// Nothing waits.
+    NobodyLeft,
+    /// What waits was not taken.
+    Pause,
+}
+
+/// Whose turn it is.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// Whose it was.
+    last: String,
+    /// Whose acts were not taken since the last pause.
+    failed: BTreeSet<String>,
+    /// Whose acts were not taken when they were last brought; it is said once.
+    unwell: BTreeSet<String>,
+}
+
+impl Turns {
+    /// Brings some acts of the next tenant.
+    pub(super) async fn take(
+        &mut self,
+        outbox: &Outbox,
+        core: &dyn Delivery,
+    ) -> Result<Turn, OutboxError> {
+        let Some(tenant) = self.next(outbox).await? else {
+            let is_well = self.failed.is_empty();
+            self.failed.clear();
+            return Ok(if is_well {
+                Turn::NobodyLeft
+            } else {
+                Turn::Pause
+            });
+        };
+        self.last.clone_from(&tenant);
+        match bring_some(outbox, core, &tenant).await {
+            Ok(()) => {
+                self.unwell.remove(&tenant);
+            }
+            Err(error) => {
+                if self.unwell.insert(tenant.clone()) {
+                    let error = &*error;
+                    tracing::warn!(error, tenant, "acts wait for core; will try again");
+                }
+                self.failed.insert(tenant);
+            }
+        }
+        if self.failed.len() < FAILURES_MAX {
+            return Ok(Turn::Taken);
+        }
+        self.failed.clear();
+        Ok(Turn::Pause)
+    }
+
+    /// The next tenant of whom acts wait, in a circle, but for those that have failed.
+    async fn next(&self, outbox: &Outbox) -> Result<Option<String>, OutboxError> {
+        let mut after = self.last.clone();
+        let mut is_second_half = after.is_empty();
+        loop {
+            match outbox.tenant_after(&after).await? {
+                Some(tenant) if self.failed.contains(&tenant) => after = tenant,
+                Some(tenant) => return Ok(Some(tenant)),
+                None if is_second_half => return Ok(None),
+                None => {
+                    is_second_half = true;
+                    after.clear();
+                }
+            }
+        }
+    }
+}
+
+/// Brings the oldest acts of a tenant.
 async fn bring_some(
     outbox: &Outbox,
     core: &dyn Delivery,
-) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-    let oldest = outbox.oldest(ACTS_MAX).await?;
-    let Some(first) = oldest.first() else {
-        return Ok(0);
-    };
+    tenant: &str,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let oldest = outbox.oldest_of(tenant, ACTS_MAX).await?;
+    if oldest.is_empty() {
+        return Ok(());
+    }
     let acts: Vec<ReportedAct> = oldest.iter().map(|it| it.act.clone()).collect();
-    match core.bring(&first.tenant, &acts).await {
+    match core.bring(tenant, &acts).await {
         Ok(()) => outbox.forget(&oldest).await?,
         Err(DeliverError::Refused { .. }) => one_by_one(outbox, core, &oldest).await?,
         Err(error) => return Err(error.into()),
     }
-    Ok(oldest.len())
+    Ok(())
 }
 
 /// One of them is not what core takes: the others are not held up by it.
@@ -92,7 +170,12 @@ async fn one_by_one(
         match core.bring(&it.tenant, std::slice::from_ref(&it.act)).await {
             Ok(()) => outbox.forget(std::slice::from_ref(it)).await?,
             Err(DeliverError::Refused { code }) => {
-                tracing::error!(act.id = it.act.id, code, "core will never record an act");
+                tracing::error!(
+                    code = "act_set_aside",
+                    act.id = it.act.id,
+                    refusal = code,
+                    "core does not take an act: it is tried again at the next start"
+                );
                 outbox.set_aside(it).await?;
             }
             Err(error) => return Err(error.into()),

@@ -8,6 +8,8 @@
 mod delivery;
 mod outbox;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod wrapper;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,17 +45,9 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Notes what the operator of the platform has done at its command line.
-    ///
-    /// # Errors
-    ///
-    /// [`OutboxError`]
-    pub async fn note_operator(
-        &self,
-        tenant: &str,
-        kind: ActKind,
-        target: ActTarget,
-    ) -> Result<(), OutboxError> {
+    /// What the operator of the platform does at its command line.
+    #[must_use]
+    pub fn by_operator(&self, kind: ActKind, target: ActTarget) -> ReportedAct {
         let by = ActBy {
             kind: ActorKind::Operator,
             id: None,
@@ -68,9 +62,7 @@ impl Desk {
             target,
         };
         let id = random_id();
-        self.outbox
-            .put(tenant, &ReportedAct { id, kind, act })
-            .await
+        ReportedAct { id, kind, act }
     }
 }
 

@@ -1,10 +1,15 @@
 //! Acts on the disk of the service that saw them, until core has recorded them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use sqlx::{Row as _, SqlitePool};
+use async_trait::async_trait;
+use prometheus::{IntGaugeVec, register_int_gauge_vec};
+use serde_json::{Map, Value, json};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
+
+use btrust_platform::health::Check;
 
 use btrust_schemas::events::ReportedAct;
 
@@ -12,6 +17,19 @@ use btrust_schemas::events::ReportedAct;
 ///
 /// Source: 50 MiB; a bank of ours does that much in a day.
 pub const WAITING_MAX: i64 = 100_000;
+
+/// Acts that core did not take and that are kept for the next start; more of them wait like the others, until the
+/// queue is full.
+pub const SET_ASIDE_MAX: i64 = 100_000;
+
+static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Acts on the disk of a service that core has not recorded yet.";
+    register_int_gauge_vec!("acts_waiting", help, &["service"]).expect("it is registered once")
+});
+static SET_ASIDE_NOW: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Acts that core did not take, or that cannot be read; they are tried again at the next start.";
+    register_int_gauge_vec!("acts_set_aside", help, &["service"]).expect("it is registered once")
+});
 
 /// What a row says of its act.
 const BEGUN: i64 = 0;
@@ -22,7 +40,9 @@ const SET_ASIDE: i64 = 2;
 #[derive(Clone)]
 pub struct Outbox {
     pool: SqlitePool,
+    service: &'static str,
     n_waiting: Arc<AtomicI64>,
+    n_aside: Arc<AtomicI64>,
     filled: Arc<Notify>,
 }
 
@@ -37,30 +57,62 @@ pub enum OutboxError {
 
 /// An act that waits.
 pub struct Waiting {
+    place: i64,
     pub tenant: String,
     pub act: ReportedAct,
 }
 
 impl Outbox {
-    /// Takes up what an earlier run has left: acts that had begun then have an end that nobody knows.
+    /// Opens the queue, maybe beside the service whose queue it is.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub async fn open(pool: SqlitePool) -> Result<Self, OutboxError> {
-        sqlx::query("UPDATE act_outbox SET is_settled = ? WHERE is_settled = ?")
-            .bind(SETTLED)
-            .bind(BEGUN)
-            .execute(&pool)
-            .await?;
-        let n_waiting = sqlx::query_scalar("SELECT COUNT(*) FROM act_outbox")
-            .fetch_one(&pool)
-            .await?;
-        Ok(Self {
+    pub async fn open(pool: SqlitePool, service: &'static str) -> Result<Self, OutboxError> {
+        let outbox = Self {
             pool,
-            n_waiting: Arc::new(AtomicI64::new(n_waiting)),
+            service,
+            n_waiting: Arc::default(),
+            n_aside: Arc::default(),
             filled: Arc::new(Notify::new()),
-        })
+        };
+        outbox.count().await?;
+        Ok(outbox)
+    }
+
+    /// Takes up what an earlier run has left: acts that had begun then have an end that nobody knows, and what was
+    /// set aside is tried again. Only the service itself may: the acts of one that runs have not ended.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn take_up(&self) -> Result<(), OutboxError> {
+        sqlx::query("UPDATE act_outbox SET is_settled = ? WHERE is_settled <> ?")
+            .bind(SETTLED)
+            .bind(SETTLED)
+            .execute(&self.pool)
+            .await?;
+        self.count().await
+    }
+
+    async fn count(&self) -> Result<(), OutboxError> {
+        let count = "SELECT COUNT(*), COUNT(CASE WHEN is_settled = ? THEN 1 END) FROM act_outbox";
+        let row = sqlx::query(count).bind(SET_ASIDE).fetch_one(&self.pool);
+        let row = row.await?;
+        let (n_all, n_aside): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        self.n_waiting.store(n_all - n_aside, Ordering::Relaxed);
+        self.n_aside.store(n_aside, Ordering::Relaxed);
+        self.observe();
+        Ok(())
+    }
+
+    fn observe(&self) {
+        let at = &[self.service];
+        let gauge = |it: &AtomicI64| it.load(Ordering::Relaxed);
+        WAITING.with_label_values(at).set(gauge(&self.n_waiting));
+        SET_ASIDE_NOW
+            .with_label_values(at)
+            .set(gauge(&self.n_aside));
     }
 
     /// Notes an act that begins.
@@ -79,7 +131,42 @@ impl Outbox {
         Ok(())
     }
 
+    /// Notes an act in a transaction of the queue's database; [`Outbox::has_put`] is said after its commit.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]; the transaction is not to be committed.
+    pub async fn put_within(
+        &self,
+        transaction: &mut SqliteConnection,
+        tenant: &str,
+        act: &ReportedAct,
+    ) -> Result<(), OutboxError> {
+        self.write(transaction, tenant, act, SETTLED).await
+    }
+
+    /// Counts an act that was noted by [`Outbox::put_within`].
+    pub fn has_put(&self) {
+        self.n_waiting.fetch_add(1, Ordering::Relaxed);
+        self.observe();
+        self.filled.notify_one();
+    }
+
     async fn insert(&self, tenant: &str, act: &ReportedAct, state: i64) -> Result<(), OutboxError> {
+        let mut connection = self.pool.acquire().await?;
+        self.write(&mut connection, tenant, act, state).await?;
+        self.n_waiting.fetch_add(1, Ordering::Relaxed);
+        self.observe();
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        tenant: &str,
+        act: &ReportedAct,
+        state: i64,
+    ) -> Result<(), OutboxError> {
         if WAITING_MAX <= self.n_waiting.load(Ordering::Relaxed) {
             return Err(OutboxError::Full);
         }
@@ -91,9 +178,8 @@ impl Outbox {
         .bind(act.act.at_ms)
         .bind(state)
         .bind(text(act))
-        .execute(&self.pool)
+        .execute(connection)
         .await?;
-        self.n_waiting.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -109,25 +195,68 @@ impl Outbox {
         Ok(())
     }
 
-    /// The oldest acts that wait and have ended, all of one tenant.
-    pub async fn oldest(&self, limit: i64) -> Result<Vec<Waiting>, OutboxError> {
-        let rows = sqlx::query(
-            "SELECT tenant, reported FROM act_outbox WHERE is_settled = ? ORDER BY place LIMIT ?",
+    /// The first tenant after `after` of whom acts wait that have ended.
+    pub(super) async fn tenant_after(&self, after: &str) -> Result<Option<String>, OutboxError> {
+        let found = sqlx::query_scalar(
+            "SELECT tenant FROM act_outbox WHERE is_settled = ? AND tenant > ? ORDER BY tenant LIMIT 1",
         )
         .bind(SETTLED)
+        .bind(after)
+        .fetch_optional(&self.pool);
+        Ok(found.await?)
+    }
+
+    /// The oldest acts of a tenant that wait and have ended. What cannot be read is set aside.
+    pub(super) async fn oldest_of(
+        &self,
+        tenant: &str,
+        limit: i64,
+    ) -> Result<Vec<Waiting>, OutboxError> {
+        let rows = sqlx::query(
+            "SELECT place, reported FROM act_outbox WHERE is_settled = ? AND tenant = ? \
+             ORDER BY place LIMIT ?",
+        )
+        .bind(SETTLED)
+        .bind(tenant)
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        let mut oldest: Vec<Waiting> = Vec::with_capacity(rows.len());
+        let mut oldest = Vec::with_capacity(rows.len());
         for row in rows {
-            let (tenant, text): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            let act = serde_json::from_str(&text);
-            let act = act.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-            if oldest.first().is_some_and(|it| it.tenant != tenant) {
-                break;
+            let (place, text): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+            match serde_json::from_str(&text) {
+                Ok(act) => oldest.push(Waiting {
+                    place,
+                    tenant: tenant.to_owned(),
+                    act,
+                }),
+                Err(error) => {
+                    let (service, code) = (self.service, "act_set_aside");
+                    tracing::error!(
+                        service,
+                        code,
+                        place,
+                        %error,
+                        "an act cannot be read: it is tried again at the next start"
+                    );
+                    self.set_place_aside(place).await?;
+                }
             }
-            oldest.push(Waiting { tenant, act });
         }
+        Ok(oldest)
+    }
+
+    /// The oldest acts that wait and have ended, whoever's they are.
+    #[cfg(test)]
+    pub async fn oldest(&self, limit: i64) -> Result<Vec<Waiting>, OutboxError> {
+        let mut oldest = Vec::new();
+        let mut after = String::new();
+        while let Some(tenant) = self.tenant_after(&after).await? {
+            oldest.extend(self.oldest_of(&tenant, limit).await?);
+            after = tenant;
+        }
+        oldest.sort_by_key(|it| it.place);
+        oldest.truncate(usize::try_from(limit).unwrap());
         Ok(oldest)
     }
 
@@ -135,24 +264,35 @@ impl Outbox {
     pub(super) async fn forget(&self, acts: &[Waiting]) -> Result<(), OutboxError> {
         let mut transaction = self.pool.begin().await?;
         for it in acts {
-            sqlx::query("DELETE FROM act_outbox WHERE act = ?")
-                .bind(&it.act.id)
+            sqlx::query("DELETE FROM act_outbox WHERE place = ?")
+                .bind(it.place)
                 .execute(&mut *transaction)
                 .await?;
         }
         transaction.commit().await?;
         let n_gone = i64::try_from(acts.len()).unwrap_or(i64::MAX);
         self.n_waiting.fetch_sub(n_gone, Ordering::Relaxed);
+        self.observe();
         Ok(())
     }
 
-    /// Keeps an act that core will never take, out of the way of the others.
+    /// Keeps an act that core does not take, out of the way of the others.
     pub(super) async fn set_aside(&self, act: &Waiting) -> Result<(), OutboxError> {
-        sqlx::query("UPDATE act_outbox SET is_settled = ? WHERE act = ?")
+        self.set_place_aside(act.place).await
+    }
+
+    async fn set_place_aside(&self, place: i64) -> Result<(), OutboxError> {
+        if SET_ASIDE_MAX <= self.n_aside.load(Ordering::Relaxed) {
+            return Err(OutboxError::Full);
+        }
+        sqlx::query("UPDATE act_outbox SET is_settled = ? WHERE place = ?")
             .bind(SET_ASIDE)
-            .bind(&act.act.id)
+            .bind(place)
             .execute(&self.pool)
             .await?;
+        self.n_waiting.fetch_sub(1, Ordering::Relaxed);
+        self.n_aside.fetch_add(1, Ordering::Relaxed);
+        self.observe();
         Ok(())
     }
 
@@ -165,6 +305,24 @@ impl Outbox {
     #[cfg(test)]
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
+    }
+}
+
+#[async_trait]
+impl Check for Outbox {
+    async fn check(&self) -> Result<(), String> {
+        match self.n_aside.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            n_aside => Err(format!("act_set_aside: core did not take {n_aside} acts")),
+        }
+    }
+
+    fn details(&self) -> Map<String, Value> {
+        let count = |it: &AtomicI64| json!(it.load(Ordering::Relaxed));
+        Map::from_iter([
+            ("waiting".to_owned(), count(&self.n_waiting)),
+            ("setAside".to_owned(), count(&self.n_aside)),
+        ])
     }
 }
 

@@ -68,12 +68,21 @@ fn target(pattern: &str, path: &str) -> Option<ActTarget> {
             "{name}" if is_of_schedules => target.schedule = Some(segment.into_owned()),
             "{name}" => target.definition = Some(segment.into_owned()),
             "{version}" => target.version = segment.parse().ok(),
+            "{endpointId}" => target.endpoint = id_of("whe_", &segment),
+            "{deliveryId}" => target.delivery = id_of("msg_", &segment),
             "{clientId}" => target.client = Some(segment.into_owned()),
             // Secrets of people.
             "{link}" => {}
             _ => return None,
         }
     }
+}
+
+/// An id of ours, and nothing else that somebody might write there.
+fn id_of(prefix: &str, segment: &str) -> Option<String> {
+    let digits = segment.strip_prefix(prefix)?;
+    let is_digit = |it: u8| matches!(it, b'0'..=b'9' | b'a'..=b'f');
+    (digits.len() == 32 && digits.bytes().all(is_digit)).then(|| segment.to_owned())
 }
 
 #[cfg(test)]
@@ -107,6 +116,21 @@ mod tests {
             "/v1/resume-links/5ec7e7/redemptions",
         );
         assert_eq!(link, Some(ActTarget::default()));
+        let (endpoint, delivery) = (
+            format!("whe_{}", "5".repeat(32)),
+            format!("msg_{}", "6".repeat(32)),
+        );
+        let pattern = "/v1/webhook-endpoints/{endpointId}/deliveries/{deliveryId}/replay";
+        let replayed = |endpoint: &str| {
+            let path = format!("/v1/webhook-endpoints/{endpoint}/deliveries/{delivery}/replay");
+            target(pattern, &path).unwrap()
+        };
+        let found = replayed(&endpoint);
+        assert_eq!(
+            (found.endpoint, found.delivery),
+            (Some(endpoint), Some(delivery.clone()))
+        );
+        assert_eq!(replayed("Erika").endpoint, None);
         let version = target(
             "/v1/definitions/{name}/versions/{version}/retirement",
             "/v1/definitions/kyc/versions/3/retirement",

@@ -39,7 +39,7 @@ use super::{
     signing::Signing,
     store::{
         MIGRATIONS, Store, StoreError,
-        clients::{ClientKind, ClientRow},
+        clients::{ClientKind, ClientRow, put_client},
     },
     token::CreateToken,
 };
@@ -216,7 +216,7 @@ impl Auth {
             clock,
         } = outside;
         let pool = sqlite::open(&data_dir.auth_db(), &MIGRATIONS).await?;
-        let outbox = Outbox::open(pool.clone()).await?;
+        let outbox = Outbox::open(pool.clone(), SERVICE).await?;
         let store = Store::new(pool);
         let signing = Signing::open(&store, &keys, config.auth_url.clone(), clock.clone()).await?;
         let signing = Arc::new(signing);
@@ -249,6 +249,12 @@ impl Auth {
             code_requests,
             clock,
         }))
+    }
+
+    /// Acts that wait for core.
+    #[cfg(test)]
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.recorder.desk.outbox
     }
 
     /// Makes sure that a client is as asked, with this very secret.
@@ -285,20 +291,24 @@ impl Auth {
             secret_hash,
             created_at: before.as_ref().map_or(now_ms, |it| it.created_at),
         };
-        self.store.put_client(&row).await?;
         let (kind, ensured) = match before {
             Some(_) => (ActKind::ClientChanged, Ensured::Changed),
             None => (ActKind::ClientCreated, Ensured::Created),
         };
         let target = ActTarget {
-            client: Some(row.id),
-            scope: Some(row.scopes),
+            client: Some(row.id.clone()),
+            scope: Some(row.scopes.clone()),
             ..ActTarget::default()
         };
-        self.recorder
-            .desk
-            .note_operator(tenant, kind, target)
-            .await?;
+        let desk = &self.recorder.desk;
+        let act = desk.by_operator(kind, target);
+        // With the client, or a crash between the two would leave a client that nobody has made.
+        let mut transaction = self.store.begin().await?;
+        put_client(&mut transaction, &row).await?;
+        let put = desk.outbox.put_within(&mut transaction, tenant, &act);
+        put.await?;
+        transaction.commit().await.map_err(StoreError::from)?;
+        desk.outbox.has_put();
         Ok(ensured)
     }
 
@@ -439,7 +449,10 @@ pub fn routes(auth: &Arc<Auth>) -> Route {
     let routes = Route::new()
         .nest("/", api.data(verifier))
         .at("/openapi.json", openapi::endpoint(openapi_json()));
-    Health::new(SERVICE).own("db", db).install(routes)
+    Health::new(SERVICE)
+        .own("db", db)
+        .neighbour("acts", auth.recorder.desk.outbox.clone())
+        .install(routes)
 }
 
 /// Serves until `shutdown`.
@@ -452,6 +465,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), AuthError> {
+    auth.recorder.desk.outbox.take_up().await?;
     let sweeping = tokio::spawn(sweep(Arc::clone(&auth), shutdown.clone()));
     let Recorder { desk, core } = auth.recorder.clone();
     // What the last requests have noted is brought by the next run.

@@ -22,6 +22,7 @@ use btrust_platform::{
     token::{Claims, Kind, Verifier},
     workflow_keys::{SqliteWorkflowKeys, WorkflowKeys},
 };
+use btrust_schemas::events::ActKind;
 use btrust_schemas::ids::WorkflowId;
 
 use super::*;
@@ -696,4 +697,30 @@ async fn links_that_lead_nowhere_do_not_use_up_what_an_address_may_ask_for() {
         assert_eq!(world.code(&format!("{n:032x}")).await, None);
     }
     assert!(world.code(&link).await.is_some());
+}
+
+#[tokio::test]
+async fn a_client_and_the_act_that_has_made_it_are_written_together() {
+    let world = world().await;
+    let put = async || {
+        let secret = Secret::new("a secret of the test");
+        let kind = ClientKind::Client;
+        let scopes = ["workflows:read"];
+        let ensured = world
+            .auth
+            .ensure_client("bank", kind, TENANT, &scopes, &secret);
+        ensured.await
+    };
+    let outbox = world.auth.outbox();
+    let say = async |statement: &'static str| {
+        sqlx::query(statement).execute(outbox.pool()).await.unwrap();
+    };
+    say("ALTER TABLE act_outbox RENAME TO away").await;
+    assert!(put().await.is_err());
+    say("ALTER TABLE away RENAME TO act_outbox").await;
+    assert_eq!(put().await.unwrap(), Ensured::Created);
+    assert_eq!(put().await.unwrap(), Ensured::Unchanged);
+    let noted = outbox.oldest(9).await.unwrap();
+    let kinds: Vec<ActKind> = noted.iter().map(|it| it.act.kind).collect();
+    assert_eq!(kinds, [ActKind::ClientCreated]);
 }

@@ -176,6 +176,48 @@ pub const ROUTES: Routes = Routes(&[
         Proof::Before,
     ),
     route(
+        "POST",
+        "/v1/webhook-endpoints",
+        ActKind::WebhookCreated,
+        Proof::Before,
+    ),
+    route(
+        "PUT",
+        "/v1/webhook-endpoints/{endpointId}",
+        ActKind::WebhookChanged,
+        Proof::Before,
+    ),
+    route(
+        "DELETE",
+        "/v1/webhook-endpoints/{endpointId}",
+        ActKind::WebhookDeleted,
+        Proof::Before,
+    ),
+    route(
+        "POST",
+        "/v1/webhook-endpoints/{endpointId}/secrets",
+        ActKind::WebhookSecretRotated,
+        Proof::Before,
+    ),
+    route(
+        "POST",
+        "/v1/webhook-endpoints/{endpointId}/test",
+        ActKind::WebhookTested,
+        Proof::Before,
+    ),
+    route(
+        "POST",
+        "/v1/webhook-endpoints/{endpointId}/replay",
+        ActKind::WebhookReplayed,
+        Proof::Before,
+    ),
+    route(
+        "POST",
+        "/v1/webhook-endpoints/{endpointId}/deliveries/{deliveryId}/replay",
+        ActKind::WebhookDeliveryReplayed,
+        Proof::Before,
+    ),
+    route(
         "GET",
         "/v1/workflows/{id}/history",
         ActKind::HistoryRead,
@@ -218,16 +260,8 @@ mod tests {
     use super::*;
     use crate::gateway::openapi_json;
 
-    /// What is no act though it changes something: it is in a workflow's own records; or the
-    /// streams service logs it.
-    const OTHERS: [&str; 14] = [
-        "DELETE /v1/webhook-endpoints/{endpointId}",
-        "POST /v1/webhook-endpoints",
-        "POST /v1/webhook-endpoints/{endpointId}/deliveries/{deliveryId}/replay",
-        "POST /v1/webhook-endpoints/{endpointId}/replay",
-        "POST /v1/webhook-endpoints/{endpointId}/secrets",
-        "POST /v1/webhook-endpoints/{endpointId}/test",
-        "PUT /v1/webhook-endpoints/{endpointId}",
+    /// What is no act though it changes something: it is in a workflow's own records.
+    const OTHERS: [&str; 7] = [
         "POST /v1/prompts/{promptId}/submissions",
         "POST /v1/task-tokens/{token}/failure",
         "POST /v1/task-tokens/{token}/heartbeat",

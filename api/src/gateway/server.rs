@@ -189,7 +189,7 @@ impl Gateway {
     ) -> Result<Arc<Self>, GatewayError> {
         let path = data_dir.root().join("gateway.sqlite");
         let pool = sqlite::open(&path, &MIGRATIONS).await?;
-        let outbox = Outbox::open(pool.clone()).await?;
+        let outbox = Outbox::open(pool.clone(), SERVICE).await?;
         let uploads = Uploads::new(pool);
         let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
         let tokens = Arc::new(TokenSource::new(&config.auth_url, client_id, client_secret));
@@ -446,6 +446,7 @@ pub fn routes(gateway: &Arc<Gateway>) -> Route {
             ServiceCheck::new(http.clone(), gateway.config.streams_url.as_str()),
         )
         .neighbour("auth", ServiceCheck::new(http, &gateway.config.auth_url))
+        .neighbour("acts", gateway.recorder.desk.outbox.clone())
         .install(routes)
 }
 
@@ -470,12 +471,13 @@ impl<U: Endpoint, O: Endpoint> Endpoint for Limited<U, O> {
 ///
 /// # Errors
 ///
-/// [`GatewayError::Listen`] when the listener is not usable.
+/// [`GatewayError::Listen`] when the listener is not usable; [`GatewayError::Acts`].
 pub async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), GatewayError> {
+    gateway.recorder.desk.outbox.take_up().await?;
     let sweeper = Arc::clone(&gateway);
     let sweeping = tokio::spawn(async move { sweeper.sweep_for_ever().await });
     let routes = routes(&gateway);

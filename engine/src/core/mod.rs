@@ -214,6 +214,7 @@ pub async fn serve(
         is_shared: stores.is_shared,
     };
     let sequencer = Sequencer::new(sequencer, config.checkpoints);
+    let troubles = sequencer.troubles();
     let ports = Ports {
         store: stores.store,
         lists: stores.lists,
@@ -254,6 +255,7 @@ pub async fn serve(
         .own("partitions", PartitionsCheck(Arc::clone(&engine)))
         .neighbour("workers", WorkersCheck(Arc::clone(&engine)))
         .neighbour("storage", StorageCheck(Arc::clone(&engine)))
+        .neighbour("audit", troubles)
         .neighbour(
             "auth",
             ServiceCheck::new(btrust_platform::http::client(), &config.auth_url),

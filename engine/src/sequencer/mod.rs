@@ -8,15 +8,17 @@
 //!
 //! Nothing here is on the way of a commit: a round waits until there is enough for a checkpoint, or long enough.
 
+mod intake;
 mod keys;
 mod reader;
 mod round;
 mod settings;
+mod trouble;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,13 +30,19 @@ use btrust_platform::keys::{KeyError, Keys};
 use btrust_platform::random::{self, SharedRandom};
 use btrust_platform::streams::{Stream, StreamError, StreamRecord, Streams};
 
-use crate::store::audit_log::{Appended, AuditLogStore, Untold};
+use crate::metrics;
+use crate::store::audit_log::{Appended, AuditLogStore, SetAside, Untold, UntoldPlace};
 use crate::store::restore::RestoreStore;
 use crate::store::{Cursor, EMBEDDED_LEASE_MS, Store, StoreError, Takeover};
 
 pub use keys::{SigningKeys, rotate};
 pub use reader::AuditReader;
+pub(crate) use reader::Placed;
 pub use settings::CheckpointSettings;
+pub use trouble::Troubles;
+
+use intake::Aside;
+use trouble::{Code, Trouble};
 
 /// How often the relay's cursors are looked at, and the lease is renewed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -46,6 +54,12 @@ const LEASE_MS: i64 = 10_000;
 ///
 /// Source: two seconds of 2,000 events; 4 MiB in memory.
 const ROUND_ROWS_MAX: usize = 4_096;
+/// Ranges of a round, which has no more logs than that.
+///
+/// Source: some hundred tenants in a few statements each; a transaction may take 10 s on MySQL.
+const ROUND_RANGES_MAX: usize = 256;
+/// How often what is set aside is looked at again, ms.
+const RETRY_MS: i64 = 60_000;
 /// Events of checkpoints that are published at a time.
 const UNTOLD_MAX: u32 = 64;
 
@@ -60,10 +74,6 @@ pub enum SequencerError {
     KeyDamaged,
     #[error("the stream does not take checkpoints")]
     Streams(#[from] StreamError),
-    #[error("batch {batch} of partition {partition} holds what is no audit record")]
-    NotARecord { partition: u8, batch: i64 },
-    #[error("the log of a tenant is damaged: a tile is missing")]
-    LogDamaged,
 }
 
 /// The world that a sequencer runs in.
@@ -87,6 +97,7 @@ pub struct Sequencer {
     owner: String,
     /// What is known while the lease is held.
     held: Option<Held>,
+    troubles: Troubles,
 }
 
 /// What a holder of the lease knows, and nobody else can change.
@@ -95,6 +106,14 @@ struct Held {
     incarnation: i64,
     sequenced: BTreeMap<u8, i64>,
     logs: BTreeMap<String, round::Log>,
+    /// What waits outside of its log.
+    aside: Aside,
+    /// Partitions that stop at a batch of which nobody knows whose it is.
+    stopped: BTreeMap<u8, i64>,
+    /// When what waits was last looked at, ms; at once where there is more to take.
+    retried_ms: Option<i64>,
+    /// Tenants of which the event of a checkpoint cannot be read.
+    untellable: BTreeSet<String>,
     /// When there was first something that no checkpoint covers, ms.
     waiting_since_ms: Option<i64>,
     has_untold: bool,
@@ -109,19 +128,27 @@ impl Sequencer {
             settings,
             owner,
             held: None,
+            troubles: Troubles::default(),
         }
     }
 
-    /// Sequences until `shutdown`, which is to come after the relay's end, and once more then.
+    /// What keeps records out of their logs, for health.
+    #[must_use]
+    pub fn troubles(&self) -> Troubles {
+        self.troubles.clone()
+    }
+
+    /// Sequences until `shutdown`, which is to come after the relay's end, and makes one more round then. What a
+    /// large backlog still has is left for the next start.
     pub async fn run(mut self, shutdown: Shutdown) {
         loop {
             let is_last = shutdown.is_triggered();
-            if let Err(error) = self.look(is_last).await {
+            let goes_on = |n_rounds: usize| n_rounds == 0 || !shutdown.is_triggered();
+            if let Err(error) = self.look_while(is_last, goes_on).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "cannot give audit records their places; will try again"
                 );
-                self.held = None;
             }
             if is_last {
                 return;
@@ -134,43 +161,74 @@ impl Sequencer {
         }
     }
 
-    /// One look: makes rounds while there is enough for them, or `is_last`.
+    /// One look: makes rounds while there is enough for them, or anything where `is_last`.
     ///
     /// # Errors
     ///
     /// [`SequencerError`]; what was not written is made again.
     pub async fn look(&mut self, is_last: bool) -> Result<(), SequencerError> {
-        if !self.hold().await? {
-            return Ok(());
+        self.look_while(is_last, |_| true).await
+    }
+
+    /// One look, which `goes_on` may end after any number of rounds.
+    async fn look_while(
+        &mut self,
+        is_last: bool,
+        goes_on: impl Fn(usize) -> bool + Send,
+    ) -> Result<(), SequencerError> {
+        let looked = self.rounds(is_last, goes_on).await;
+        let mut troubles = self
+            .held
+            .as_ref()
+            .map_or_else(BTreeSet::new, Held::troubles);
+        if looked.is_err() {
+            metrics::AUDIT_FAILURES.inc();
+            troubles.insert(Trouble::everything());
+            self.held = None;
         }
-        loop {
+        self.troubles.are(troubles);
+        looked
+    }
+
+    async fn rounds(
+        &mut self,
+        is_last: bool,
+        goes_on: impl Fn(usize) -> bool + Send,
+    ) -> Result<(), SequencerError> {
+        let mut n_rounds = 0;
+        // Renewed before each round: a backlog takes longer than the lease lasts.
+        while goes_on(n_rounds) && self.hold().await? {
             self.tell().await?;
             let behind = self.behind().await?;
-            let Some(held) = &mut self.held else {
-                return Ok(());
-            };
+            let Some(held) = &mut self.held else { break };
             let n_behind: i64 = behind.iter().map(|it| it.until - it.after).sum();
+            metrics::AUDIT_BEHIND.set(n_behind);
+            let now_ms = self.ports.clock.now_ms();
             if n_behind == 0 {
                 held.waiting_since_ms = None;
-                return Ok(());
+            } else {
+                held.waiting_since_ms.get_or_insert(now_ms);
             }
-            let now_ms = self.ports.clock.now_ms();
-            let since_ms = *held.waiting_since_ms.get_or_insert(now_ms);
-            let is_due =
-                self.settings.n_events <= n_behind || self.settings.age_ms <= now_ms - since_ms;
-            if !is_due && !is_last {
-                return Ok(());
+            let is_old = |since_ms| self.settings.age_ms <= now_ms - since_ms;
+            let is_due = self.settings.n_events <= n_behind
+                || held.waiting_since_ms.is_some_and(is_old)
+                || (is_last && 0 < n_behind);
+            if !is_due && !held.is_retry_due(now_ms) {
+                break;
             }
             match self.round(&behind).await? {
-                Appended::Written => {}
-                Appended::KeyEnded => tracing::info!("another key signs checkpoints now"),
-                Appended::Fenced => {
+                Some(Appended::Written) => {}
+                Some(Appended::KeyEnded) => tracing::info!("another key signs checkpoints now"),
+                Some(Appended::Fenced) => {
                     tracing::info!("another node gives audit records their places now");
                     self.held = None;
-                    return Ok(());
+                    break;
                 }
+                None => break,
             }
+            n_rounds += 1;
         }
+        Ok(())
     }
 
     /// Takes or keeps the lease; whether it is this node's.
@@ -191,6 +249,8 @@ impl Sequencer {
             return Ok(false);
         };
         let sequenced = log.sequenced().await?;
+        let aside = log.set_aside().await?;
+        let place = |it: SetAside| ((it.tenant.clone(), it.partition), it);
         self.held = Some(Held {
             epoch,
             incarnation: self.ports.restore.incarnation().await?,
@@ -199,13 +259,18 @@ impl Sequencer {
                 .map(|it| (it.partition, it.batch))
                 .collect(),
             logs: BTreeMap::new(),
+            aside: aside.into_iter().map(place).collect(),
+            stopped: BTreeMap::new(),
+            retried_ms: None,
+            untellable: BTreeSet::new(),
             waiting_since_ms: None,
             has_untold: true,
         });
         Ok(true)
     }
 
-    /// The partitions that the relay is further in than the logs.
+    /// The partitions that the relay is further in than the logs, without those that stop until they are looked
+    /// at again.
     async fn behind(&self) -> Result<Vec<Behind>, SequencerError> {
         let Some(held) = &self.held else {
             return Ok(Vec::new());
@@ -219,26 +284,80 @@ impl Sequencer {
                 .unwrap_or_default(),
             until: it.batch,
         };
+        let is_retry_due = held.is_retry_due(self.ports.clock.now_ms());
+        let goes_on = |it: &Behind| {
+            it.after < it.until && (is_retry_due || !held.stopped.contains_key(&it.partition))
+        };
         let relayed = self.ports.store.cursors().await?.into_iter().map(behind);
-        Ok(relayed.filter(|it| it.after < it.until).collect())
+        Ok(relayed.filter(goes_on).collect())
     }
 
-    /// Publishes the events of checkpoints that the stream may not have.
+    /// Publishes the events of checkpoints that the stream may not have. Behind one that cannot be read those of
+    /// its tenant wait, for they are told in their order.
     async fn tell(&mut self) -> Result<(), SequencerError> {
         let Some(held) = &mut self.held else {
             return Ok(());
         };
-        while held.has_untold {
-            let untold = self.ports.log.untold(UNTOLD_MAX).await?;
-            if untold.is_empty() {
-                held.has_untold = false;
-                break;
-            }
-            let records: Vec<StreamRecord> = untold.iter().flat_map(records).collect();
-            self.ports.streams.append(Stream::Audit, &records).await?;
-            self.ports.log.told(&untold).await?;
+        if !held.has_untold {
+            return Ok(());
         }
+        held.untellable.clear();
+        let mut after: Option<UntoldPlace> = None;
+        loop {
+            let mut untold = self.ports.log.untold(after.as_ref(), UNTOLD_MAX).await?;
+            let unreadable = untold.iter().position(|it| it.events.is_none());
+            let damaged = unreadable.and_then(|at| untold.drain(at..).next());
+            if !untold.is_empty() {
+                let records: Vec<StreamRecord> = untold.iter().flat_map(records).collect();
+                self.ports.streams.append(Stream::Audit, &records).await?;
+                self.ports.log.told(&untold).await?;
+            }
+            after = match (damaged, untold.pop()) {
+                (Some(damaged), _) => {
+                    held.untellable.insert(damaged.at.tenant.clone());
+                    Some(UntoldPlace {
+                        incarnation: i64::MAX,
+                        ..damaged.at
+                    })
+                }
+                (None, Some(last)) => Some(last.at),
+                (None, None) => break,
+            };
+        }
+        held.has_untold = !held.untellable.is_empty();
         Ok(())
+    }
+}
+
+impl Held {
+    /// Whether it is time to look again at what waits.
+    fn is_retry_due(&self, now_ms: i64) -> bool {
+        let is_due = |at_ms| RETRY_MS <= now_ms - at_ms;
+        let waits = !self.aside.is_empty() || !self.stopped.is_empty();
+        waits && self.retried_ms.is_none_or(is_due)
+    }
+
+    /// What waits, and why.
+    fn troubles(&self) -> BTreeSet<Trouble> {
+        let aside = self.aside.values().map(|it| Trouble {
+            code: Code::parse(&it.code),
+            tenant: Some(it.tenant.clone()),
+            partition: Some(it.partition),
+            batch: Some(it.batch),
+        });
+        let stopped = self.stopped.iter().map(|(partition, batch)| Trouble {
+            code: Code::PartitionStopped,
+            tenant: None,
+            partition: Some(*partition),
+            batch: Some(*batch),
+        });
+        let untellable = self.untellable.iter().map(|tenant| Trouble {
+            code: Code::EventDamaged,
+            tenant: Some(tenant.clone()),
+            partition: None,
+            batch: None,
+        });
+        aside.chain(stopped).chain(untellable).collect()
     }
 }
 
@@ -252,8 +371,9 @@ struct Behind {
 
 fn records(untold: &Untold) -> Vec<StreamRecord> {
     let record = |line: &str| StreamRecord {
-        partition_key: btrust_integrity::events::subject(&untold.tenant),
+        partition_key: btrust_integrity::events::subject(&untold.at.tenant),
         bytes: Bytes::copy_from_slice(line.as_bytes()),
     };
-    untold.events.lines().map(record).collect()
+    let events = untold.events.as_deref().unwrap_or_default();
+    events.lines().map(record).collect()
 }

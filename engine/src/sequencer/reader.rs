@@ -16,7 +16,9 @@ use btrust_schemas::audit::{
 use btrust_schemas::ids::WorkflowId;
 
 use crate::error::EngineError;
-use crate::store::audit_log::{AuditKey, AuditLogStore, CheckpointRecord, LogRecord, RangeRecord};
+use crate::store::audit_log::{
+    AuditKey, AuditLogStore, CheckpointRecord, LogRecord, RangeRecord, SetAside,
+};
 use crate::store::{Cursor, Store, StoreError};
 use crate::stream_events::AUDIT_PREFIX;
 
@@ -31,17 +33,43 @@ pub struct AuditReader {
     log: Arc<dyn AuditLogStore>,
 }
 
+/// What has a place in a log.
+pub(crate) struct Placed {
+    cursors: BTreeMap<u8, i64>,
+    aside: Vec<SetAside>,
+}
+
+impl Placed {
+    /// Whether whose a record is must be known to say whether it has a place.
+    pub(crate) fn depends_on_tenants(&self) -> bool {
+        !self.aside.is_empty()
+    }
+
+    /// Whether everything of a tenant in a partition has a place, up to a batch.
+    pub(crate) fn has(&self, partition: u8, batch: i64, tenant: &str) -> bool {
+        let waits =
+            |it: &SetAside| it.partition == partition && it.tenant == tenant && it.batch <= batch;
+        let cursor = self.cursors.get(&partition);
+        cursor.is_some_and(|it| batch <= *it) && !self.aside.iter().any(waits)
+    }
+}
+
 impl AuditReader {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, log: Arc<dyn AuditLogStore>) -> Self {
         Self { store, log }
     }
 
-    /// How far each partition is in the logs.
-    pub(crate) async fn sequenced(&self) -> Result<BTreeMap<u8, i64>, StoreError> {
+    /// What has a place in a log by now.
+    pub(crate) async fn placed_by_now(&self) -> Result<Placed, StoreError> {
         let cursors = self.log.sequenced().await?;
+        // After the cursors: what is set aside is so in the transaction that moves them beyond it.
+        let aside = self.log.set_aside().await?;
         let cursor = |it: Cursor| (it.partition, it.batch);
-        Ok(cursors.into_iter().map(cursor).collect())
+        Ok(Placed {
+            cursors: cursors.into_iter().map(cursor).collect(),
+            aside,
+        })
     }
 
     /// The keys that sign and have signed, with the statements between them.
@@ -119,7 +147,14 @@ impl AuditReader {
         workflow: WorkflowId,
         sequence: u64,
     ) -> Result<InclusionView, EngineError> {
-        for row in self.log.public_of(workflow).await? {
+        let rows = if workflow.is_act_log() {
+            // It may be years long, and the numbers of its rows are those of its records.
+            let row = self.log.public_act(workflow, sequence).await?;
+            row.into_iter().collect()
+        } else {
+            self.log.public_of(workflow).await?
+        };
+        for row in rows {
             for line in records(&row.public) {
                 let Ok(record) = Record::parse(line.as_bytes()) else {
                     continue;

@@ -1,24 +1,20 @@
 //! One round: rows of the journal become leaves, and each log that has grown is signed.
 
-use std::collections::BTreeMap;
-
 use sha2::{Digest, Sha256};
 
 use btrust_integrity::checkpoint::{Checkpoint, Origin};
 use btrust_integrity::events::{Told, checkpoint_events};
-use btrust_integrity::record::Heading;
-use btrust_integrity::tree::{Hash, Tiles};
+use btrust_integrity::tree::Tiles;
 use btrust_platform::clock::rfc3339;
 
-use super::{Behind, Held, ROUND_ROWS_MAX, Sequencer, SequencerError, SigningKeys};
+use super::intake::{Growth, Intake};
+use super::{Behind, Held, Sequencer, SequencerError, SigningKeys};
+use crate::metrics;
 use crate::store::audit_log::{
-    Appended, AuditLogStore, CheckpointRecord, LogRecord, LogRound, RangeRecord, Round,
+    Appended, AuditLogStore, CheckpointRecord, LogRecord, LogRound, Round,
 };
-use crate::store::{Cursor, OutboxRow};
-use crate::stream_events::AUDIT_PREFIX;
+use crate::store::{Cursor, StoreError};
 
-/// Journal rows read of one partition at a time.
-const PAGE: u32 = 512;
 /// Logs that are kept in memory; each is at most 64 KiB.
 const LOGS_MAX: usize = 512;
 
@@ -28,17 +24,13 @@ pub struct Log {
     tiles: Tiles,
 }
 
-/// What a round adds to a log.
-#[derive(Default)]
-struct Growth {
-    ids: Vec<String>,
-    leaves: Vec<Hash>,
-    ranges: Vec<RangeRecord>,
-}
-
 impl Sequencer {
-    /// Makes one round of what is behind; what does not fit is left for the next one.
-    pub(super) async fn round(&mut self, behind: &[Behind]) -> Result<Appended, SequencerError> {
+    /// Makes one round of what is behind; what does not fit is left for the next one. `None` when there was
+    /// nothing that could be written.
+    pub(super) async fn round(
+        &mut self,
+        behind: &[Behind],
+    ) -> Result<Option<Appended>, SequencerError> {
         let keys = SigningKeys::open(
             &*self.ports.log,
             &*self.ports.keys,
@@ -46,130 +38,114 @@ impl Sequencer {
             &*self.ports.clock,
         )
         .await?;
-        let (cursors, growths) = self.read(behind).await?;
         let now_ms = self.ports.clock.now_ms();
-        let log_store = &*self.ports.log;
         let Some(held) = &mut self.held else {
-            return Ok(Appended::Fenced);
+            return Ok(Some(Appended::Fenced));
         };
         if LOGS_MAX < held.logs.len() {
             held.logs.clear();
         }
-        let digest = cursors_digest(held, &cursors);
-        let mut logs = Vec::with_capacity(growths.len());
-        for (tenant, growth) in growths {
-            // Taken out: a log that is not written must not be gone on with.
-            let mut log = match held.logs.remove(&tenant) {
-                Some(log) => log,
-                None => open(log_store, &tenant, held.incarnation).await?,
-            };
-            logs.push(log.grow(growth, &keys, &digest, now_ms));
-            held.logs.insert(tenant, log);
+        let mut intake = Intake::new(held.aside.clone(), now_ms);
+        if held.is_retry_due(now_ms) {
+            held.stopped.clear();
+            let has_more = held.retry(&self.ports, &mut intake).await?;
+            held.retried_ms = (!has_more).then_some(now_ms);
         }
-        let key_number = keys.number;
-        let round = Round {
-            key_number,
-            cursors,
-            logs,
-        };
-        let appended = log_store.append(held.epoch, &round).await;
+        intake.read(&self.ports, behind).await?;
+        held.stopped.append(&mut intake.stopped);
+        let logs = held
+            .grow(&*self.ports.log, &mut intake, &keys, now_ms)
+            .await?;
+        let round = held.round(&intake, logs, keys.number);
+        if round.cursors.is_empty() && round.aside.is_empty() && round.resumed.is_empty() {
+            return Ok(None);
+        }
+        let appended = self.ports.log.append(held.epoch, &round).await;
         if matches!(appended, Ok(Appended::Written)) {
             let moved = round.cursors.iter().map(|it| (it.partition, it.batch));
             held.sequenced.extend(moved);
             held.waiting_since_ms = None;
             held.has_untold |= !round.logs.is_empty();
+            observe(&intake, now_ms);
+            held.aside = intake.aside;
         } else {
             held.logs.clear();
         }
-        Ok(appended?)
-    }
-
-    /// The records of a round by tenant, in the order of their places, and how far that goes.
-    async fn read(
-        &self,
-        behind: &[Behind],
-    ) -> Result<(Vec<Cursor>, BTreeMap<String, Growth>), SequencerError> {
-        let mut cursors = Vec::new();
-        let mut growths: BTreeMap<String, Growth> = BTreeMap::new();
-        let mut n_rows = 0;
-        for it in behind {
-            let mut after = it.after;
-            while after < it.until && n_rows < ROUND_ROWS_MAX {
-                let mut rows = self.ports.store.outbox(it.partition, after, PAGE).await?;
-                // A commit may be seen before it is durable; what the stream has is.
-                rows.retain(|row| row.batch <= it.until);
-                let Some(last) = rows.last().map(|row| row.batch) else {
-                    // Nothing is left of these batches: their workflows were deleted.
-                    after = it.until;
-                    break;
-                };
-                n_rows += rows.len();
-                for row in rows {
-                    take(it.partition, &row, &mut growths)?;
-                }
-                after = last;
-            }
-            if it.after < after {
-                cursors.push(Cursor {
-                    partition: it.partition,
-                    batch: after,
-                });
-            }
-            if ROUND_ROWS_MAX <= n_rows {
-                break;
-            }
-        }
-        Ok((cursors, growths))
+        Ok(Some(appended?))
     }
 }
 
-/// Takes the audit record of a row.
-fn take(
-    partition: u8,
-    row: &OutboxRow,
-    growths: &mut BTreeMap<String, Growth>,
-) -> Result<(), SequencerError> {
-    for line in row.public.lines() {
-        let Some(record) = line.strip_prefix(AUDIT_PREFIX) else {
-            continue;
-        };
-        let batch = row.batch;
-        let heading = Heading::of(record.as_bytes());
-        let heading = heading.ok_or(SequencerError::NotARecord { partition, batch })?;
-        if !growths.contains_key(&*heading.tenant) {
-            growths.insert(heading.tenant.clone().into_owned(), Growth::default());
+impl Held {
+    /// Takes what was set aside of logs that are whole again; whether there is more of that.
+    async fn retry(
+        &mut self,
+        ports: &super::SequencerPorts,
+        intake: &mut Intake,
+    ) -> Result<bool, SequencerError> {
+        let mut tenants: Vec<String> = self.aside.values().map(|it| it.tenant.clone()).collect();
+        tenants.dedup();
+        for tenant in tenants {
+            self.logs.remove(&tenant);
+            let Some(log) = open(&*ports.log, &tenant, self.incarnation).await? else {
+                continue;
+            };
+            self.logs.insert(tenant.clone(), log);
+            if intake.catch_up(ports, &tenant, &self.sequenced).await? {
+                return Ok(true);
+            }
         }
-        let growth = growths
-            .get_mut(&*heading.tenant)
-            .expect("it was put there just now");
-        growth.add(
-            partition,
-            batch,
-            heading.id.into_owned(),
-            Hash::of_leaf(record.as_bytes()),
-        );
+        Ok(false)
     }
-    Ok(())
+
+    /// Every log that the round adds to, as it is then; those that cannot be gone on with are set aside.
+    async fn grow(
+        &mut self,
+        store: &dyn AuditLogStore,
+        intake: &mut Intake,
+        keys: &SigningKeys,
+        now_ms: i64,
+    ) -> Result<Vec<LogRound>, StoreError> {
+        let digest = cursors_digest(self, &intake.cursors);
+        let tenants: Vec<String> = intake.growths.keys().cloned().collect();
+        let mut logs = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            // Taken out: a log that is not written must not be gone on with.
+            let log = match self.logs.remove(&tenant) {
+                Some(log) => Some(log),
+                None => open(store, &tenant, self.incarnation).await?,
+            };
+            let Some(mut log) = log else {
+                intake.drop_log(&tenant);
+                continue;
+            };
+            let growth = intake.growths.remove(&tenant).unwrap_or_default();
+            logs.push(log.grow(growth, keys, &digest, now_ms));
+            self.logs.insert(tenant, log);
+        }
+        Ok(logs)
+    }
+
+    /// What is written: beside the logs, what has changed of what is set aside.
+    fn round(&self, intake: &Intake, logs: Vec<LogRound>, key_number: i64) -> Round {
+        let aside = intake.aside.iter();
+        let changed = aside.filter(|(place, it)| self.aside.get(*place) != Some(*it));
+        let known = self.aside.keys();
+        let resumed = known.filter(|place| !intake.aside.contains_key(*place));
+        Round {
+            key_number,
+            cursors: intake.cursors.clone(),
+            aside: changed.map(|(_, it)| it.clone()).collect(),
+            resumed: resumed.cloned().collect(),
+            logs,
+        }
+    }
 }
 
-impl Growth {
-    fn add(&mut self, partition: u8, batch: i64, id: String, leaf: Hash) {
-        match self.ranges.last_mut() {
-            Some(range) if range.partition == partition => {
-                range.n_leaves += 1;
-                range.last_batch = batch;
-            }
-            _ => self.ranges.push(RangeRecord {
-                incarnation: 0,
-                first_leaf: 0,
-                n_leaves: 1,
-                partition,
-                first_batch: batch,
-                last_batch: batch,
-            }),
-        }
-        self.ids.push(id);
-        self.leaves.push(leaf);
+/// How long records have waited for the checkpoint that covers them.
+fn observe(intake: &Intake, now_ms: i64) {
+    for committed_ms in &intake.committed_ms {
+        let waited_ms = u32::try_from(now_ms - committed_ms).unwrap_or_default();
+        metrics::AUDIT_SEQUENCED_SECONDS.observe(f64::from(waited_ms) / 1_000.0);
     }
 }
 
@@ -186,6 +162,7 @@ impl Log {
         }
         growth.leaves.iter().for_each(|it| self.tiles.push(*it));
         let tree = self.tiles.tree();
+        metrics::AUDIT_SEQUENCED.inc_by(tree.size() - record.size.cast_unsigned());
         let news = keys
             .statements
             .iter()
@@ -234,12 +211,23 @@ impl Log {
     }
 }
 
-/// A log as it is stored, or the one that begins.
+/// A log as it is stored, or the one that begins; `None` when it is not what was signed last.
 async fn open(
     store: &dyn AuditLogStore,
     tenant: &str,
     incarnation: i64,
-) -> Result<Log, SequencerError> {
+) -> Result<Option<Log>, StoreError> {
+    match stored(store, tenant, incarnation).await {
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        stored => stored,
+    }
+}
+
+async fn stored(
+    store: &dyn AuditLogStore,
+    tenant: &str,
+    incarnation: i64,
+) -> Result<Option<Log>, StoreError> {
     let logs = store.logs(tenant).await?;
     let found = logs.into_iter().find(|it| it.incarnation == incarnation);
     let record = found.unwrap_or_else(|| LogRecord {
@@ -255,8 +243,25 @@ async fn open(
         let mut tiles = edge.iter();
         tiles.find(|it| it.id == id).map(|it| it.hashes.clone())
     };
-    let tiles = Tiles::open(size, hashes_of).ok_or(SequencerError::LogDamaged)?;
-    Ok(Log { record, tiles })
+    let Some(tiles) = Tiles::open(size, hashes_of) else {
+        return Ok(None);
+    };
+    let after = record.n_checkpoints - 1;
+    let signed = store.checkpoints(tenant, incarnation, after, 2).await?;
+    let is_whole = match &signed[..] {
+        [] => record.n_checkpoints == 0 && size == 0,
+        [last] => last.number == record.n_checkpoints && is_signed(last, &tiles),
+        // The log is older than its checkpoints.
+        _ => false,
+    };
+    Ok(is_whole.then_some(Log { record, tiles }))
+}
+
+/// Whether a checkpoint is that of a tree.
+fn is_signed(checkpoint: &CheckpointRecord, tiles: &Tiles) -> bool {
+    let tree = tiles.tree();
+    Checkpoint::parse_unverified(&checkpoint.note)
+        .is_ok_and(|(it, _)| it.size == tree.size() && it.root == tree.root())
 }
 
 /// SHA-256 of how far every partition is, hex.

@@ -1,3 +1,5 @@
+mod set_aside;
+
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -20,15 +22,16 @@ use btrust_schemas::ids::WorkflowId;
 use super::*;
 use crate::store::conformance::first_write;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{AcquireRequest, Batch, Fence, Write};
+use crate::store::{AcquireRequest, ActsWritten, Batch, Fence, WorkflowColumns, Write};
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const PARTITIONS: [u8; 2] = [3, 200];
 
-/// Takes nothing while it is told to fail.
+/// Takes nothing while it is told to fail; ends the sequencer's lease at its next append when told to.
 struct Failing {
     streams: JsonlStreams,
     fails: Mutex<bool>,
+    ends_lease_of: Mutex<Option<Arc<SqliteStore>>>,
 }
 
 #[async_trait]
@@ -37,6 +40,13 @@ impl Streams for Failing {
         if *self.fails.lock().unwrap() {
             let source = "the disk is away".into();
             return Err(StreamError::Unavailable { stream, source });
+        }
+        let store = self.ends_lease_of.lock().unwrap().take();
+        if let Some(store) = store {
+            sqlx::query("UPDATE audit_sequencer SET lease_until_ms = 0")
+                .execute(store.pool())
+                .await
+                .unwrap();
         }
         self.streams.append(stream, records).await
     }
@@ -77,6 +87,7 @@ impl World {
             streams: Arc::new(Failing {
                 streams,
                 fails: Mutex::new(false),
+                ends_lease_of: Mutex::default(),
             }),
             clock: Arc::new(ManualClock::new(NOW_MS)),
             batches: BTreeMap::new(),
@@ -90,7 +101,17 @@ impl World {
     }
 
     fn sequencer(&self, n_events: i64) -> Sequencer {
-        let ports = SequencerPorts {
+        Sequencer::new(
+            self.ports(),
+            CheckpointSettings {
+                n_events,
+                age_ms: 60_000,
+            },
+        )
+    }
+
+    fn ports(&self) -> SequencerPorts {
+        SequencerPorts {
             store: Arc::clone(&self.store) as _,
             log: Arc::clone(&self.store) as _,
             restore: Arc::clone(&self.store) as _,
@@ -99,14 +120,7 @@ impl World {
             clock: Arc::clone(&self.clock) as _,
             random: SystemRandom::shared(),
             is_shared: false,
-        };
-        Sequencer::new(
-            ports,
-            CheckpointSettings {
-                n_events,
-                age_ms: 60_000,
-            },
-        )
+        }
     }
 
     fn reader(&self) -> AuditReader {
@@ -116,7 +130,13 @@ impl World {
     /// Commits and relays one event of workflow `n` of a tenant.
     async fn event(&mut self, tenant: &str, n: u8) {
         let partition = PARTITIONS[usize::from(n) % 2];
-        let workflow = WorkflowId::new(partition, [n; 15]);
+        self.event_of(tenant, WorkflowId::new(partition, [n; 15]))
+            .await;
+    }
+
+    /// Commits and relays one event of a workflow.
+    async fn event_of(&mut self, tenant: &str, workflow: WorkflowId) {
+        let partition = workflow.partition();
         let start = || (tenant.to_owned(), 0, "0".repeat(64));
         let (tenant, sequence, previous) =
             self.chains.get(&workflow).cloned().unwrap_or_else(start);
@@ -130,7 +150,8 @@ impl World {
         );
         let hash = hex::encode(Sha256::digest(&hashed));
         let line = format!("{hashed},\"hash\":\"{hash}\"}}}}");
-        self.chains.insert(workflow, (tenant, sequence, hash));
+        self.chains
+            .insert(workflow, (tenant.clone(), sequence, hash));
         let batch = self.batches.entry(partition).or_default();
         *batch += 1;
         let write = Write {
@@ -138,10 +159,16 @@ impl World {
             sequence,
             public: format!("A {line}\nN {{}}\n"),
             start: None,
-            columns: (sequence == 1)
-                .then(|| first_write(workflow, n, *batch).columns)
-                .flatten(),
-            ..first_write(workflow, n, *batch)
+            acts: workflow.is_act_log().then(|| ActsWritten {
+                tenant: tenant.clone(),
+                acts: Vec::new(),
+            }),
+            columns: (sequence == 1 && !workflow.is_act_log()).then(|| WorkflowColumns {
+                tenant,
+                status: "running".to_owned(),
+                ..WorkflowColumns::default()
+            }),
+            ..first_write(workflow, 0, *batch)
         };
         let fences: Vec<Fence> = self
             .fences
@@ -281,12 +308,12 @@ async fn a_checkpoint_that_the_stream_has_not_taken_is_told_after_a_crash() {
     assert!(matches!(error, SequencerError::Streams(_)), "{error}");
     *world.streams.fails.lock().unwrap() = false;
     // Told twice, as by one that has died before it could note that it has told.
-    let untold = world.store.untold(9).await.unwrap();
+    let untold = world.store.untold(None, 9).await.unwrap();
     assert_eq!(untold.len(), 2);
     let told: Vec<StreamRecord> = untold.iter().flat_map(records).collect();
     world.streams.append(Stream::Audit, &told).await.unwrap();
     world.sequencer(1).look(true).await.unwrap();
-    assert_eq!(world.store.untold(9).await.unwrap(), []);
+    assert_eq!(world.store.untold(None, 9).await.unwrap(), []);
     world.check(6, 4).await;
 }
 

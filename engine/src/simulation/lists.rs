@@ -62,7 +62,7 @@ impl ListStore for SimulatedStore {
         Err(unavailable())
     }
 
-    async fn deleted(&self, _: u32) -> Result<Vec<DeletedWorkflow>, StoreError> {
+    async fn deleted(&self, _: (u8, i64), _: u32) -> Result<Vec<DeletedWorkflow>, StoreError> {
         self.process.runs().await;
         Ok(Vec::new())
     }

@@ -41,11 +41,29 @@ pub trait AuditLogStore: Send + Sync {
     /// Writes a round in one transaction.
     async fn append(&self, epoch: i64, round: &Round) -> Result<Appended, StoreError>;
 
-    /// Events of checkpoints that the stream may not have, the oldest first.
-    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError>;
+    /// Events of checkpoints that the stream may not have after `after`, by tenant and the oldest first.
+    async fn untold(
+        &self,
+        after: Option<&UntoldPlace>,
+        limit: u32,
+    ) -> Result<Vec<Untold>, StoreError>;
 
     /// Forgets events that the stream has.
     async fn told(&self, told: &[Untold]) -> Result<(), StoreError>;
+
+    /// What waits outside of its log until something is mended.
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError>;
+
+    /// Rows of a partition after batch `after`, in their order, with those that cannot be read.
+    async fn public_rows(
+        &self,
+        partition: u8,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PublicRow>, StoreError>;
+
+    /// Whose a workflow or an act log is, as the rows beside the journal have it.
+    async fn tenant_of(&self, subject: &str) -> Result<Option<String>, StoreError>;
 
     /// Checkpoints of a log after number `after`, in their order.
     async fn checkpoints(
@@ -76,6 +94,13 @@ pub trait AuditLogStore: Send + Sync {
     /// Public events of one workflow, the oldest first.
     async fn public_of(&self, workflow: WorkflowId) -> Result<Vec<OutboxRow>, StoreError>;
 
+    /// Public events of the row of an act log that has its record of this number.
+    async fn public_act(
+        &self,
+        log: WorkflowId,
+        sequence: u64,
+    ) -> Result<Option<OutboxRow>, StoreError>;
+
     /// Every key, the first one first.
     async fn audit_keys(&self) -> Result<Vec<AuditKey>, StoreError>;
 
@@ -101,6 +126,33 @@ pub struct Round {
     pub key_number: i64,
     pub cursors: Vec<Cursor>,
     pub logs: Vec<LogRound>,
+    /// What is set aside from now on, or waits from another batch on.
+    pub aside: Vec<SetAside>,
+    /// Tenants and partitions of which nothing is set aside any more.
+    pub resumed: Vec<(String, u8)>,
+}
+
+/// Records of a tenant in a partition, from a batch on, that have no place in its log yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    pub tenant: String,
+    pub partition: u8,
+    /// The first one.
+    pub batch: i64,
+    /// Stable, for programs.
+    pub code: String,
+    pub since_ms: i64,
+}
+
+/// A row of the journal as the sequencer takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicRow {
+    /// Id of a workflow or an act log.
+    pub subject: String,
+    pub batch: i64,
+    pub committed_ms: i64,
+    /// `None` when it cannot be read.
+    pub public: Option<String>,
 }
 
 /// What a round adds to one log.
@@ -148,10 +200,17 @@ pub struct RangeRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untold {
+    pub at: UntoldPlace,
+    /// `None` when they cannot be read.
+    pub events: Option<String>,
+}
+
+/// Which checkpoint is not told yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UntoldPlace {
     pub tenant: String,
     pub incarnation: i64,
     pub number: i64,
-    pub events: String,
 }
 
 /// A key that signs checkpoints, its private half sealed under the platform's keyring.
@@ -242,6 +301,7 @@ pub async fn check(store: &dyn AuditLogStore) {
             },
             events: format!("{{\"n\":{number}}}"),
         }],
+        ..Round::default()
     };
     assert_eq!(
         store.append(first, &round(1, 1)).await.unwrap(),
@@ -292,12 +352,50 @@ pub async fn check(store: &dyn AuditLogStore) {
     );
     assert_eq!(store.range_of("acme", 7, 21).await.unwrap(), None);
     assert_eq!(store.range_of("other", 7, 15).await.unwrap(), None);
-    let untold = store.untold(9).await.unwrap();
-    let numbers: Vec<i64> = untold.iter().map(|it| it.number).collect();
+    let untold = store.untold(None, 9).await.unwrap();
+    let numbers: Vec<i64> = untold.iter().map(|it| it.at.number).collect();
     assert_eq!(numbers, [1, 2]);
-    assert_eq!(untold[1].events, "{\"n\":2}");
+    assert_eq!(untold[1].events.as_deref(), Some("{\"n\":2}"));
+    let after = store.untold(Some(&untold[0].at), 9).await.unwrap();
+    assert_eq!(after, untold[1..]);
     store.told(&untold[..1]).await.unwrap();
-    assert_eq!(store.untold(9).await.unwrap(), untold[1..]);
+    assert_eq!(store.untold(None, 9).await.unwrap(), untold[1..]);
+    let aside = |partition, batch| SetAside {
+        tenant: "acme".to_owned(),
+        partition,
+        batch,
+        code: "audit_row_damaged".to_owned(),
+        since_ms: 5,
+    };
+    for (aside, resumed, left) in [
+        (
+            vec![aside(7, 3), aside(8, 1)],
+            vec![],
+            vec![aside(7, 3), aside(8, 1)],
+        ),
+        (
+            vec![aside(8, 9)],
+            vec![("acme".to_owned(), 7)],
+            vec![aside(8, 9)],
+        ),
+    ] {
+        let round = Round {
+            key_number: 2,
+            aside,
+            resumed,
+            ..Round::default()
+        };
+        assert_eq!(
+            store.append(second, &round).await.unwrap(),
+            Appended::Written
+        );
+        assert_eq!(store.set_aside().await.unwrap(), left);
+    }
+    let rows = store.public_rows(7, 0, 9).await.unwrap();
+    assert!(rows.iter().all(|it| it.public.is_some()), "{rows:?}");
+    assert_eq!(store.public_rows(251, 0, 9).await.unwrap(), []);
+    assert_eq!(store.tenant_of("wf_nobody").await.unwrap(), None);
     let nobody = WorkflowId::new(9, [9; 15]);
     assert_eq!(store.public_of(nobody).await.unwrap(), []);
+    assert_eq!(store.public_act(nobody, 1).await.unwrap(), None);
 }

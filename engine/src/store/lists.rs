@@ -56,8 +56,13 @@ pub trait ListStore: Send + Sync {
         workflows: &[WorkflowId],
     ) -> Result<Vec<(WorkflowId, i64)>, StoreError>;
 
-    /// Deleted workflows whose deletion the relay has published.
-    async fn deleted(&self, limit: u32) -> Result<Vec<DeletedWorkflow>, StoreError>;
+    /// Deleted workflows whose deletion the relay has published, in the order of partitions and batches, after
+    /// a batch of a partition.
+    async fn deleted(
+        &self,
+        after: (u8, i64),
+        limit: u32,
+    ) -> Result<Vec<DeletedWorkflow>, StoreError>;
 
     /// Forgets deleted workflows, the last rows that tell of them included.
     async fn purge(&self, partition: u8, deleted: &[DeletedWorkflow]) -> Result<(), StoreError>;

@@ -635,16 +635,17 @@ async fn a_deletion_leaves_one_row_until_it_is_purged(
         batch,
     };
     store.put_cursors(&[cursor(65)], &[fence]).await.unwrap();
-    assert_eq!(lists.deleted(9).await.unwrap(), []);
+    assert_eq!(lists.deleted((0, 0), 9).await.unwrap(), []);
     store.put_cursors(&[cursor(66)], &[fence]).await.unwrap();
-    let told = lists.deleted(9).await.unwrap();
+    let told = lists.deleted((0, 0), 9).await.unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!(
         (told[0].workflow, told[0].tenant.as_str(), told[0].batch),
         (id(3), "lists", 66)
     );
+    assert_eq!(lists.deleted((PARTITION, 66), 9).await.unwrap(), []);
     lists.purge(PARTITION, &told).await.unwrap();
-    assert_eq!(lists.deleted(9).await.unwrap(), []);
+    assert_eq!(lists.deleted((0, 0), 9).await.unwrap(), []);
     assert_eq!(store.history(id(3), 0, 9).await.unwrap(), []);
     // Its row was the last of the partition, and the number is not given again.
     assert_eq!(store.last_batches(&[PARTITION]).await.unwrap(), [66]);

@@ -9,7 +9,7 @@ use btrust_platform::mysql::{CALL_MAX, Server, timed_out};
 use crate::act_log::ACT_REMEMBERED_MS;
 use crate::parcel::owed_key_hash;
 
-use super::act_text::{FORGET_ACTS_MYSQL, INSERT_ACT, INSERT_ACT_LOG, UPDATE_ACT_LOG};
+use super::act_text::{FORGET_ACTS_MYSQL, INSERT_ACT_LOG, INSERT_ACTS_MYSQL, UPDATE_ACT_LOG};
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::mysql::sql::leases::lost;
@@ -168,13 +168,14 @@ async fn write_acts(connection: &mut MySqlConnection, write: &Write) -> Result<(
             .execute(&mut *connection)
             .await?;
     }
-    for act in &acts.acts {
-        sqlx::query(INSERT_ACT)
-            .bind(&log)
-            .bind(act)
-            .bind(write.committed_ms)
-            .execute(&mut *connection)
-            .await?;
+    for rows in chunks(&acts.acts, usize::MAX, |_| 0) {
+        let mut query = QueryBuilder::<MySql>::new(INSERT_ACTS_MYSQL);
+        query.push_values(rows, |mut row, act| {
+            row.push_bind(&log)
+                .push_bind(act)
+                .push_bind(write.committed_ms);
+        });
+        query.build().execute(&mut *connection).await?;
     }
     sqlx::query(FORGET_ACTS_MYSQL)
         .bind(&log)

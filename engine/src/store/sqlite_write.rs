@@ -16,7 +16,7 @@ use btrust_platform::sqlite::BUSY_TIMEOUT;
 use crate::act_log::ACT_REMEMBERED_MS;
 use crate::parcel::owed_key_hash;
 
-use super::act_text::{FORGET_ACTS_SQLITE, INSERT_ACT, INSERT_ACT_LOG, UPDATE_ACT_LOG};
+use super::act_text::{FORGET_ACTS_SQLITE, INSERT_ACT_LOG, INSERT_ACT_SQLITE, UPDATE_ACT_LOG};
 use super::counts::deltas;
 use super::deletion_text::{DELETE_ATTRIBUTES, DELETE_START_KEY, DELETIONS, INSERT_DELETED};
 use super::packing::packed;
@@ -219,7 +219,7 @@ impl<'c> Statements<'c> {
             )?,
             act_log: connection.prepare(UPDATE_ACT_LOG)?,
             new_act_log: connection.prepare(INSERT_ACT_LOG)?,
-            act: connection.prepare(INSERT_ACT)?,
+            act: connection.prepare(INSERT_ACT_SQLITE)?,
             forget_acts: connection.prepare(FORGET_ACTS_SQLITE)?,
         })
     }

@@ -114,6 +114,35 @@ pub async fn acts_that_come_together_share_a_commit() {
 }
 
 #[tokio::test]
+async fn a_round_has_so_many_acts_and_the_next_one_has_the_others() {
+    let world = World::new();
+    let node = world.node().await;
+    let reported = |n: u16| {
+        let acts = (0..100_u16).map(move |it| {
+            let number = (100 * n + it).to_be_bytes();
+            let id = hex::encode([[number[0]; 8], [number[1]; 8]].concat());
+            ReportedAct { id, ..act(0) }
+        });
+        node.engine.record_acts(TENANT.to_owned(), acts.collect())
+    };
+    let answers = futures_util::future::join_all((0..12).map(reported)).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let log = log_of(TENANT, node.store.n_partitions());
+    let rows = node.store.outbox(log.partition(), 0, 99).await.unwrap();
+    let sizes: Vec<usize> = rows.iter().map(|it| it.public.lines().count()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 1_200);
+    assert!(sizes.iter().all(|it| *it <= 512), "{sizes:?}");
+    // Whoever waits for a later round is heard before the end.
+    let late = futures_util::future::join_all((12..24).map(reported));
+    let (late, ()) = tokio::join!(late, async {
+        tokio::task::yield_now().await;
+        node.shutdown();
+    });
+    assert!(late.iter().all(Result::is_ok), "{late:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
 pub async fn a_kill_at_a_commit_neither_loses_nor_doubles_an_act() {
     for fault in [
         Fault::DiesBefore,

@@ -183,6 +183,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Begins to stop in good order.
+    pub fn shutdown(&self) {
+        self.shutdown.trigger();
+    }
+
     /// Stops in good order.
     pub async fn stop(self) {
         self.shutdown.trigger();
@@ -766,8 +771,12 @@ impl ListStore for WatchedStore {
         self.call("batches_of", self.lists.batches_of(ids)).await
     }
 
-    async fn deleted(&self, limit: u32) -> Result<Vec<DeletedWorkflow>, StoreError> {
-        self.call("deleted", self.lists.deleted(limit)).await
+    async fn deleted(
+        &self,
+        after: (u8, i64),
+        limit: u32,
+    ) -> Result<Vec<DeletedWorkflow>, StoreError> {
+        self.call("deleted", self.lists.deleted(after, limit)).await
     }
 
     async fn purge(&self, partition: u8, deleted: &[DeletedWorkflow]) -> Result<(), StoreError> {

@@ -75,6 +75,13 @@ kinds! {
     ScheduleTriggered = "schedule.triggered" "a schedule was run by hand";
     IncidentResolved = "incident.resolved" "somebody has said how a workflow goes on that stood still";
     TaskLimitsChanged = "task-limits.changed" "the operator has changed how many tasks run";
+    WebhookCreated = "webhook.created" "an endpoint was made that is told what happens, and its secret was shown";
+    WebhookChanged = "webhook.changed" "an endpoint was changed, enabled or disabled";
+    WebhookDeleted = "webhook.deleted" "an endpoint and its secrets were deleted";
+    WebhookSecretRotated = "webhook.secret-rotated" "an endpoint got another secret, which was shown; those before end";
+    WebhookTested = "webhook.tested" "an endpoint was sent a test";
+    WebhookReplayed = "webhook.replayed" "an endpoint was sent again what it was told since a time";
+    WebhookDeliveryReplayed = "webhook.delivery-replayed" "an endpoint was sent one delivery again";
     HistoryRead = "history.read" "the history of a workflow, with its data, was read";
     ResultRead = "result.read" "the result of a workflow was read";
     PromptsRead = "prompts.read" "the open prompts of a workflow were read by somebody else than its applicant";
@@ -147,6 +154,15 @@ pub struct ActTarget {
     /// The kind of an acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledgement: Option<String>,
+    /// An endpoint of webhooks: `whe_...`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Whether the endpoint is called from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// A delivery of a webhook: `msg_...`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
     /// Number of the last event that a reader of a history knew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,

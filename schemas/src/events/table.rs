@@ -142,6 +142,13 @@ fn data_schema(word: &str) -> Value {
     }
 }
 
+/// What is said below the table of the audit stream.
+const OF_ACTS: &str = "\n\
+    An act is a record of the act log of its tenant (`subject` is `log_...`). What has no tenant makes no act: a call\n\
+    with an id of a client that there is not, or without a token, is refused and counted in\n\
+    `http_requests_total` with its status, and nothing of what it said is kept. A wrong secret of a client that there\n\
+    is makes `com.btrust.act.token.refused`.\n";
+
 /// `schemas/EVENTS.md`.
 #[must_use]
 pub fn table_markdown() -> String {
@@ -166,6 +173,9 @@ pub fn table_markdown() -> String {
                 text,
                 "| `{TYPE_PREFIX}{word}` | `{schema}:{version}` | {meaning} |"
             );
+        }
+        if stream == StreamName::Audit {
+            text.push_str(OF_ACTS);
         }
     }
     text

@@ -1,6 +1,6 @@
 //! The clients that may ask for a token.
 
-use sqlx::Row as _;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::{Store, StoreError};
 
@@ -72,20 +72,7 @@ impl Store {
 
     /// Writes a client, replacing one of the same id.
     pub async fn put_client(&self, client: &ClientRow) -> Result<(), StoreError> {
-        sqlx::query(
-            "REPLACE INTO client (id, tenant, name, kind, scopes, secret_hash, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&client.id)
-        .bind(&client.tenant)
-        .bind(&client.name)
-        .bind(client.kind.as_str())
-        .bind(&client.scopes)
-        .bind(&client.secret_hash)
-        .bind(client.created_at)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        put_client(&mut *self.pool.acquire().await?, client).await
     }
 
     /// Deletes a client of a tenant; `false` if it has none of this id. Our own
@@ -108,4 +95,25 @@ impl Store {
             .await?;
         Ok(row.try_get("n")?)
     }
+}
+
+/// Writes a client, replacing one of the same id.
+pub async fn put_client(
+    connection: &mut SqliteConnection,
+    client: &ClientRow,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "REPLACE INTO client (id, tenant, name, kind, scopes, secret_hash, created_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&client.id)
+    .bind(&client.tenant)
+    .bind(&client.name)
+    .bind(client.kind.as_str())
+    .bind(&client.scopes)
+    .bind(&client.secret_hash)
+    .bind(client.created_at)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -33,6 +33,11 @@ impl Store {
         Self { pool }
     }
 
+    /// Begins to write; dropped without a commit, nothing has happened.
+    pub async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+
     /// Whether the database answers; what health asks.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;

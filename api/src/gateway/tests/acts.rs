@@ -160,9 +160,15 @@ async fn an_act_that_had_begun_when_the_process_ended_is_reported_as_such() {
         "nobody knows yet how it ends"
     );
     // The next run takes up what is left.
-    let again = Outbox::open(world.gateway.recorder.desk.outbox.pool().clone())
+    let again = Outbox::open(outbox.pool().clone(), "gateway")
         .await
         .unwrap();
+    assert_eq!(
+        again.oldest(9).await.unwrap().len(),
+        0,
+        "the run before may still go on"
+    );
+    again.take_up().await.unwrap();
     assert_eq!(again.oldest(9).await.unwrap().len(), 1);
     let reported = world.reported().await;
     assert_eq!(reported[1].1, begun);

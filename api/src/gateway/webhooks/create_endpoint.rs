@@ -7,6 +7,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use super::views::{EndpointDocument, EndpointSpecDocument, etag};
 use crate::{
     access::{Caller, WebhooksWrite},
+    acts,
     gateway::Gateway,
     refusal::Refused,
     refusals,
@@ -68,6 +69,10 @@ impl CreateWebhookEndpoint {
         let tenant = caller.tenant().to_owned();
         let request = endpoint.0.into_request(caller.claims.sub, None);
         let created = self.0.streams.create_webhook(&tenant, &request).await?;
+        acts::about(caller.act.as_ref(), |it| {
+            it.endpoint = Some(created.endpoint.id.clone());
+            it.enabled = Some(request.spec.enabled);
+        });
         let location = format!("/v1/webhook-endpoints/{}", created.endpoint.id);
         let etag = etag(&created.endpoint);
         let body = NewEndpoint {

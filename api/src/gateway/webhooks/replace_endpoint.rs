@@ -11,6 +11,7 @@ use poem_openapi::{
 use super::views::{EndpointResponse, EndpointSpecDocument};
 use crate::{
     access::{Caller, WebhooksWrite},
+    acts,
     gateway::{Gateway, schedules::if_match},
     refusal::{self, Refused},
     refusals,
@@ -60,6 +61,9 @@ impl ReplaceWebhookEndpoint {
             .map(|it| it.parse().map_err(|_| malformed()))
             .transpose()?;
         let request = spec.0.into_request(caller.claims.sub, revision);
+        acts::about(caller.act.as_ref(), |it| {
+            it.enabled = Some(request.spec.enabled);
+        });
         let streams = &self.0.streams;
         Ok(streams
             .replace_webhook(&tenant, &endpoint, &request)

@@ -7,10 +7,10 @@ use btrust_integrity::tree::{Hash, Tile, TileId};
 use btrust_schemas::ids::WorkflowId;
 
 use super::rows::{IN_LIST_MAX, get, id};
-use super::{Db, Row, SqlStore, audit_rounds, unavailable};
+use super::{Db, Row, SqlStore, audit_aside, audit_rounds, unavailable};
 use crate::store::audit_log::{
-    Appended, AuditKey, AuditLogStore, CheckpointRecord, LogRecord, RANGE_LEAVES_MAX, RangeRecord,
-    Round, Untold,
+    Appended, AuditKey, AuditLogStore, CheckpointRecord, LogRecord, PublicRow, RANGE_LEAVES_MAX,
+    RangeRecord, Round, SetAside, Untold, UntoldPlace,
 };
 use crate::store::packing::unpacked;
 use crate::store::{Cursor, OutboxRow, StoreError, Takeover};
@@ -83,29 +83,34 @@ impl AuditLogStore for SqlStore {
         self.bounded(audit_rounds::append(self, epoch, round)).await
     }
 
-    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError> {
-        let read = sqlx::query(
-            "SELECT tenant, incarnation, number, events FROM audit_untold \
-             ORDER BY tenant, incarnation, number LIMIT ?",
-        )
-        .bind(limit)
-        .fetch_all(self.pool());
-        let rows = self
-            .bounded(async { read.await.map_err(unavailable) })
-            .await?;
-        let untold = |row: &Row| {
-            Ok(Untold {
-                tenant: get(row, "tenant")?,
-                incarnation: get(row, "incarnation")?,
-                number: get(row, "number")?,
-                events: unpacked(get(row, "events")?)?,
-            })
-        };
-        rows.iter().map(untold).collect()
+    async fn untold(
+        &self,
+        after: Option<&UntoldPlace>,
+        limit: u32,
+    ) -> Result<Vec<Untold>, StoreError> {
+        self.bounded(audit_aside::untold(self, after, limit)).await
     }
 
     async fn told(&self, told: &[Untold]) -> Result<(), StoreError> {
         self.bounded(audit_rounds::told(self, told)).await
+    }
+
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.bounded(audit_aside::set_aside(self)).await
+    }
+
+    async fn public_rows(
+        &self,
+        partition: u8,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PublicRow>, StoreError> {
+        self.bounded(audit_aside::public_rows(self, partition, after, limit))
+            .await
+    }
+
+    async fn tenant_of(&self, subject: &str) -> Result<Option<String>, StoreError> {
+        self.bounded(audit_aside::tenant_of(self, subject)).await
     }
 
     async fn checkpoints(
@@ -195,14 +200,25 @@ impl AuditLogStore for SqlStore {
         let rows = self
             .bounded(async { read.await.map_err(unavailable) })
             .await?;
-        let outbox = |row: &Row| {
-            Ok(OutboxRow {
-                workflow: id(row)?,
-                batch: get(row, "batch")?,
-                public: unpacked(get(row, "public")?)?,
-            })
-        };
         rows.iter().map(outbox).collect()
+    }
+
+    async fn public_act(
+        &self,
+        log: WorkflowId,
+        sequence: u64,
+    ) -> Result<Option<OutboxRow>, StoreError> {
+        let read = sqlx::query(
+            "SELECT workflow, batch, public FROM journal WHERE workflow = ? AND sequence >= ? \
+             ORDER BY sequence LIMIT 1",
+        )
+        .bind(log.to_string())
+        .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+        .fetch_optional(self.pool());
+        let row = self
+            .bounded(async { read.await.map_err(unavailable) })
+            .await?;
+        row.as_ref().map(outbox).transpose()
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKey>, StoreError> {
@@ -230,6 +246,15 @@ impl AuditLogStore for SqlStore {
     async fn put_audit_key(&self, key: &AuditKey) -> Result<bool, StoreError> {
         self.bounded(audit_rounds::put_key(self, key)).await
     }
+}
+
+/// A row of the journal as the streams take it.
+pub(super) fn outbox(row: &Row) -> Result<OutboxRow, StoreError> {
+    Ok(OutboxRow {
+        workflow: id(row)?,
+        batch: get(row, "batch")?,
+        public: unpacked(get(row, "public")?)?,
+    })
 }
 
 fn range(row: &Row) -> Result<RangeRecord, StoreError> {

@@ -2,10 +2,10 @@
 
 use sqlx::Connection as _;
 
+use super::audit_log::outbox as outbox_row;
 use super::leases::lost;
-use super::rows::{get, id};
+use super::rows::get;
 use super::{BEGIN, SqlStore, unavailable};
-use crate::store::packing::unpacked;
 use crate::store::{Committed, Cursor, Fence, OutboxRow, StoreError};
 
 pub(super) async fn outbox(
@@ -24,15 +24,7 @@ pub(super) async fn outbox(
     .fetch_all(store.pool())
     .await
     .map_err(unavailable)?;
-    rows.iter()
-        .map(|row| {
-            Ok(OutboxRow {
-                workflow: id(row)?,
-                batch: get(row, "batch")?,
-                public: unpacked(get(row, "public")?)?,
-            })
-        })
-        .collect()
+    rows.iter().map(outbox_row).collect()
 }
 
 pub(super) async fn cursors(store: &SqlStore) -> Result<Vec<Cursor>, StoreError> {

@@ -18,6 +18,7 @@
 //!    `migrations/mysql/state`.
 
 mod act_logs;
+mod audit_aside;
 mod audit_log;
 mod audit_rounds;
 mod counts;

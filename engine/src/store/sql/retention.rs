@@ -70,13 +70,18 @@ pub(super) async fn batches_of(
 
 pub(super) async fn deleted(
     store: &SqlStore,
+    (partition, batch): (u8, i64),
     limit: u32,
 ) -> Result<Vec<DeletedWorkflow>, StoreError> {
     let rows = sqlx::query(
         "SELECT d.workflow, d.tenant, d.batch FROM deleted_workflow d \
          JOIN relay_cursor c ON c.partition_no = d.partition_no \
-         WHERE d.batch <= c.batch ORDER BY d.partition_no, d.batch LIMIT ?",
+         WHERE d.batch <= c.batch AND (d.partition_no > ? OR (d.partition_no = ? AND d.batch > ?)) \
+         ORDER BY d.partition_no, d.batch LIMIT ?",
     )
+    .bind(partition)
+    .bind(partition)
+    .bind(batch)
     .bind(limit)
     .fetch_all(store.pool())
     .await

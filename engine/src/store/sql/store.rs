@@ -131,8 +131,12 @@ impl ListStore for SqlStore {
         self.bounded(retention::batches_of(self, workflows)).await
     }
 
-    async fn deleted(&self, limit: u32) -> Result<Vec<DeletedWorkflow>, StoreError> {
-        self.bounded(retention::deleted(self, limit)).await
+    async fn deleted(
+        &self,
+        after: (u8, i64),
+        limit: u32,
+    ) -> Result<Vec<DeletedWorkflow>, StoreError> {
+        self.bounded(retention::deleted(self, after, limit)).await
     }
 
     async fn purge(&self, partition: u8, deleted: &[DeletedWorkflow]) -> Result<(), StoreError> {
