@@ -294,7 +294,7 @@ async fn the_time_from_a_commit_to_its_checkpoint_is_measured() {
 #[tokio::test]
 async fn a_proof_of_one_act_reads_its_row_and_not_the_log() {
     let mut world = World::new().await;
-    let log = WorkflowId::act_log(PARTITIONS[0], [1; 15]);
+    let log = WorkflowId::act_log(PARTITIONS[0], [1; 9]);
     for _ in 0..5 {
         world.event_of("acme", log).await;
     }
