@@ -25,7 +25,8 @@ impl World {
     }
 
     async fn put(&self, table: &str, column: &str, rows: &str, value: &[u8]) {
-        let update = format!("UPDATE {table} SET {column} = ? WHERE {rows}");
+        let kind = if column == "note" { "TEXT" } else { "BLOB" };
+        let update = format!("UPDATE {table} SET {column} = CAST(? AS {kind}) WHERE {rows}");
         let put = sqlx::query(sqlx::AssertSqlSafe(update))
             .bind(value.to_vec())
             .execute(self.store.pool())
