@@ -302,7 +302,9 @@ mod tests {
         let other = line("acme", "wf_2", (1, 1), CHAIN_START, "c");
         let leaves = [&first, &other, &second].map(|it| Hash::of_leaf(it.as_bytes()));
         let mut tree = Tree::default();
-        leaves.iter().for_each(|it| tree.push(*it));
+        for leaf in &leaves {
+            tree.push(*leaf);
+        }
         // Of three leaves, the first two have a node of their own.
         let node_of = |node: tree::Node| match node.level {
             0 => leaves.get(usize::try_from(node.index).unwrap()).copied(),

@@ -278,8 +278,11 @@ async fn marks_that_stand_still_are_forgotten(database: Relational) {
     let subjects: Vec<String> = (0..N_MARKS).map(|it| format!("wf_{it:032x}")).collect();
     for (marked_ms, is_old) in [(999, true), (1_000, false)] {
         let mut transaction = database.begin().await.unwrap();
-        let some = (0..N_MARKS).filter(|it| (it % 3 == 0) == is_old);
-        let some: Vec<&str> = some.map(|it| subjects[it as usize].as_str()).collect();
+        let some = subjects
+            .iter()
+            .enumerate()
+            .filter(|(it, _)| (it % 3 == 0) == is_old);
+        let some: Vec<&str> = some.map(|(_, it)| it.as_str()).collect();
         let mut marks = Marks::read(&mut transaction, "forgetful", some.clone())
             .await
             .unwrap();

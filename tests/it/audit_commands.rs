@@ -33,7 +33,9 @@ fn lines(archive: &str) -> Vec<String> {
 }
 
 fn text(lines: &[String]) -> String {
-    lines.iter().map(|it| format!("{it}\n")).collect()
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
 }
 
 /// The same record with another time, and its hash made anew where `is_rehashed`.

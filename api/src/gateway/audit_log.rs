@@ -44,6 +44,7 @@ struct Checkpoints {
 }
 
 /// A public key that signs or has signed checkpoints
+#[expect(clippy::struct_field_names, reason = "as it is called in the answer")]
 #[derive(Object)]
 #[oai(rename = "AuditKey")]
 struct Key {

@@ -69,14 +69,22 @@ impl Tail {
             latest.extend(lines);
             latest.drain(..latest.len().saturating_sub(self.lines));
         }
-        latest.iter().for_each(|it| output::bytes(it));
-        while self.follow {
+        print(latest);
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             match place.next().await? {
-                Some(lines) => lines.iter().for_each(|it| output::bytes(it)),
+                Some(lines) => print(lines),
                 None => tokio::time::sleep(place.reader.idle()).await,
             }
         }
-        Ok(())
+    }
+}
+
+fn print(lines: impl IntoIterator<Item = Vec<u8>>) {
+    for line in lines {
+        output::bytes(&line);
     }
 }
 
